@@ -1,0 +1,51 @@
+# One command for each thing a newcomer or CI wants. Everything runs in .venv, which is made on demand.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL_INPUTS := pyproject.toml setup.py casparian/_fastpath/_speed.pyx
+
+.PHONY: help venv demo test test-pure lint bench clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo       install, run the engine on real data, print what was loaded"
+	@echo "make test       install with the test extras, run the whole suite"
+	@echo "make test-pure  unit, fast path and contract tests on the pure-Python twin"
+	@echo "make lint       ruff, mypy, import-linter"
+	@echo "make bench      the benchmark suites"
+	@echo "make clean      remove what was built (not .venv)"
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# One stamp per extra: .venv/.installed-test says that `pip install -e .[test]` is up to date.
+$(VENV)/.installed-%: $(INSTALL_INPUTS) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable ".[$*]"
+	@touch $@
+
+venv: $(VENV)/.installed-dev
+
+demo: $(VENV)/.installed-demo
+	$(BIN)/python demo/run.py
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest
+
+test-pure: $(VENV)/.installed-test
+	CASPARIAN_PURE=1 CASPARIAN_EXPECT_FASTPATH=pure \
+		$(BIN)/python -m pytest tests/unit tests/fastpath tests/contracts
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.installed-test
+	$(BIN)/python -m pytest benchmarks --benchmark-columns=min,median,ops,rounds --benchmark-sort=name
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .benchmarks
+	rm -f casparian/_fastpath/_speed.c casparian/_fastpath/*.so $(VENV)/.installed-*
+	find casparian tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Casparian Flow: file versions in, published rows out, exactly once, each traceable to its source."""

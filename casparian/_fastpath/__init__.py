@@ -1,0 +1,1 @@
+"""The hot steps from frames to batches, compiled where possible."""

@@ -1,0 +1,1 @@
+"""The ports of the domain, met by real systems. Families of adapters ignore one another."""

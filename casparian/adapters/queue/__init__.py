@@ -1,0 +1,1 @@
+"""Adapters of the ports FileCatalog, JobQueue and PluginStore: one database serves all three."""

@@ -1,0 +1,1 @@
+"""The application: it joins domain and adapters to programs."""

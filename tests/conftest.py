@@ -1,0 +1,15 @@
+"""Fixtures that every test may use. What one kind of test needs stands in its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.register_assert_rewrite("casparian.testing")
+
+
+@pytest.fixture
+def temp_test_dir(tmp_path: Path) -> Path:
+    """An empty directory of this test alone."""
+    return tmp_path
