@@ -1,0 +1,218 @@
+"""Processing jobs: their states as a table, their budgets of tries, and what a failure leads to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from casparian.domain.errors import ErrorClass, IllegalTransitionError
+from casparian.domain.files import StatIdentity
+
+SECOND_US = 1_000_000
+LONGEST_BACKOFF_US = 600 * SECOND_US
+JITTER = 0.2
+
+
+class JobStatus(StrEnum):
+    QUEUED = "QUEUED"
+    RUNNING = "RUNNING"
+    PROMOTING = "PROMOTING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    BLOCKED = "BLOCKED"
+    CANCELLED = "CANCELLED"
+    SUPERSEDED = "SUPERSEDED"
+
+
+UNFINISHED = frozenset({JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.PROMOTING})
+
+
+class JobEventKind(StrEnum):
+    """What can happen to a job. The name is what `job_event.event` holds."""
+
+    CLAIMED = "CLAIMED"
+    DECIDED = "DECIDED"
+    REQUEUED = "REQUEUED"
+    RELEASED = "RELEASED"
+    FAILED = "FAILED"
+    REAPED = "REAPED"
+    TAKEN_OVER = "TAKEN_OVER"
+    SUPERSEDED = "SUPERSEDED"
+    COMPLETED = "COMPLETED"
+    BLOCKED = "BLOCKED"
+    RETRIED = "RETRIED"
+    CANCELLED = "CANCELLED"
+
+
+# Every step a job can take. Whatever is not here is illegal. The guards (token, lease,
+# attempt) are checked by the same statement that writes the new status.
+TRANSITIONS: dict[tuple[JobStatus, JobEventKind], frozenset[JobStatus]] = {
+    (JobStatus.QUEUED, JobEventKind.CLAIMED): frozenset({JobStatus.RUNNING}),
+    (JobStatus.QUEUED, JobEventKind.CANCELLED): frozenset({JobStatus.CANCELLED}),
+    (JobStatus.RUNNING, JobEventKind.DECIDED): frozenset({JobStatus.PROMOTING}),
+    (JobStatus.RUNNING, JobEventKind.RELEASED): frozenset({JobStatus.QUEUED}),
+    (JobStatus.RUNNING, JobEventKind.REQUEUED): frozenset({JobStatus.QUEUED}),
+    (JobStatus.RUNNING, JobEventKind.FAILED): frozenset({JobStatus.FAILED}),
+    (JobStatus.RUNNING, JobEventKind.REAPED): frozenset({JobStatus.QUEUED, JobStatus.FAILED}),
+    (JobStatus.RUNNING, JobEventKind.SUPERSEDED): frozenset({JobStatus.SUPERSEDED}),
+    (JobStatus.RUNNING, JobEventKind.CANCELLED): frozenset({JobStatus.CANCELLED}),
+    (JobStatus.PROMOTING, JobEventKind.TAKEN_OVER): frozenset({JobStatus.PROMOTING}),
+    (JobStatus.PROMOTING, JobEventKind.COMPLETED): frozenset({JobStatus.COMPLETED}),
+    (JobStatus.PROMOTING, JobEventKind.SUPERSEDED): frozenset({JobStatus.SUPERSEDED}),
+    (JobStatus.PROMOTING, JobEventKind.BLOCKED): frozenset({JobStatus.BLOCKED}),
+    (JobStatus.BLOCKED, JobEventKind.SUPERSEDED): frozenset({JobStatus.SUPERSEDED}),
+    (JobStatus.FAILED, JobEventKind.RETRIED): frozenset({JobStatus.QUEUED}),
+    (JobStatus.CANCELLED, JobEventKind.RETRIED): frozenset({JobStatus.QUEUED}),
+    (JobStatus.BLOCKED, JobEventKind.RETRIED): frozenset({JobStatus.PROMOTING}),
+    # A plugin under quarantine takes its waiting jobs with it.
+    (JobStatus.QUEUED, JobEventKind.FAILED): frozenset({JobStatus.FAILED}),
+}
+
+
+def check_transition(job_id: int, old: JobStatus, event: JobEventKind, new: JobStatus) -> None:
+    """Raise IllegalTransitionError unless the table has this step."""
+    if new not in TRANSITIONS.get((old, event), frozenset()):
+        raise IllegalTransitionError(f"job {job_id}", old, f"{event} to {new}")
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessingJob:
+    """A unit of work: one plugin on one file version.
+
+    `attempt` counts claims and only grows: it is the fence. `tries` and `crashes` are the
+    budgets already used; a retry by the operator resets them.
+    """
+
+    id: int
+    status: JobStatus
+    plugin: str
+    plugin_hash: str | None
+    file_version_id: int
+    location_id: int
+    ordinal: int
+    priority: int
+    attempt: int
+    tries: int = 0
+    crashes: int = 0
+    token: str | None = None
+    worker: str | None = None
+    lease_until_us: int = 0
+    not_before_us: int = 0
+    enqueued_at_us: int = 0
+    started_at_us: int | None = None
+    finished_at_us: int | None = None
+    rows: int = 0
+    rejects: int = 0
+    error_class: ErrorClass | None = None
+    error_message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A job won by a worker, with all it needs to run it: no further look-up."""
+
+    job_id: int
+    plugin: str
+    plugin_hash: str
+    attempt: int
+    token: str
+    file_version_id: int
+    location_id: int
+    ordinal: int
+    root_path: bytes
+    path: bytes
+    content_hash: str
+    identity: StatIdentity
+    priority: int = 0
+    enqueued_at_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What a worker reports of an attempt that ended without rows.
+
+    `detail` is for reading (a traceback). With `supersede_if_newer` a job whose bytes are
+    gone ends SUPERSEDED where its location already has a newer version.
+    """
+
+    job_id: int
+    attempt: int
+    token: str
+    error_class: ErrorClass
+    message: str
+    detail: str = ""
+    supersede_if_newer: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What one failure of a class costs."""
+
+    tries: int
+    crashes: int
+    final: bool
+
+
+_FAILS_AT_ONCE = Budget(1, 0, final=True)
+_COUNTS = Budget(1, 0, final=False)
+_CRASHES = Budget(1, 1, final=False)
+_FREE = Budget(0, 0, final=False)
+
+COSTS: dict[ErrorClass, Budget] = {
+    ErrorClass.DATA: _FAILS_AT_ONCE,
+    ErrorClass.SCHEMA_DRIFT: _FAILS_AT_ONCE,
+    ErrorClass.UNKNOWN_TOPIC: _FAILS_AT_ONCE,
+    ErrorClass.PLUGIN: _FAILS_AT_ONCE,
+    ErrorClass.QUARANTINED: _FAILS_AT_ONCE,
+    ErrorClass.SOURCE_GONE: _FAILS_AT_ONCE,
+    ErrorClass.FOREIGN_ROWS: _FAILS_AT_ONCE,
+    ErrorClass.SOURCE_CHANGED: _COUNTS,
+    ErrorClass.ENGINE: _COUNTS,
+    ErrorClass.CRASH: _CRASHES,
+    ErrorClass.OOM: _CRASHES,
+    ErrorClass.TIMEOUT: _CRASHES,
+    ErrorClass.PROTOCOL: _CRASHES,
+    ErrorClass.INFRASTRUCTURE: _FREE,
+    ErrorClass.CONFLICT: _FREE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What becomes of a job after a failure: the new status, budgets used, earliest next claim."""
+
+    status: JobStatus
+    tries: int
+    crashes: int
+    not_before_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Which failures are tried again, how often, and after what wait."""
+
+    max_attempts: int = 5
+    max_crashes: int = 3
+    backoff_us: int = 10 * SECOND_US
+
+    def judge(
+        self, error_class: ErrorClass, tries: int, crashes: int, now_us: int, chance: float
+    ) -> Verdict:
+        """Decide on a job that failed with `error_class` having used `tries` and `crashes`.
+
+        `chance` in [0, 1) spreads the wait by ±20 %.
+        """
+        cost = COSTS[error_class]
+        tries, crashes = tries + cost.tries, crashes + cost.crashes
+        spent = tries >= self.max_attempts or crashes >= self.max_crashes
+        if cost.final or (cost != _FREE and spent):
+            return Verdict(JobStatus.FAILED, tries, crashes, 0)
+        if error_class is ErrorClass.CONFLICT:
+            return Verdict(JobStatus.QUEUED, tries, crashes, now_us)
+        wait = self.backoff(max(1, tries), chance)
+        return Verdict(JobStatus.QUEUED, tries, crashes, now_us + wait)
+
+    def backoff(self, nth: int, chance: float) -> int:
+        """Microseconds to wait after the nth failure: doubling, at most ten minutes, ±20 %."""
+        wait = min(self.backoff_us << min(nth - 1, 30), LONGEST_BACKOFF_US)
+        return int(wait * (1 - JITTER + 2 * JITTER * chance))

@@ -1,0 +1,565 @@
+"""The ports: what the engine needs of the world, each as a list of numbered promises.
+
+The contract suites in `casparian.testing` hold every adapter to these numbers. Unless a
+promise says otherwise: methods may be called from any thread; a driver's exceptions are
+translated at the adapter's edge, an unreachable database to UnavailableError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from casparian.domain.errors import CasparianError
+from casparian.domain.files import FileLocation, Sighting, SourceRoot, StatIdentity
+from casparian.domain.jobs import Claim, Failure, JobStatus, RetryPolicy
+from casparian.domain.lineage import JobLineage
+from casparian.domain.plugins import LivePlugin, PluginConfig, PluginManifest
+from casparian.domain.publish import (
+    Completion,
+    Decision,
+    JobFate,
+    Manifest,
+    ManifestItem,
+    Marker,
+    Receipt,
+    Refusal,
+    SlotState,
+    StagingKey,
+    Target,
+)
+from casparian.domain.routing import RoutingRule, RoutingTable
+from casparian.domain.schemas import TargetSchema
+
+Clock = Callable[[], int]
+"""Microseconds since the epoch, UTC."""
+
+Buffer = bytes | bytearray | memoryview
+
+
+# --- files ------------------------------------------------------------------------------
+
+
+class FileEntry(NamedTuple):
+    """One name met by a walk. `identity` is None when it could not be statted (`error`)."""
+
+    path: bytes
+    identity: StatIdentity | None
+    error: str | None = None
+
+
+class WalkError(NamedTuple):
+    """A directory that could not be listed: nothing below it may be taken as deleted."""
+
+    path: bytes
+    error: str
+
+
+class FileChangedError(CasparianError):
+    """A file changed while it was read."""
+
+
+class FileSource(Protocol):
+    """The only one who touches input files.
+
+    1. `walk` yields every regular file below the root, once, in the byte order of its path,
+       and holds no more than the open directories' listings.
+    2. Symbolic links, FIFOs, sockets and devices are skipped; nothing outside the root is met.
+    3. A directory that cannot be listed is a WalkError in its place, and the walk goes on.
+    4. `read_hash` opens without following links, and raises FileChangedError unless `fstat`
+       says the same before and after the read; the hash is the SHA-256 of what it read.
+    5. Names are bytes, and every name the file system allows survives.
+    6. A vanished file is FileNotFoundError, an unreadable one PermissionError or OSError.
+    """
+
+    def walk(self, root: bytes, below: bytes = b"") -> Iterator[FileEntry | WalkError]: ...
+
+    def stat(self, root: bytes, path: bytes) -> StatIdentity: ...
+
+    def read_hash(self, root: bytes, path: bytes) -> tuple[str, StatIdentity]: ...
+
+    def snapshot(self, root: bytes, path: bytes, to: str) -> tuple[str, StatIdentity]:
+        """Copy the bytes to the new file `to`, hashing them; checked like `read_hash`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RecordOutcome:
+    """What recording made of sightings: counts of new, changed and merely touched files,
+    and of the jobs enqueued."""
+
+    new: int = 0
+    changed: int = 0
+    touched: int = 0
+    jobs: int = 0
+
+
+class FileCatalog(Protocol):
+    """Locations, versions, content registry, tags.
+
+    1. A version, its tags, its jobs and the location's `current_version_id` appear in one
+       transaction or not at all.
+    2. A version is never changed or removed; `ordinal` grows by one per location.
+    3. Recording the content that a location already has adds no version, only the stat.
+    4. The content registry has one entry per hash, however many locations hold it.
+    5. `locations` yields a root's locations in byte order of their paths, deleted ones
+       included, in pages, without a transaction held between them.
+    6. A location is deleted at the second consecutive `missed`; a sighting resets the count,
+       and one of a deleted location is a new version.
+    7. `forget` makes the next recording a new version, whatever the content.
+    """
+
+    def roots(self) -> Sequence[SourceRoot]: ...
+
+    def locations(self, root_id: int, below: bytes = b"") -> Iterator[FileLocation]: ...
+
+    def find(self, root_id: int, path: bytes) -> FileLocation | None: ...
+
+    def record(
+        self, root_id: int, sightings: Sequence[Sighting], routing: RoutingTable
+    ) -> RecordOutcome: ...
+
+    def missed(self, location_ids: Sequence[int]) -> int:
+        """Count one complete scan without these; returns how many became deleted by it."""
+        ...
+
+    def seen(self, location_ids: Sequence[int]) -> None:
+        """Reset the count of missed scans of locations that a scan met unchanged."""
+        ...
+
+    def forget(self, location_id: int) -> None: ...
+
+
+# --- queue ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerNode:
+    """A process of the engine and its last heartbeat. `id` is unique for ever.
+
+    `host_key` says which processes can see each other's pids (host, boot, pid namespace);
+    `pid_started` tells a process from a later one of the same pid.
+    """
+
+    id: str
+    hostname: str
+    pid: int
+    host_key: str
+    pid_started: int
+    roles: tuple[str, ...]
+    endpoint: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    git_hash: str = ""
+    user: str = ""
+    started_at_us: int = 0
+    heartbeat_at_us: int = 0
+    load: Mapping[str, Any] = field(default_factory=dict)
+    stopped: bool = False
+
+
+class JobQueue(Protocol):
+    """The queue proper: claims, leases, failures.
+
+    1. One winner per claim: among concurrent claimers no job is given twice.
+    2. Jobs are claimed by `due`, then id, none before its `not_before`.
+    3. `claim` raises `attempt` by one and sets a fresh random token, worker and lease.
+    4. A stale token (another attempt, another status) changes nothing: `fail`, `release`
+       and `renew` say so by their result, and never raise for it.
+    5. `fail` follows the RetryPolicy, adds a row to `job_event`, keeps what the attempts
+       before it said, and clears token and lease.
+    6. `release` gives back a claim that never ran: no budget is used.
+    7. `reap` requeues or fails RUNNING jobs whose lease is over, or whose worker is named
+       dead, checking again in the writing statement.
+    8. The lease clock is the database's own, or, where database and engine share the host,
+       the injected clock.
+    9. Statuses move only along `casparian.domain.jobs.TRANSITIONS`.
+    10. `cancel` takes a running job's token away; `retry` resets the budgets, and puts a
+        BLOCKED job back to PROMOTING; both are recorded in `job_event`.
+    """
+
+    def claim(
+        self, worker: str, plugins: Mapping[str, str], limit: int, lease_us: int
+    ) -> list[Claim]:
+        """Up to `limit` jobs of these plugins (name to the hash of the code that will run)."""
+        ...
+
+    def renew(self, worker: str, jobs: Mapping[int, str], lease_us: int) -> set[int]:
+        """Extend the leases of these (job id to token); returns the ids still held."""
+        ...
+
+    def release(self, jobs: Mapping[int, str], delay_us: int = 0) -> set[int]: ...
+
+    def fail(self, failures: Sequence[Failure], policy: RetryPolicy) -> dict[int, JobStatus]:
+        """The new status of each; ids whose token was stale are absent."""
+        ...
+
+    def fail_queued(self, plugin: str, message: str) -> int:
+        """End all QUEUED jobs of a quarantined plugin FAILED (QUARANTINED)."""
+        ...
+
+    def reap(self, policy: RetryPolicy, dead_workers: Iterable[str] = ()) -> int: ...
+
+    def retry(self, job_ids: Sequence[int], actor: str) -> list[int]: ...
+
+    def cancel(self, job_ids: Sequence[int], actor: str) -> list[int]: ...
+
+    def backlog(self) -> Mapping[JobStatus, int]:
+        """Jobs by status; statuses without jobs may be absent."""
+        ...
+
+    def next_due_us(self, plugins: Iterable[str] | None = None) -> int | None:
+        """The earliest `not_before` of the QUEUED jobs (of these plugins), None without any."""
+        ...
+
+    def beat(self, node: WorkerNode) -> None: ...
+
+    def workers(self) -> Sequence[WorkerNode]: ...
+
+    def wait(self, timeout_s: float) -> None:
+        """Return early when jobs may have become claimable; never later than the timeout."""
+        ...
+
+    def wake(self) -> None: ...
+
+
+class Promoting(NamedTuple):
+    """A decided job taken over from a worker that stopped."""
+
+    job_id: int
+    token: str
+    attempt: int
+    manifest: Manifest
+    emptied_known: bool = True
+
+
+class PublishLedger(Protocol):
+    """The decision log: slots, target schemas, manifests.
+
+    1. `decide` is all or nothing for its group: it returns {} when every job is PROMOTING,
+       else the refusals, and nothing has changed.
+    2. It refuses STALE unless the job is RUNNING with this attempt and token; HELD while
+       another unfinished job holds the (plugin, location); MOVED when the slot state is not
+       the one planned on; SCHEMA when a target's schema is not the expected one.
+    3. It takes the lock rows in key order, raises the generation, records the slots that
+       will hold rows, and writes manifest, schemas and status in one transaction.
+    4. `complete` compares token and status, releases the lock, forgets emptied slots; ids
+       whose token was stale are absent from its result. Completing a newer job ends BLOCKED
+       jobs of the same plugin and location SUPERSEDED.
+    5. `take_over` gives PROMOTING jobs whose lease is over, or whose worker is dead, a fresh
+       token and the caller's lease; the attempt stays.
+    6. `block` ends a job BLOCKED and releases its lock; the manifest stays.
+    7. The installation is made with the database and never changes by itself.
+    """
+
+    @property
+    def installation(self) -> str:
+        """The UUID of this queue, 32 hex digits."""
+        ...
+
+    def highest_job_id(self) -> int: ...
+
+    def slots(self, keys: Sequence[tuple[str, int]]) -> dict[tuple[str, int], SlotState]:
+        """The state of each (plugin, location id); an empty SlotState where there is none."""
+        ...
+
+    def schemas(self, targets: Sequence[Target]) -> dict[Target, TargetSchema]:
+        """The schema of each target that has one."""
+        ...
+
+    def decide(self, decisions: Sequence[Decision]) -> dict[int, Refusal]: ...
+
+    def complete(self, completions: Sequence[Completion]) -> set[int]: ...
+
+    def block(self, job_id: int, token: str, message: str) -> bool: ...
+
+    def take_over(
+        self, worker: str, limit: int, lease_us: int, dead_workers: Iterable[str] = ()
+    ) -> list[Promoting]: ...
+
+    def fates(self, job_ids: Sequence[int]) -> dict[int, JobFate]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The configuration as the database is to hold it: all paths absolute."""
+
+    roots: tuple[bytes, ...]
+    rules: tuple[RoutingRule, ...]
+    plugins: tuple[PluginConfig, ...]
+    manifests: tuple[PluginManifest, ...]
+    ageing_us: int = 60_000_000
+
+
+class PluginStore(Protocol):
+    """Plugin code and configuration, as workers see them.
+
+    1. `apply` makes rules, roots, plugins and topics what the configuration says, in one
+       transaction; what is gone from it is inactive, never deleted.
+    2. Jobs are enqueued for every current version of a file that is not deleted, which a new
+       or changed rule or subscription matches and which has no job of that plugin.
+    3. A manifest is stored once per content hash and plugin, and never changes; the one
+       applied last is live. Applying the same again changes nothing and raises no revision.
+    4. `revision` grows with every change that a worker must see.
+    5. `quarantine` marks one content hash of a plugin; other code of it is not affected.
+    """
+
+    def apply(self, applied: Applied) -> int:
+        """Returns how many jobs were enqueued by it."""
+        ...
+
+    def routing(self) -> RoutingTable: ...
+
+    def live(self) -> Sequence[LivePlugin]: ...
+
+    def manifest(self, content_hash: str) -> PluginManifest: ...
+
+    def revision(self) -> int: ...
+
+    def quarantine(self, plugin: str, content_hash: str, reason: str) -> None: ...
+
+
+class Reports(Protocol):
+    """Read-only views for the operator's tool: each returns plain data for JSON."""
+
+    def status(self) -> dict[str, Any]: ...
+
+    def files(self) -> list[dict[str, Any]]: ...
+
+    def jobs(
+        self, status: str | None = None, plugin: str | None = None
+    ) -> list[dict[str, Any]]: ...
+
+    def why(self, path: bytes) -> list[dict[str, Any]]:
+        """One document per source root that knows the path; empty when none does."""
+        ...
+
+    def current_failures(self) -> list[dict[str, Any]]:
+        """FAILED and BLOCKED jobs that belong to the current version of their file."""
+        ...
+
+
+# --- transport --------------------------------------------------------------------------
+
+
+class PeerGone(CasparianError):  # noqa: N818 - an event that callers expect
+    """The peer is not connected."""
+
+
+class PeerBusy(CasparianError):  # noqa: N818 - an event that callers expect
+    """The peer's queue is full; nothing was sent."""
+
+
+class Incoming(NamedTuple):
+    """One message from a peer. `payload` is empty where there is none."""
+
+    peer: bytes
+    head: Buffer
+    payload: Buffer
+
+
+class Transport(Protocol):
+    """The engine's side of the wire.
+
+    1. Messages of one peer arrive whole and in order.
+    2. `receive` never blocks and gives at most `limit`; what is not head and payload is
+       dropped and counted in `malformed`, and costs no other message.
+    3. `send` raises PeerGone for a peer that is not connected, PeerBusy when its bounded
+       queue is full: nothing is dropped without a word.
+    4. `poll` returns True when a message waits or `wake` was called, from whatever thread.
+    5. Memory is bounded: queues have limits, oversize messages are refused.
+    6. All but `wake` belong to the thread that called `bind`.
+    """
+
+    malformed: int
+
+    def bind(self) -> str: ...
+
+    def poll(self, timeout_s: float) -> bool: ...
+
+    def receive(self, limit: int = 64) -> list[Incoming]: ...
+
+    def send(self, peer: bytes, head: Buffer, payload: Buffer = b"") -> None: ...
+
+    def wake(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Connection(Protocol):
+    """A sidecar's side of the wire; the same promises."""
+
+    def send(self, head: Buffer, payload: Buffer = b"") -> None: ...
+
+    def poll(self, timeout_s: float) -> bool: ...
+
+    def receive(self) -> list[tuple[Buffer, Buffer]]: ...
+
+    def wake(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+# --- plugin hosts -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SidecarSpec:
+    """What a sidecar needs to start. `session` is the secret it must show in REG."""
+
+    session: str
+    plugin: LivePlugin
+    code: bytes
+    endpoint: str
+    window: int
+    heartbeat_s: float = 1.0
+
+
+class SidecarExit(NamedTuple):
+    """A sidecar ended: exit code, or minus the signal; `tail` is the end of its stderr."""
+
+    session: str
+    code: int
+    tail: str
+    out_of_memory: bool = False
+    cpu_exceeded: bool = False
+
+
+class PluginHost(Protocol):
+    """Starts, watches, limits and ends sidecars.
+
+    1. `start` returns at once; a sidecar that cannot start is a SidecarExit.
+    2. `exits` returns each ended sidecar once, and `on_exit` (given at construction) is
+       called from any thread as soon as one ended.
+    3. `kill` ends a sidecar and all it started, hung or stopped as it may be.
+    4. Sidecars end when the engine ends, however it ends.
+    5. A sidecar sees a cleared environment, no database address and no file of the engine's.
+    6. `close` ends all.
+    """
+
+    def start(self, spec: SidecarSpec) -> None: ...
+
+    def kill(self, session: str) -> None: ...
+
+    def exits(self) -> list[SidecarExit]: ...
+
+    def close(self) -> None: ...
+
+
+# --- sinks ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class StageRequest:
+    """What a staging is for."""
+
+    key: StagingKey
+    target: Target
+    lineage: JobLineage
+
+
+class Staging(Protocol):
+    """One topic's rows on their way: private until promoted. One thread at a time."""
+
+    def write(self, batch: Any) -> None:
+        """Append a validated RecordBatch with its lineage columns; raises JobError
+        (SCHEMA_DRIFT, DATA) for rows that the target cannot hold as they are."""
+        ...
+
+    def finish(self) -> StagedRows:
+        """Close the files. Durable only after `Sink.sync`."""
+        ...
+
+    def discard(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class StagedRows:
+    """What `finish` leaves: rows, their digest, the schema without lineage, file names."""
+
+    rows: int
+    digest: str
+    schema: TargetSchema
+    files: tuple[str, ...]
+
+
+class PromoteItem(NamedTuple):
+    """One item of one job to be promoted by the holder of `key.token`."""
+
+    key: StagingKey
+    manifest: Manifest
+    item: ManifestItem
+
+
+class Sink(Protocol):
+    """One output location: a directory tree, a database file, a database.
+
+    1. What is staged is seen by no reader, whatever it globs.
+    2. `promote` is idempotent: where the slot's marker is the job's, it does nothing.
+    3. `promote` installs only where the generation is higher than the slot's; the rows of
+       the slot are replaced as a whole, in one step for readers.
+    4. A reader sees whole, published rows and nothing else at every moment.
+    5. A promoter whose staging was taken over (`rekey`) changes nothing: its receipt has an
+       error and the rows stand as the new holder left them.
+    6. A marker of the same job with another digest, or of another installation, is refused.
+    7. After `sync` returns, what was staged survives a power cut; after `promote`, what it
+       installed does.
+    8. `rekey` is found by installation, job and attempt, whatever the token.
+    9. `stagings` lists every staging by its key; `discard` removes one and is idempotent.
+    10. Values and types survive by the sink's documented mapping, or the write is refused.
+    11. One item that fails does not fail the others.
+    """
+
+    scheme: str
+    location: str
+
+    def check(self) -> None:
+        """Raise ConfigurationError where this sink could not keep its promises."""
+        ...
+
+    def stage(self, request: StageRequest, known: TargetSchema | None) -> Staging:
+        """Open a staging; rows are cast to `known` where the schema rules allow."""
+        ...
+
+    def stage_empty(self, manifest: Manifest, item: ManifestItem, key: StagingKey) -> None:
+        """Stage what emptying a slot needs (nothing, for most sinks)."""
+        ...
+
+    def stage_marker(self, manifest: Manifest, item: ManifestItem, key: StagingKey) -> None:
+        """Put the marker beside finished rows, before `sync`, once the plan is known."""
+        ...
+
+    def sync(self, keys: Sequence[StagingKey]) -> None: ...
+
+    def promote(self, items: Sequence[PromoteItem]) -> list[Receipt]: ...
+
+    def rekey(self, key: StagingKey) -> None:
+        """Rename the staging of this installation, job and attempt to `key.token`."""
+        ...
+
+    def stagings(self) -> list[StagingKey]: ...
+
+    def discard(self, key: StagingKey) -> None: ...
+
+    def clean(self, now_us: int) -> None:
+        """Remove what was replaced longer ago than the grace period."""
+        ...
+
+    def markers(self) -> Iterator[tuple[Target, Marker]]:
+        """Every slot's marker, for checks."""
+        ...
+
+
+class SinkFactory(Protocol):
+    """Registered per URI scheme: parses the URI, opens the sink of a location."""
+
+    scheme: str
+
+    def parse(self, uri: str, base: str, plugin: str, topic: str) -> Target:
+        """The target of a topic; raises ConfigurationError saying what is wrong with the URI.
+
+        `base` is the directory that relative paths are relative to.
+        """
+        ...
+
+    def open(self, location: str) -> Sink: ...

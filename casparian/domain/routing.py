@@ -1,0 +1,131 @@
+"""Routing: glob rules give tags, subscriptions turn tags into jobs, priority and age order them.
+
+Globs are matched against the path below its source root, with `/` on every system:
+`*` and `?` stay within one name, `[...]` is one character, `**` spans directories.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from casparian.domain.errors import ConfigurationError
+from casparian.domain.files import path_text
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingRule:
+    """A pattern that gives a tag; a version's priority is the highest of its rules'."""
+
+    pattern: str
+    tag: str
+    priority: int = 0
+    id: int = 0
+
+    def matches(self, path: bytes) -> bool:
+        return compile_glob(self.pattern).fullmatch(path_text(path)) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A plugin and the tags whose files it wants."""
+
+    plugin: str
+    tags: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """What routing made of one path: each tag with the rule that gave it, and the plugins."""
+
+    tags: dict[str, RoutingRule]
+    plugins: tuple[str, ...]
+    priority: int
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingTable:
+    """All rules and subscriptions, as one value."""
+
+    rules: Sequence[RoutingRule]
+    subscriptions: Sequence[Subscription]
+
+    def route(self, path: bytes) -> Routed:
+        """Tags, plugins and priority of a path.
+
+        Of several rules that give one tag, the one of highest priority is recorded as its
+        reason, then the one that stands first.
+        """
+        tags: dict[str, RoutingRule] = {}
+        for rule in self.rules:
+            if rule.matches(path):
+                known = tags.get(rule.tag)
+                if known is None or rule.priority > known.priority:
+                    tags[rule.tag] = rule
+        plugins = tuple(sorted(s.plugin for s in self.subscriptions if not s.tags.isdisjoint(tags)))
+        return Routed(tags, plugins, max((r.priority for r in tags.values()), default=0))
+
+
+def due_us(enqueued_at_us: int, priority: int, ageing_us: int) -> int:
+    """The key by which jobs are claimed, smallest first, then by id.
+
+    Each step of priority is worth `ageing_us` of waiting, so nothing starves; with
+    `ageing_us` 0 priority is strict.
+    """
+    return enqueued_at_us - priority * ageing_us if ageing_us else -priority
+
+
+def check_rules(rules: Iterable[RoutingRule]) -> None:
+    """Raise ConfigurationError for a pattern that cannot be compiled."""
+    for rule in rules:
+        compile_glob(rule.pattern)
+
+
+@lru_cache(maxsize=1024)
+def compile_glob(pattern: str) -> re.Pattern[str]:
+    """A glob as a regular expression to be used with `fullmatch`."""
+    if not pattern or pattern.startswith("/"):
+        raise ConfigurationError(
+            f"The pattern {pattern!r} is matched against the path below the source root: "
+            "it must not be empty or start with '/'."
+        )
+    return re.compile("".join(_translate(pattern)), re.DOTALL)
+
+
+def _translate(pattern: str) -> Iterable[str]:
+    i, n = 0, len(pattern)
+    while i < n:
+        char = pattern[i]
+        at_start = i == 0 or pattern[i - 1] == "/"
+        if at_start and pattern.startswith("**/", i):
+            yield "(?:[^/]+/)*"
+            i += 3
+        elif at_start and pattern[i:] == "**":
+            yield ".+"
+            i += 2
+        elif char == "*":
+            yield "[^/]*"
+            i += 1
+        elif char == "?":
+            yield "[^/]"
+            i += 1
+        elif char == "[":
+            end = pattern.find("]", i + 2 + (pattern[i + 1 : i + 2] == "!"))
+            if end < 0:
+                raise ConfigurationError(
+                    f"The pattern {pattern!r} has a '[' at position {i} without its ']'."
+                )
+            yield _character_class(pattern[i + 1 : end])
+            i = end + 1
+        else:
+            yield re.escape(char)
+            i += 1
+
+
+def _character_class(body: str) -> str:
+    negated = body.startswith("!")
+    members = body[1:] if negated else body
+    escaped = re.sub(r"([\\\[\]^&~|])", r"\\\1", members)
+    return f"(?!/)[{'^' if negated else ''}{escaped}]"
