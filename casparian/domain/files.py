@@ -7,6 +7,7 @@ file system gives them (`*_ns`).
 
 from __future__ import annotations
 
+from binascii import crc32
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -15,8 +16,11 @@ from typing import NamedTuple
 DEFAULT_IGNORED_SUFFIXES = (".tmp", ".part", ".crdownload", "~")
 SECOND_NS = 1_000_000_000
 RECENT_NS = 2 * SECOND_NS
-REHASH_AFTER_US = 7 * 24 * 3600 * 1_000_000
+DAY_S = 24 * 3600
+DAY_US = DAY_S * 1_000_000
+REHASH_AFTER_US = 7 * DAY_US
 SCANS_UNTIL_DELETED = 2
+LISTED_AT_MOST = 10_000
 
 
 class StatIdentity(NamedTuple):
@@ -101,12 +105,34 @@ class ScanRules:
         name = path.rsplit(b"/", 1)[-1]
         return name.endswith(tuple(s.encode() for s in self.ignored_suffixes))
 
-    def settled_in_ns(self, identity: StatIdentity, now_ns: int) -> int:
-        """Nanoseconds until both timestamps are older than the settle time; 0 when they are."""
-        youngest = max(identity.mtime_ns, identity.ctime_ns)
-        return max(0, youngest + self.settle_ns - now_ns)
+    def settled_in_ns(
+        self, identity: StatIdentity, now_ns: int, unchanged_since_ns: int | None = None
+    ) -> int:
+        """Nanoseconds until the file may be taken as settled; 0 when it is.
 
-    def judge(self, identity: StatIdentity, known: FileLocation | None, now_ns: int) -> ScanCase:
+        It is settled when both timestamps are older than the settle time. A timestamp in the
+        future (a producer's clock, a server's clock) says nothing of the file's age: such a
+        file is settled when its identity was met unchanged for the settle time, that is since
+        `unchanged_since_ns` (None: it is met for the first time).
+        """
+        youngest = max(identity.mtime_ns, identity.ctime_ns)
+        by_timestamps = max(0, youngest + self.settle_ns - now_ns)
+        if not self.in_future(identity, now_ns) and unchanged_since_ns is None:
+            return by_timestamps
+        since = now_ns if unchanged_since_ns is None else unchanged_since_ns
+        return min(by_timestamps, max(0, since + self.settle_ns - now_ns))
+
+    @staticmethod
+    def in_future(identity: StatIdentity, now_ns: int) -> bool:
+        return max(identity.mtime_ns, identity.ctime_ns) > now_ns
+
+    def judge(
+        self,
+        identity: StatIdentity,
+        known: FileLocation | None,
+        now_ns: int,
+        unchanged_since_ns: int | None = None,
+    ) -> ScanCase:
         """Decide on one regular file that is not ignored.
 
         A file changed shortly before it was last hashed is hashed again, since a second
@@ -115,13 +141,22 @@ class ScanRules:
         """
         if known is not None and not known.deleted and known.identity == identity:
             changed_ns = max(identity.mtime_ns, identity.ctime_ns)
-            recent = changed_ns + RECENT_NS > known.hashed_at_us * 1000
-            stale = known.hashed_at_us + REHASH_AFTER_US < now_ns // 1000
-            if not recent and not stale:
+            # Not `>`: a timestamp far in the future would have its file hashed at every scan.
+            recent = abs(known.hashed_at_us * 1000 - changed_ns) < RECENT_NS
+            if not recent and not _rehash_due(known, now_ns // 1000):
                 return ScanCase.UNCHANGED
-        if self.settled_in_ns(identity, now_ns) > 0:
+        if self.settled_in_ns(identity, now_ns, unchanged_since_ns) > 0:
             return ScanCase.SETTLING
         return ScanCase.HASH
+
+
+def _rehash_due(known: FileLocation, now_us: int) -> bool:
+    """True once a week, up to a day early by path, so that files first met together are
+    not all read again in one scan."""
+    age_us = now_us - known.hashed_at_us
+    if age_us < REHASH_AFTER_US - DAY_US:
+        return False
+    return age_us >= REHASH_AFTER_US - crc32(known.path) % DAY_S * 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +170,12 @@ class Sighting:
 
 @dataclass(slots=True)
 class ScanReport:
-    """Counts of one scan. `complete` is false when a directory could not be listed."""
+    """Counts of one scan. `complete` is false when something in the root could not be met.
+
+    `jobs` is how many jobs were enqueued. `look_again_us` says when each deferred file may be
+    settled, `next_look_us` is the earliest of these times. Of deferred files and of errors,
+    each LISTED_AT_MOST are listed by path, and all are counted.
+    """
 
     new: int = 0
     changed: int = 0
@@ -146,17 +186,38 @@ class ScanReport:
     complete: bool = True
     deferred_paths: dict[bytes, str] = field(default_factory=dict)
     errors: dict[bytes, str] = field(default_factory=dict)
+    jobs: int = 0
+    look_again_us: dict[bytes, int] = field(default_factory=dict)
+    next_look_us: int | None = None
 
     def counts(self) -> Mapping[str, int]:
         names = ("new", "changed", "unchanged", "deferred", "deleted", "unreadable")
         return {name: getattr(self, name) for name in names}
 
+    def defer(self, path: bytes, reason: str, look_again_us: int) -> None:
+        self.deferred += 1
+        if self.next_look_us is None or look_again_us < self.next_look_us:
+            self.next_look_us = look_again_us
+        if len(self.deferred_paths) < LISTED_AT_MOST:
+            self.deferred_paths[path] = reason
+            self.look_again_us[path] = look_again_us
+
+    def fail(self, path: bytes, error: str) -> None:
+        """Count what could not be read."""
+        self.unreadable += 1
+        if len(self.errors) < LISTED_AT_MOST:
+            self.errors[path] = error
+
     def add(self, other: ScanReport) -> None:
         for name, value in other.counts().items():
             setattr(self, name, getattr(self, name) + value)
         self.complete = self.complete and other.complete
+        self.jobs += other.jobs
         self.deferred_paths.update(other.deferred_paths)
+        self.look_again_us.update(other.look_again_us)
         self.errors.update(other.errors)
+        times = (t for t in (self.next_look_us, other.next_look_us) if t is not None)
+        self.next_look_us = min(times, default=None)
 
 
 def path_text(path: bytes) -> str:

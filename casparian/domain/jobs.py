@@ -109,7 +109,10 @@ class ProcessingJob:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A job won by a worker, with all it needs to run it: no further look-up."""
+    """A job won by a worker, with all it needs to run it: no further look-up.
+
+    `input_path` is what the plugin opens, where that is not the file itself (a snapshot).
+    """
 
     job_id: int
     plugin: str
@@ -125,6 +128,12 @@ class Claim:
     identity: StatIdentity
     priority: int = 0
     enqueued_at_us: int = 0
+    input_path: str = ""
+
+    @property
+    def source(self) -> bytes:
+        """The absolute path of the file itself."""
+        return self.root_path.rstrip(b"/") + b"/" + self.path
 
 
 @dataclass(frozen=True, slots=True)

@@ -342,11 +342,11 @@ class Reports(Protocol):
 # --- transport --------------------------------------------------------------------------
 
 
-class PeerGone(CasparianError):  # noqa: N818 - an event that callers expect
+class PeerGone(CasparianError):
     """The peer is not connected."""
 
 
-class PeerBusy(CasparianError):  # noqa: N818 - an event that callers expect
+class PeerBusy(CasparianError):
     """The peer's queue is full; nothing was sent."""
 
 

@@ -1,0 +1,92 @@
+"""What the router tells the worker to do, and the figures it goes by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from casparian.domain.errors import ErrorClass
+from casparian.domain.jobs import Claim
+from casparian.domain.messages import FromRouter, TopicTotals
+from casparian.domain.plugins import LivePlugin
+from casparian.domain.ports import Buffer
+from casparian.domain.wire import Flag, Limits
+
+
+@dataclass(frozen=True, slots=True)
+class RouterRules:
+    """Times in seconds. `sidecars` is per plugin, `prefetch` per sidecar; jobs shorter than
+    `short_job_s` are sent up to `longest_prefetch` ahead."""
+
+    sidecars: int = 2
+    suspect_s: float = 5.0
+    kill_s: float = 60.0
+    start_s: float = 60.0
+    restart_s: float = 0.5
+    longest_restart_s: float = 30.0
+    most_failed_starts: int = 3
+    quarantine_after: int = 3
+    prefetch: int = 2
+    longest_prefetch: int = 16
+    short_job_s: float = 0.05
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True)
+class StartSidecar:
+    session: str
+    plugin: LivePlugin
+
+
+@dataclass(frozen=True, slots=True)
+class KillSidecar:
+    session: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    peer: bytes
+    message: FromRouter
+
+
+@dataclass(frozen=True, slots=True)
+class StageFrame:
+    """Hand one DATA payload to the job's lane of sink writers."""
+
+    session: str
+    claim: Claim
+    topic: str
+    flags: Flag
+    payload: Buffer
+
+
+@dataclass(frozen=True, slots=True)
+class FinishJob:
+    """Everything of the job has arrived; `topics` is what its rows must add up to."""
+
+    claim: Claim
+    topics: Mapping[str, TopicTotals]
+
+
+@dataclass(frozen=True, slots=True)
+class FailJob:
+    """The attempt is over: drop what was staged, then tell the queue."""
+
+    claim: Claim
+    error_class: ErrorClass
+    message: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantinePlugin:
+    plugin: str
+    content_hash: str
+    reason: str
+
+
+Instruction: TypeAlias = (
+    StartSidecar | KillSidecar | Send | StageFrame | FinishJob | FailJob | QuarantinePlugin
+)

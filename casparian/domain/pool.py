@@ -1,0 +1,394 @@
+"""The pool of sidecars: which runs what, who gets the next job, who is started, stopped, killed.
+
+A sidecar works its jobs in the order they were sent, so its first job is the one it runs;
+those behind it were never started and go back to the waiting ones when it dies.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from casparian.domain.errors import ErrorClass
+from casparian.domain.files import path_text
+from casparian.domain.instructions import (
+    FailJob,
+    Instruction,
+    KillSidecar,
+    RouterRules,
+    Send,
+    StartSidecar,
+)
+from casparian.domain.jobs import Claim
+from casparian.domain.messages import Control, Execute, TopicTotals
+from casparian.domain.plugins import LivePlugin
+from casparian.domain.ports import SidecarExit
+
+SMALLEST_WINDOW = 1 << 20
+
+
+class Phase(StrEnum):
+    STARTING = "starting"
+    READY = "ready"
+    ENDING = "ending"
+
+
+@dataclass(slots=True)
+class Run:
+    """A job at a sidecar, and what has arrived of it."""
+
+    claim: Claim
+    sequence: int = 0
+    received: dict[str, TopicTotals] = field(default_factory=dict)
+    condemned: bool = False
+
+
+@dataclass(slots=True)
+class Sidecar:
+    """`window` bytes may be on their way, `outstanding` are, `owed` are not yet credited."""
+
+    session: str
+    plugin: LivePlugin
+    started_at: float
+    phase: Phase = Phase.STARTING
+    peer: bytes = b""
+    last_seen: float = 0.0
+    runs: deque[Run] = field(default_factory=deque)
+    run_since: float = 0.0
+    window: int = 0
+    outstanding: int = 0
+    owed: int = 0
+    ending: tuple[ErrorClass, str] | None = None
+
+    @property
+    def deadline(self) -> float:
+        return self.run_since + self.plugin.config.timeout_s
+
+
+@dataclass(slots=True)
+class Lane:
+    """One plugin: its live code, waiting jobs and the record of how its sidecars fared."""
+
+    plugin: LivePlugin
+    waiting: deque[Claim] = field(default_factory=deque)
+    broken: str = ""
+    failed_starts: int = 0
+    crashes: int = 0
+    start_after: float = 0.0
+    offenders: list[int] = field(default_factory=list)
+    usual_job_s: float = 1.0
+
+    def depth(self, rules: RouterRules) -> int:
+        """Jobs to hold at one sidecar: more of short ones, so it never waits for the next."""
+        short = self.usual_job_s < rules.short_job_s
+        return rules.longest_prefetch if short else rules.prefetch
+
+    def back_off(self, times: int, rules: RouterRules, now: float) -> None:
+        wait = min(rules.restart_s * 2 ** min(times - 1, 16), rules.longest_restart_s)
+        self.start_after = max(self.start_after, now + wait)
+
+
+class Pool:
+    """See the module. `new_session` gives secrets, unguessable in production."""
+
+    def __init__(self, rules: RouterRules, new_session: Callable[[], str]) -> None:
+        self.rules = rules
+        self._new_session = new_session
+        self.lanes: dict[str, Lane] = {}
+        self.sidecars: dict[str, Sidecar] = {}
+        self.by_peer: dict[bytes, Sidecar] = {}
+        self.stopping = False
+
+    # --- questions ------------------------------------------------------------------------
+
+    def window(self) -> int:
+        """Bytes one more session may have on their way, so that all together keep the total."""
+        limits = self.rules.limits
+        sessions = max(1, self.rules.sidecars * len(self.lanes))
+        return max(SMALLEST_WINDOW, min(limits.session_window, limits.total_window // sessions))
+
+    def demand(self) -> dict[str, int]:
+        """How many more jobs of each plugin could be put to use."""
+        wanted: dict[str, int] = {}
+        for name, lane in self.lanes.items():
+            if self.stopping or lane.plugin.quarantined:
+                continue
+            depth = lane.depth(self.rules)
+            held = len(lane.waiting) + sum(len(s.runs) for s in self.of(name))
+            missing = (self.rules.sidecars + 1) * depth - held
+            if missing > 0:
+                wanted[name] = missing
+        return wanted
+
+    def held(self) -> int:
+        """Jobs waiting or at a sidecar."""
+        waiting = sum(len(lane.waiting) for lane in self.lanes.values())
+        return waiting + sum(len(s.runs) for s in self.sidecars.values())
+
+    def of(self, plugin: str) -> list[Sidecar]:
+        return [
+            s
+            for s in self.sidecars.values()
+            if s.plugin.name == plugin and s.phase is not Phase.ENDING
+        ]
+
+    def lane_of(self, sidecar: Sidecar) -> Lane | None:
+        """The lane whose live code this sidecar runs, None when there is newer code."""
+        lane = self.lanes.get(sidecar.plugin.name)
+        return lane if lane is not None and lane.plugin == sidecar.plugin else None
+
+    def find(self, job_id: int, attempt: int) -> tuple[Sidecar, Run] | None:
+        for sidecar in self.sidecars.values():
+            for run in sidecar.runs:
+                if (run.claim.job_id, run.claim.attempt) == (job_id, attempt):
+                    return sidecar, run
+        return None
+
+    # --- configuration and work -----------------------------------------------------------
+
+    def configure(self, plugins: Iterable[LivePlugin], now: float) -> list[Instruction]:
+        """The live plugins, whenever they change. New code: new sidecars for new jobs."""
+        out: list[Instruction] = []
+        named = {p.name: p for p in plugins}
+        for name, plugin in named.items():
+            lane = self.lanes.get(name)
+            if lane is None:
+                self.lanes[name] = Lane(plugin)
+            elif lane.plugin != plugin:
+                self.lanes[name] = Lane(plugin, waiting=lane.waiting)
+        for name in [n for n in self.lanes if n not in named]:
+            out += [given_back(claim) for claim in self.lanes.pop(name).waiting]
+        for sidecar in list(self.sidecars.values()):
+            if self.lane_of(sidecar) is None and not sidecar.runs:
+                out += self.stop(sidecar)
+        return out + self.assign(now)
+
+    def offer(self, claims: Iterable[Claim], now: float) -> list[Instruction]:
+        """Claimed jobs, to be run."""
+        out: list[Instruction] = []
+        for claim in claims:
+            lane = self.lanes.get(claim.plugin)
+            if lane is None or self.stopping:
+                out.append(given_back(claim))
+            else:
+                lane.waiting.append(claim)
+        return out + self.assign(now)
+
+    def prestart(self, now: float) -> list[Instruction]:
+        """One sidecar per plugin before any job comes, so that no first file waits for it."""
+        return [
+            self._start(lane, now)
+            for lane in self.lanes.values()
+            if not lane.plugin.quarantined and not self.of(lane.plugin.name)
+        ]
+
+    def assign(self, now: float) -> list[Instruction]:
+        """Give waiting jobs to sidecars with room, and start those that are missing."""
+        out: list[Instruction] = []
+        for lane in self.lanes.values():
+            if lane.broken or lane.plugin.quarantined:
+                out += refuse_waiting(lane)
+            elif lane.waiting:
+                out += self._hand_out(lane, now)
+                out += self._start_missing(lane, now)
+        return out
+
+    def _hand_out(self, lane: Lane, now: float) -> list[Instruction]:
+        out: list[Instruction] = []
+        depth = lane.depth(self.rules)
+        able = [
+            s
+            for s in self.of(lane.plugin.name)
+            if s.phase is Phase.READY
+            and s.plugin == lane.plugin
+            and now - s.last_seen <= self.rules.suspect_s
+        ]
+        while lane.waiting and able:
+            sidecar = min(able, key=lambda s: len(s.runs))
+            if len(sidecar.runs) >= depth:
+                break
+            out.append(self._send_job(sidecar, lane.waiting.popleft(), now))
+        return out
+
+    def _send_job(self, sidecar: Sidecar, claim: Claim, now: float) -> Send:
+        if not sidecar.runs:
+            sidecar.run_since = now
+        # A plugin may have changed since the claim: the job records the code that runs it.
+        claim = replace(claim, plugin_hash=sidecar.plugin.content_hash)
+        sidecar.runs.append(Run(claim))
+        return Send(
+            sidecar.peer,
+            Execute(
+                claim.job_id,
+                claim.attempt,
+                claim.input_path or path_text(claim.source),
+                path_text(claim.path),
+                claim.file_version_id,
+                claim.content_hash,
+            ),
+        )
+
+    def _start_missing(self, lane: Lane, now: float) -> list[Instruction]:
+        """Every waiting job beyond what starting sidecars will take deserves one of its own."""
+        if self.stopping or now < lane.start_after:
+            return []
+        current = [s for s in self.of(lane.plugin.name) if s.plugin == lane.plugin]
+        starting = sum(s.phase is Phase.STARTING for s in current)
+        missing = min(self.rules.sidecars - len(current), len(lane.waiting) - starting)
+        return [self._start(lane, now) for _ in range(missing)]
+
+    def _start(self, lane: Lane, now: float) -> StartSidecar:
+        session = self._new_session()
+        self.sidecars[session] = Sidecar(session, lane.plugin, now)
+        return StartSidecar(session, lane.plugin)
+
+    # --- life and death of sidecars -------------------------------------------------------
+
+    def registered(self, sidecar: Sidecar, peer: bytes, now: float) -> list[Instruction]:
+        sidecar.phase, sidecar.peer, sidecar.last_seen = Phase.READY, peer, now
+        sidecar.window = self.window()
+        self.by_peer[peer] = sidecar
+        lane = self.lane_of(sidecar)
+        if lane is None or self.stopping:
+            return self.stop(sidecar)
+        lane.failed_starts = 0
+        return [Send(peer, Control(credit=sidecar.window)), *self.assign(now)]
+
+    def end_run(self, sidecar: Sidecar, now: float) -> list[Instruction]:
+        """The sidecar's first job left it."""
+        sidecar.runs.popleft()
+        lane = self.lane_of(sidecar)
+        if lane is not None:
+            lane.crashes = 0
+        if sidecar.runs:
+            sidecar.run_since = now
+        elif self.stopping or lane is None:
+            return self.stop(sidecar)
+        return self.assign(now)
+
+    def stop(self, sidecar: Sidecar) -> list[Instruction]:
+        """Ask an idle sidecar to leave; one that has not even registered is killed."""
+        if sidecar.phase is not Phase.READY:
+            return self.kill(sidecar, ErrorClass.CRASH, "no longer needed")
+        sidecar.phase, sidecar.ending = Phase.ENDING, (ErrorClass.CRASH, "stopped")
+        return [Send(sidecar.peer, Control(stop=True))]
+
+    def kill(self, sidecar: Sidecar, error_class: ErrorClass, reason: str) -> list[Instruction]:
+        """End a sidecar; the job it was at fails for this reason once it is dead."""
+        if sidecar.phase is Phase.ENDING:
+            return []
+        sidecar.phase, sidecar.ending = Phase.ENDING, (error_class, reason)
+        return [KillSidecar(sidecar.session, reason)]
+
+    def exited(self, exit_: SidecarExit, now: float) -> list[Instruction]:
+        """A sidecar's process ended, however."""
+        sidecar = self.sidecars.pop(exit_.session, None)
+        if sidecar is None:
+            return []
+        self.by_peer.pop(sidecar.peer, None)
+        error_class, message = sidecar.ending or exit_reason(exit_, sidecar.plugin)
+        out: list[Instruction] = []
+        if sidecar.runs:
+            first = sidecar.runs.popleft()
+            if not first.condemned:
+                out.append(FailJob(first.claim, error_class, message, exit_.tail))
+            out += self._take_back(sidecar)
+        lane = self.lane_of(sidecar)
+        if lane is not None and not sidecar.peer:
+            self._count_failed_start(lane, message, exit_.tail, now)
+        elif lane is not None and message != "stopped":
+            lane.crashes += 1
+            lane.back_off(lane.crashes, self.rules, now)
+        return out + self.assign(now)
+
+    def _take_back(self, sidecar: Sidecar) -> list[Instruction]:
+        """Jobs a dead sidecar had not started wait again, in front and in their order."""
+        claims = [run.claim for run in sidecar.runs if not run.condemned]
+        sidecar.runs.clear()
+        lane = self.lanes.get(sidecar.plugin.name)
+        if lane is None or self.stopping:
+            return [given_back(claim) for claim in claims]
+        lane.waiting.extendleft(reversed(claims))
+        return []
+
+    def _count_failed_start(self, lane: Lane, message: str, tail: str, now: float) -> None:
+        """A sidecar that never registered: tried again, each time later, then given up."""
+        if lane.broken or self.stopping:
+            return
+        lane.failed_starts += 1
+        lane.back_off(lane.failed_starts, self.rules, now)
+        if lane.failed_starts >= self.rules.most_failed_starts:
+            lane.broken = (
+                f"plugin {lane.plugin.name} could not be started {lane.failed_starts} times "
+                f"in a row: {message}\n{tail}"
+            )
+
+    def overdue(self, now: float) -> list[Instruction]:
+        """Kill what did not register, did not finish, or fell silent in time."""
+        out: list[Instruction] = []
+        rules = self.rules
+        for sidecar in list(self.sidecars.values()):
+            name = sidecar.plugin.name
+            if sidecar.phase is Phase.STARTING:
+                if now - sidecar.started_at > rules.start_s:
+                    text = f"a sidecar of plugin {name} did not register in {rules.start_s:g} s"
+                    out += self.kill(sidecar, ErrorClass.CRASH, text)
+            elif sidecar.phase is Phase.READY:
+                if sidecar.runs and now >= sidecar.deadline:
+                    limit = sidecar.plugin.config.timeout_s
+                    text = (
+                        f"plugin {name} did not finish the file within {limit:g} s; "
+                        f"raise timeout_s of [plugin.{name}] if it needs longer"
+                    )
+                    out += self.kill(sidecar, ErrorClass.TIMEOUT, text)
+                elif now - sidecar.last_seen > rules.kill_s:
+                    text = f"the sidecar of plugin {name} was silent for {rules.kill_s:g} s (hung)"
+                    out += self.kill(sidecar, ErrorClass.TIMEOUT, text)
+        return out
+
+    def next_timer(self, now: float) -> float:
+        """Seconds until something may be overdue or may be started, at most one."""
+        times = [now + 1.0]
+        times += [s.deadline for s in self.sidecars.values() if s.runs and s.phase is Phase.READY]
+        times += [lane.start_after for lane in self.lanes.values() if lane.waiting]
+        return max(0.0, min(times) - now) or 0.001
+
+
+def given_back(claim: Claim) -> FailJob:
+    """End an attempt that never ran; the job is queued again at once."""
+    return FailJob(claim, ErrorClass.CONFLICT, "the job was given back before it ran")
+
+
+def refuse_waiting(lane: Lane) -> list[Instruction]:
+    """Fail the waiting jobs of a plugin that cannot run."""
+    error = ErrorClass.QUARANTINED if lane.plugin.quarantined else ErrorClass.PLUGIN
+    text = lane.broken or f"plugin {lane.plugin.name} is in quarantine"
+    message, _, detail = text.partition("\n")
+    out: list[Instruction] = [FailJob(c, error, message, detail) for c in lane.waiting]
+    lane.waiting.clear()
+    return out
+
+
+def exit_reason(exit_: SidecarExit, plugin: LivePlugin) -> tuple[ErrorClass, str]:
+    """Why a sidecar ended that nobody ended."""
+    name, config = plugin.name, plugin.config
+    if exit_.cpu_exceeded:
+        return (
+            ErrorClass.TIMEOUT,
+            f"plugin {name} used more than {config.cpu_s} s of CPU on one file; "
+            f"raise cpu_s of [plugin.{name}] if it needs more",
+        )
+    if exit_.out_of_memory:
+        return (
+            ErrorClass.OOM,
+            f"the sidecar of plugin {name} ran out of memory (memory_mb = {config.memory_mb}); "
+            f"publish in smaller batches, or raise memory_mb of [plugin.{name}]",
+        )
+    if exit_.code < 0:
+        return ErrorClass.CRASH, f"the sidecar of plugin {name} was killed by signal {-exit_.code}"
+    return (
+        ErrorClass.CRASH,
+        f"the sidecar of plugin {name} ended by itself with exit code {exit_.code}",
+    )

@@ -1,0 +1,95 @@
+"""The sidecar's side of a session: its jobs, its credit, and the totals it vouches for.
+
+Pure like the router: the process around it does the I/O and the waiting.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from casparian.domain.errors import ErrorClass, IllegalTransitionError
+from casparian.domain.messages import (
+    Control,
+    Data,
+    Done,
+    Execute,
+    Failed,
+    FromRouter,
+    TopicTotals,
+)
+from casparian.domain.wire import Flag
+
+
+class Session:
+    """One sidecar's session with a router.
+
+    `credit` is how many payload bytes may still be sent; `window` is all that was granted
+    at first, so no single payload can be larger.
+    """
+
+    def __init__(self, secret: str) -> None:
+        self.secret = secret
+        self.jobs: deque[Execute] = deque()
+        self.current: Execute | None = None
+        self.abandoned = False
+        self.stopping = False
+        self.credit = 0
+        self.window = 0
+        self._sequence = 0
+        self._totals: dict[str, TopicTotals] = {}
+
+    def handle(self, message: FromRouter) -> None:
+        """A message of the router."""
+        match message:
+            case Execute():
+                self.jobs.append(message)
+            case Control(credit, abandon, stop):
+                self.window = self.window or credit
+                self.credit += credit
+                self.stopping = self.stopping or stop
+                if abandon and self.current is not None and self.current.job_id == abandon:
+                    self.abandoned = True
+            case Failed():
+                self.stopping = True
+
+    def begin(self) -> Execute | None:
+        """Take the next job, None when there is none."""
+        if self.current is not None:
+            raise IllegalTransitionError("session", f"at job {self.current.job_id}", "begin")
+        if not self.jobs:
+            return None
+        self.current = self.jobs.popleft()
+        self.abandoned = False
+        self._sequence = 0
+        self._totals = {}
+        return self.current
+
+    def data(self, topic: str, flags: Flag, rows: int, size: int) -> Data:
+        """The message for a payload of `size` bytes; the caller has waited for the credit."""
+        job = self._job("send DATA")
+        if size > self.credit:
+            raise IllegalTransitionError(
+                "session", f"{self.credit} bytes of credit", f"send {size}"
+            )
+        self.credit -= size
+        message = Data(self.secret, job.job_id, job.attempt, topic, self._sequence, flags)
+        self._sequence += 1
+        known = self._totals.get(topic, TopicTotals())
+        batches = known.batches + (0 if flags & Flag.SCHEMA else 1)
+        self._totals[topic] = TopicTotals(batches, known.rows + rows, known.bytes + size)
+        return message
+
+    def done(self) -> Done:
+        job = self._job("send DONE")
+        self.current = None
+        return Done(self.secret, job.job_id, job.attempt, self._totals)
+
+    def failed(self, error_class: ErrorClass, message: str, detail: str) -> Failed:
+        job = self._job("send ERR")
+        self.current = None
+        return Failed(self.secret, job.job_id, job.attempt, error_class, message, detail)
+
+    def _job(self, event: str) -> Execute:
+        if self.current is None:
+            raise IllegalTransitionError("session", "idle", event)
+        return self.current

@@ -1,0 +1,111 @@
+"""Whatever a plugin publishes, as a schema and a stream of Arrow record batches."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import pyarrow as pa
+
+ROWS_PER_CHUNK = 10_000
+
+
+def record_batches(data: Any) -> Iterator[tuple[pa.Schema, pa.RecordBatch | None]]:
+    """Yield (schema, batch) for each batch; (schema, None) once where there are no batches.
+
+    The schema may change from batch to batch only for iterables of dicts, whose types are
+    inferred chunk by chunk. Raises TypeError for what cannot be published.
+    """
+    if isinstance(data, pa.RecordBatch):
+        yield data.schema, data
+    elif isinstance(data, pa.Table):
+        yield from _stream(data.schema, data.to_batches())
+    elif isinstance(data, pa.RecordBatchReader):
+        yield from _stream(data.schema, data)
+    elif _is_pandas(data):
+        table = pa.Table.from_pandas(data).replace_schema_metadata(None)
+        yield from _stream(table.schema, table.to_batches())
+    elif hasattr(data, "__arrow_c_stream__"):
+        reader = pa.RecordBatchReader.from_stream(data)
+        yield from _stream(reader.schema, reader)
+    elif isinstance(data, Iterable) and not isinstance(data, (str, bytes, Mapping)):
+        yield from _from_dicts(data)
+    else:
+        raise TypeError(
+            f"publish() cannot take a {type(data).__name__}: give it a pyarrow Table, "
+            "RecordBatch or RecordBatchReader, an object with __arrow_c_stream__, "
+            "a pandas DataFrame, or an iterable of dicts"
+        )
+
+
+def _stream(
+    schema: pa.Schema, batches: Iterable[pa.RecordBatch]
+) -> Iterator[tuple[pa.Schema, pa.RecordBatch | None]]:
+    empty = True
+    for batch in batches:
+        empty = False
+        yield schema, batch
+    if empty:
+        yield schema, None
+
+
+def _is_pandas(data: Any) -> bool:
+    kind = type(data)
+    return kind.__name__ == "DataFrame" and kind.__module__.split(".")[0] == "pandas"
+
+
+def _from_dicts(rows: Iterable[Any]) -> Iterator[tuple[pa.Schema, pa.RecordBatch | None]]:
+    iterator = iter(rows)
+    number = 0
+    while chunk := list(itertools.islice(iterator, ROWS_PER_CHUNK)):
+        # Every key of every row is a column: taking the first row's alone would lose values.
+        names: dict[str, None] = {}
+        for row in chunk:
+            if not isinstance(row, Mapping):
+                raise TypeError(f"row {number} is a {type(row).__name__}, a dict was expected")
+            for name in row:
+                if not isinstance(name, str):
+                    raise TypeError(f"row {number} has the key {name!r}; column names are text")
+                names[name] = None
+            number += 1
+        arrays = []
+        for name in names:
+            try:
+                arrays.append(pa.array([row.get(name) for row in chunk]))
+            except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+                first = number - len(chunk)
+                raise TypeError(
+                    f"column {name!r} of rows {first} to {number - 1} has no one type: {error}"
+                ) from error
+        batch = pa.RecordBatch.from_arrays(arrays, names=list(names))
+        yield batch.schema, batch
+
+
+def split(batch: pa.RecordBatch, most_bytes: int) -> Iterator[pa.RecordBatch]:
+    """The batch in slices of about `most_bytes` bytes of data each, at least one row."""
+    rows, size = batch.num_rows, batch.nbytes
+    if size <= most_bytes or rows <= 1:
+        yield batch
+        return
+    step = max(1, rows * most_bytes // size)
+    for start in range(0, rows, step):
+        part = batch.slice(start, step)
+        # Rows differ in size: a slice may still be too large.
+        if part.nbytes > most_bytes and part.num_rows > 1 and step < rows:
+            yield from split(part, most_bytes)
+        else:
+            yield part
+
+
+def has_dictionaries(schema: pa.Schema) -> bool:
+    """True when a batch cannot be read from its schema alone."""
+    return any(_has_dictionary(field.type) for field in schema)
+
+
+def _has_dictionary(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        return True
+    if isinstance(kind, pa.BaseExtensionType):
+        return _has_dictionary(kind.storage_type)
+    return any(_has_dictionary(kind.field(i).type) for i in range(kind.num_fields))
