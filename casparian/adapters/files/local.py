@@ -1,0 +1,257 @@
+"""Input files on a mounted file system. Paths are bytes, and no symbolic link below the root
+is followed: every name is resolved one directory at a time, from a descriptor of the one above.
+
+A name that is not a regular file (a link, a FIFO, a socket, a device, or anything reached
+through a link) is treated as not being there at all.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from casparian.domain.files import StatIdentity, path_text
+from casparian.domain.ports import FileChangedError, FileEntry, WalkError
+
+BLOCK = 1 << 20
+
+# With O_PATH a directory need not be readable to be passed through.
+_THROUGH = os.O_DIRECTORY | os.O_NOFOLLOW | getattr(os, "O_PATH", os.O_RDONLY)
+_LIST = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_RDONLY
+# A FIFO that took the file's place must not block the open.
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+_NOT_A_FILE = frozenset({errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.ENODEV})
+
+
+class _Name(NamedTuple):
+    """One entry of a directory listing. `order` has a `/` behind a directory's name, which
+    puts whole paths into byte order."""
+
+    order: bytes
+    is_directory: bool
+
+
+class _Open(NamedTuple):
+    """A directory on the way: what is left of its names, in reverse order."""
+
+    path: bytes
+    names: list[_Name]
+
+    @property
+    def prefix(self) -> bytes:
+        return self.path + b"/" if self.path else b""
+
+
+class LocalFileSource:
+    """The FileSource of local and network mounts.
+
+    `stat` of the empty path is the identity of the root directory itself; `stat` of any other
+    directory raises IsADirectoryError.
+    """
+
+    def walk(self, root: bytes, below: bytes = b"") -> Iterator[FileEntry | WalkError]:
+        """Every regular file below `root`/`below`, by its path below `root`.
+
+        At most one descriptor is open at a time, however deep the tree.
+        """
+        todo = [_Open(below, [])]
+        failed = _list_into(root, todo[0])
+        if failed:
+            yield failed
+        while todo:
+            current = todo[-1]
+            if not current.names:
+                todo.pop()
+            elif current.names[-1].is_directory:
+                inner = _Open(current.prefix + current.names.pop().order[:-1], [])
+                failed = _list_into(root, inner)
+                if failed:
+                    yield failed
+                todo.append(inner)
+            else:
+                yield from _stat_files(root, current)
+
+    def stat(self, root: bytes, path: bytes) -> StatIdentity:
+        if not path:
+            return _identity(os.stat(root))
+        with _parent_of(root, path) as (directory, name):
+            found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        if stat.S_ISDIR(found.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path_text(path))
+        if not stat.S_ISREG(found.st_mode):
+            raise _no_file(path)
+        return _identity(found)
+
+    def read_hash(self, root: bytes, path: bytes) -> tuple[str, StatIdentity]:
+        return _read(root, path, _nowhere)
+
+    def snapshot(self, root: bytes, path: bytes, to: str) -> tuple[str, StatIdentity]:
+        target = os.open(to, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        try:
+            return _read(root, path, lambda data: _write_all(target, data))
+        except BaseException:
+            os.unlink(to)
+            raise
+        finally:
+            os.close(target)
+
+
+def _list_into(root: bytes, directory: _Open) -> WalkError | None:
+    """List regular files and directories, so that taking names off the end gives the byte
+    order of whole paths."""
+    try:
+        fd = _open_directory(root, directory.path, _LIST)
+    except FileNotFoundError as error:
+        # A directory that went away is no error, but a root that did is.
+        return None if directory.path else WalkError(b"", _reason(error))
+    except OSError as error:
+        return WalkError(directory.path, _reason(error))
+    names = directory.names
+    try:
+        with os.scandir(fd) as entries:
+            for entry in entries:
+                if entry.is_file(follow_symlinks=False):
+                    names.append(_Name(os.fsencode(entry.name), False))
+                elif entry.is_dir(follow_symlinks=False):
+                    names.append(_Name(os.fsencode(entry.name) + b"/", True))
+    except OSError as error:
+        names.clear()
+        return WalkError(directory.path, _reason(error))
+    finally:
+        os.close(fd)
+    names.sort(reverse=True)
+    return None
+
+
+def _stat_files(root: bytes, current: _Open) -> Iterator[FileEntry | WalkError]:
+    """Take the files off the end of `names`, up to the next directory."""
+    names, prefix = current.names, current.prefix
+    try:
+        fd = _open_directory(root, current.path, _THROUGH)
+    except OSError as error:
+        names.clear()
+        if not isinstance(error, FileNotFoundError) or not current.path:
+            yield WalkError(current.path, _reason(error))
+        return
+    try:
+        while names and not names[-1].is_directory:
+            name = names.pop().order
+            try:
+                found = os.stat(name, dir_fd=fd, follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                yield FileEntry(prefix + name, None, _reason(error))
+                continue
+            if stat.S_ISREG(found.st_mode):
+                yield FileEntry(prefix + name, _identity(found))
+    finally:
+        os.close(fd)
+
+
+def _read(
+    root: bytes, path: bytes, keep: Callable[[bytes | memoryview], None]
+) -> tuple[str, StatIdentity]:
+    """Hash one file, handing its bytes to `keep`, and hold it to what `fstat` said before."""
+    with _parent_of(root, path) as (directory, name):
+        try:
+            fd = os.open(name, _READ, dir_fd=directory)
+        except OSError as error:
+            raise (_no_file(path) if error.errno in _NOT_A_FILE else error) from error
+    try:
+        before = os.fstat(fd)
+        if not stat.S_ISREG(before.st_mode):
+            raise _no_file(path)
+        digest, length = _digest(fd, before.st_size, keep)
+        identity = _identity(os.fstat(fd))
+    finally:
+        os.close(fd)
+    if length != before.st_size or identity != _identity(before):
+        raise FileChangedError(
+            f"The file {path_text(path)!r} changed while it was read; "
+            "it is read again when it has settled."
+        )
+    return digest, identity
+
+
+def _digest(fd: int, size: int, keep: Callable[[bytes | memoryview], None]) -> tuple[str, int]:
+    """SHA-256 and length of what is in `fd`, one byte past `size` at most.
+
+    hashlib lets go of the GIL for all but the smallest blocks.
+    """
+    if size < BLOCK:
+        data = os.read(fd, size + 1)
+        keep(data)
+        # A read that stopped short of the size leaves the rest to the loop below.
+        digest, length = hashlib.sha256(data), len(data)
+        if length >= size:
+            return digest.hexdigest(), length
+    else:
+        digest, length = hashlib.sha256(), 0
+    block = memoryview(bytearray(BLOCK))
+    while length <= size:
+        count = os.readv(fd, [block[: size + 1 - length]])
+        if not count:
+            break
+        digest.update(block[:count])
+        keep(block[:count])
+        length += count
+    return digest.hexdigest(), length
+
+
+@contextmanager
+def _parent_of(root: bytes, path: bytes) -> Iterator[tuple[int, bytes]]:
+    """A descriptor of the directory that holds `path`, and the last name."""
+    above, _, name = path.rpartition(b"/")
+    fd = _open_directory(root, above, _THROUGH)
+    try:
+        yield fd, name
+    finally:
+        os.close(fd)
+
+
+def _open_directory(root: bytes, path: bytes, flags: int) -> int:
+    """Open a directory, following links in `root` and in nothing below it.
+
+    What turns out to be a link, or no directory, is FileNotFoundError: it is not met.
+    """
+    names = path.split(b"/") if path else []
+    fd = os.open(root, (_THROUGH if names else flags) & ~os.O_NOFOLLOW)
+    for i, name in enumerate(names, 1):
+        try:
+            inner = os.open(name, flags if i == len(names) else _THROUGH, dir_fd=fd)
+        except NotADirectoryError as error:
+            raise _no_file(path) from error
+        finally:
+            os.close(fd)
+        fd = inner
+    return fd
+
+
+def _identity(found: os.stat_result) -> StatIdentity:
+    return StatIdentity(
+        found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev
+    )
+
+
+def _no_file(path: bytes) -> FileNotFoundError:
+    return FileNotFoundError(errno.ENOENT, "There is no regular file", path_text(path))
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)
+
+
+def _write_all(fd: int, data: bytes | memoryview) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _nowhere(data: bytes | memoryview) -> None:
+    """Keep nothing."""
