@@ -1,0 +1,134 @@
+"""What the queue's adapters share: values, the clock of this host, and waking up waiters."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from casparian.domain.errors import ConfigurationError, IllegalTransitionError
+from casparian.domain.files import FileLocation, FileVersion, StatIdentity
+from casparian.domain.jobs import JobEventKind, JobStatus
+from casparian.domain.plugins import REJECTS_TOPIC
+from casparian.domain.ports import FileCatalog, JobQueue, PluginStore, PublishLedger, Reports
+from casparian.domain.publish import Completion, Manifest, PublishedSlot, SlotKey, Target
+
+POLL_S = 0.1
+FORGET_WORKER_US = 24 * 3600 * 1_000_000
+"""How long a worker that fell silent stays listed."""
+
+
+def wall_clock_us() -> int:
+    """Microseconds since the epoch, UTC."""
+    return time.time_ns() // 1000
+
+
+class QueueStores(NamedTuple):
+    """One database, by port."""
+
+    catalog: FileCatalog
+    queue: JobQueue
+    ledger: PublishLedger
+    store: PluginStore
+    reports: Reports
+    close: Callable[[], None]
+
+
+class JobEvent(NamedTuple):
+    """One row of a job's history. `actor` is the operator's name where one acted."""
+
+    job_id: int
+    attempt: int
+    at_us: int
+    event: JobEventKind
+    worker: str | None = None
+    error_class: str | None = None
+    message: str | None = None
+    detail: str | None = None
+    actor: str | None = None
+
+
+def identity_of(version: FileVersion, location: FileLocation) -> StatIdentity:
+    """What `stat` should say of a version's bytes: the location's newer answer, where they
+    are still the ones that stand there."""
+    current = location.current_version_id == version.id
+    if current and location.identity and location.content_hash == version.content_hash:
+        return location.identity
+    return version.identity
+
+
+def below_range(below: bytes) -> tuple[bytes, bytes]:
+    """The paths below a directory are those from the first (included) to the second (not)."""
+    return below + b"/", below + b"0"
+
+
+class WakeUp:
+    """Lets threads wait for work; a wake between two waits of a thread is not lost.
+
+    `changed`, where given, is asked every 100 ms whether someone else wrote.
+    """
+
+    def __init__(self, changed: Callable[[], bool] | None = None) -> None:
+        self._changed = changed
+        self._condition = threading.Condition()
+        self._count = 0
+        self._seen = threading.local()
+
+    def wake(self) -> None:
+        with self._condition:
+            self._count += 1
+            self._condition.notify_all()
+
+    def wait(self, timeout_s: float) -> None:
+        """Return at the next wake, or when `timeout_s` seconds are over."""
+        deadline = time.monotonic() + timeout_s
+        while not self._woken(min(POLL_S, deadline - time.monotonic())):
+            if time.monotonic() >= deadline:
+                return
+            if self._changed is not None and self._changed():
+                self.wake()
+
+    def _woken(self, timeout_s: float) -> bool:
+        with self._condition:
+            seen = getattr(self._seen, "count", 0)
+            woken = self._condition.wait_for(lambda: self._count != seen, max(0.0, timeout_s))
+            self._seen.count = self._count
+            return woken
+
+
+def reaped_because(worker: str | None, dead: bool) -> str:
+    """What a job's history says of the engine it was taken from."""
+    if dead:
+        return f"The engine that ran it ({worker}) died."
+    return f"The engine that ran it ({worker}) did not renew its lease in time."
+
+
+def published_by(manifest: Manifest) -> list[PublishedSlot]:
+    """The slots that will hold a marker, and maybe rows, once the manifest is promoted."""
+    return [PublishedSlot(i.target, i.mode, i.slot) for i in manifest.items if i.staged]
+
+
+def rejects_of(manifest: Manifest) -> int:
+    return sum(i.rows for i in manifest.items if i.slot.topic == REJECTS_TOPIC)
+
+
+def slot_order(published: PublishedSlot) -> tuple[SlotKey, Target]:
+    """The order in which the slots of one location are listed."""
+    return published.slot, published.target
+
+
+def completing_event(completion: Completion) -> JobEventKind:
+    """The event by which a promoted job ends; raises IllegalTransitionError for another."""
+    if completion.status not in (JobStatus.COMPLETED, JobStatus.SUPERSEDED):
+        raise IllegalTransitionError(
+            f"job {completion.job_id}", JobStatus.PROMOTING, f"to end {completion.status}"
+        )
+    return JobEventKind(completion.status.value)
+
+
+def unknown_manifest(content_hash: str, plugin: str | None = None) -> ConfigurationError:
+    of = f" of plugin {plugin!r}" if plugin else ""
+    return ConfigurationError(
+        f"The database has no code {content_hash!r}{of}. `casparian plugins` lists what it has."
+    )

@@ -1,0 +1,312 @@
+"""The operator's documents, made of domain values: every database says the same in the same words.
+
+Times are ISO 8601, UTC; paths are text by surrogateescape.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from casparian.adapters.queue.common import JobEvent
+from casparian.domain.files import FileLocation, FileVersion, SourceRoot, path_text
+from casparian.domain.jobs import JobStatus, ProcessingJob
+from casparian.domain.plugins import PluginConfig, PluginManifest
+from casparian.domain.ports import WorkerNode
+from casparian.domain.publish import Manifest
+from casparian.domain.routing import RoutingRule
+
+ALIVE_US = 30_000_000
+"""A worker whose last heartbeat is older is not taken to be alive."""
+THROUGHPUT_US = 60_000_000
+
+
+def iso(at_us: int | None) -> str | None:
+    if not at_us:
+        return None
+    text = datetime.fromtimestamp(at_us // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{text}.{at_us % 1_000_000:06d}Z"
+
+
+# --- jobs -------------------------------------------------------------------------------
+
+
+def event_document(event: JobEvent) -> dict[str, Any]:
+    document = {
+        "attempt": event.attempt,
+        "at": iso(event.at_us),
+        "event": str(event.event),
+        "worker": event.worker,
+        "class": event.error_class,
+        "message": event.message,
+    }
+    more = {"detail": event.detail, "actor": event.actor}
+    return document | {key: value for key, value in more.items() if value is not None}
+
+
+def job_document(job: ProcessingJob, path: bytes, events: Sequence[JobEvent]) -> dict[str, Any]:
+    """One job of `casparian jobs`. A job that is blocked has no error class but its status."""
+    error = None
+    if job.error_message is not None:
+        error = {
+            "class": str(job.error_class or job.status),
+            "message": job.error_message,
+            "attempts": [event_document(event) for event in events],
+        }
+    return {
+        "id": job.id,
+        "status": str(job.status),
+        "plugin": job.plugin,
+        "plugin_hash": job.plugin_hash,
+        "path": path_text(path),
+        "file_version_id": job.file_version_id,
+        "attempt": job.attempt,
+        "priority": job.priority,
+        "rows": job.rows,
+        "rejects": job.rejects,
+        "error": error,
+        "worker": job.worker,
+        "enqueued_at": iso(job.enqueued_at_us),
+        "not_before": iso(job.not_before_us),
+        "started_at": iso(job.started_at_us),
+        "finished_at": iso(job.finished_at_us),
+    }
+
+
+def outputs_of(manifest: Manifest | None) -> list[dict[str, Any]]:
+    """Where a decided job's rows are (`staged`), and which slots it empties."""
+    return [
+        {
+            "topic": item.slot.topic,
+            "target": str(item.target),
+            "mode": str(item.mode),
+            "slot": item.slot.name,
+            "emptied": not item.staged,
+            "rows": item.rows,
+            "digest": item.digest,
+            "files": list(item.files),
+        }
+        for item in (manifest.items if manifest else ())
+    ]
+
+
+# --- files ------------------------------------------------------------------------------
+
+
+def file_document(
+    location: FileLocation, root: SourceRoot, version: FileVersion | None, tags: Iterable[str]
+) -> dict[str, Any]:
+    return {
+        "path": path_text(location.path),
+        "source_root": path_text(root.path),
+        "content_hash": version.content_hash if version else None,
+        "size": version.size if version else None,
+        "version": version.ordinal if version else None,
+        "versions": location.versions,
+        "tags": sorted(tags),
+        "deleted": location.deleted,
+        "file_version_id": version.id if version else None,
+        "seen_at": iso(version.seen_at_us) if version else None,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class JobStory:
+    """A job with all that is known of it."""
+
+    job: ProcessingJob
+    events: Sequence[JobEvent]
+    manifest: Manifest | None
+
+
+@dataclass(frozen=True, slots=True)
+class VersionStory:
+    """A version with the rule that gave each tag (None where it is not known) and its jobs."""
+
+    version: FileVersion
+    tags: Mapping[str, RoutingRule | None]
+    jobs: Sequence[JobStory]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What advice needs to know beyond the file."""
+
+    now_us: int
+    workers: Sequence[WorkerNode]
+    quarantined: Mapping[str, str]
+    """Reason by plugin whose live code is under quarantine."""
+
+
+def why_document(
+    location: FileLocation,
+    root: SourceRoot,
+    stories: Sequence[VersionStory],
+    around: Surroundings,
+) -> dict[str, Any]:
+    """The story of one file, its versions in the order they were seen."""
+    return {
+        "path": path_text(location.path),
+        "source_root": path_text(root.path),
+        "deleted": location.deleted,
+        "versions": [_version_document(location, story) for story in stories],
+        "advice": advice(location, stories, around),
+    }
+
+
+def _version_document(location: FileLocation, story: VersionStory) -> dict[str, Any]:
+    version = story.version
+    rules = [
+        {"tag": tag, "pattern": rule and rule.pattern, "priority": rule and rule.priority}
+        for tag, rule in sorted(story.tags.items())
+    ]
+    jobs = [
+        job_document(one.job, location.path, one.events)
+        | {
+            "events": [event_document(event) for event in one.events],
+            "outputs": outputs_of(one.manifest),
+        }
+        for one in story.jobs
+    ]
+    return {
+        "file_version_id": version.id,
+        "ordinal": version.ordinal,
+        "current": version.id == location.current_version_id,
+        "content_hash": version.content_hash,
+        "size": version.size,
+        "seen_at": iso(version.seen_at_us),
+        "tags": sorted(story.tags),
+        "rules": rules,
+        "jobs": jobs,
+    }
+
+
+def advice(
+    location: FileLocation, stories: Sequence[VersionStory], around: Surroundings
+) -> list[str]:
+    """Sentences that a person can act on, about the current version."""
+    said = []
+    path = path_text(location.path)
+    if location.deleted:
+        said.append(
+            "The file is gone from its directory. Its rows stay until "
+            f"`casparian purge --path {path!r}` removes them."
+        )
+    current = [s for s in stories if s.version.id == location.current_version_id]
+    for story in current:
+        if not story.tags:
+            said.append(
+                f"No rule gives {path!r} a tag: add a [[rule]] whose pattern matches it "
+                "to the configuration, and start the engine again."
+            )
+        elif not story.jobs:
+            tags = ", ".join(sorted(story.tags))
+            said.append(
+                f"No plugin wants its tags ({tags}): add one of them to the `tags` of a "
+                "[plugin.NAME] table, and start the engine again."
+            )
+        for one in story.jobs:
+            said += _job_advice(one.job, around)
+    return said
+
+
+def _job_advice(job: ProcessingJob, around: Surroundings) -> list[str]:
+    told = f"Job {job.id} ({job.plugin})"
+    if job.status is JobStatus.FAILED:
+        return [
+            f"{told} failed with {job.error_class} after {job.attempt} attempts: "
+            f"{job.error_message} When the cause is gone, run `casparian retry {job.id}`."
+        ]
+    if job.status is JobStatus.BLOCKED:
+        return [
+            f"{told} could not be published: {job.error_message} When the target is in order "
+            f"again, run `casparian retry {job.id}`."
+        ]
+    if job.status is JobStatus.CANCELLED:
+        return [f"{told} was cancelled: `casparian retry {job.id}` queues it again."]
+    if job.status is JobStatus.QUEUED:
+        return _waiting_advice(job, told, around)
+    return []
+
+
+def _waiting_advice(job: ProcessingJob, told: str, around: Surroundings) -> list[str]:
+    if job.plugin in around.quarantined:
+        return [
+            f"{told} waits, since the plugin's code is under quarantine: "
+            f"{around.quarantined[job.plugin]} Correct the plugin."
+        ]
+    if not any(is_alive(node, around.now_us) for node in around.workers):
+        return [f"{told} waits, and no worker is alive: start one by `casparian-engine run`."]
+    if job.not_before_us > around.now_us:
+        return [
+            f"{told} is tried again at {iso(job.not_before_us)}: "
+            f"{job.error_message or 'it was put back.'}"
+        ]
+    return [f"{told} waits for its turn."]
+
+
+# --- status -----------------------------------------------------------------------------
+
+
+def is_alive(node: WorkerNode, now_us: int) -> bool:
+    return not node.stopped and node.heartbeat_at_us > now_us - ALIVE_US
+
+
+def worker_document(node: WorkerNode, now_us: int) -> dict[str, Any]:
+    document = asdict(node)
+    times = {
+        "started_at": iso(document.pop("started_at_us")),
+        "heartbeat_at": iso(document.pop("heartbeat_at_us")),
+    }
+    document["roles"] = list(node.roles)
+    return document | times | {"alive": is_alive(node, now_us)}
+
+
+def plugin_document(
+    config: PluginConfig,
+    active: bool,
+    code: PluginManifest | None,
+    quarantined: str | None,
+    jobs: Mapping[str, int],
+) -> dict[str, Any]:
+    return {
+        "name": config.plugin,
+        "active": active,
+        "version": code.version if code else None,
+        "content_hash": code.content_hash if code else None,
+        "origin": code.origin if code else None,
+        "tags": sorted(config.tags),
+        "topics": [{"topic": t.topic, "sink": t.sink, "mode": str(t.mode)} for t in config.topics],
+        "quarantined": quarantined,
+        "jobs": dict(sorted(jobs.items())),
+    }
+
+
+def status_document(
+    job_counts: Mapping[tuple[str, str], int],
+    files: int,
+    deleted: int,
+    versions: int,
+    workers: Sequence[dict[str, Any]],
+    plugins: Sequence[dict[str, Any]],
+    roots: Sequence[dict[str, Any]],
+    lately: tuple[int, int],
+) -> dict[str, Any]:
+    """`job_counts` by (status, plugin); `lately`: jobs and rows completed in a minute."""
+    by_status = Counter({"COMPLETED": 0, "FAILED": 0})
+    for (status, _), count in job_counts.items():
+        by_status[status] += count
+    seconds = THROUGHPUT_US // 1_000_000
+    return {
+        "jobs": dict(sorted(by_status.items())),
+        "files": files,
+        "deleted": deleted,
+        "versions": versions,
+        "workers": list(workers),
+        "plugins": list(plugins),
+        "source_roots": list(roots),
+        "throughput": {"window_s": seconds, "jobs": lately[0], "rows": lately[1]},
+    }

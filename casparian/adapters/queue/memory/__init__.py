@@ -1,0 +1,15 @@
+"""The queue in memory: full semantics under one lock. It is the reference for the databases."""
+
+from __future__ import annotations
+
+from casparian.adapters.queue.memory.catalog import MemoryCatalog
+from casparian.adapters.queue.memory.jobs import MemoryJobs
+from casparian.adapters.queue.memory.ledger import MemoryLedger
+from casparian.adapters.queue.memory.plugins import MemoryPlugins
+from casparian.adapters.queue.memory.reports import MemoryReports
+
+__all__ = ["MemoryQueue"]
+
+
+class MemoryQueue(MemoryCatalog, MemoryJobs, MemoryLedger, MemoryPlugins, MemoryReports):
+    """All five ports as one object."""

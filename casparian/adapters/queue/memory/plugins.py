@@ -1,0 +1,138 @@
+"""PluginStore in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from casparian.adapters.queue.changes import Added, RoutingChange
+from casparian.adapters.queue.common import unknown_manifest
+from casparian.adapters.queue.memory.state import Code, MemoryState
+from casparian.domain.files import FileLocation
+from casparian.domain.plugins import LivePlugin, PluginManifest
+from casparian.domain.ports import Applied
+from casparian.domain.routing import RoutingTable, Subscription
+
+
+class MemoryPlugins(MemoryState):
+    """Plugin code and configuration."""
+
+    def apply(self, applied: Applied) -> int:
+        with self.lock:
+            before, was_active = self.routing(), set(self.active_roots)
+            seen_before = self._seen_by_workers()
+            self._apply_roots(applied)
+            self._apply_rules(applied)
+            self.configs.update((config.plugin, config) for config in applied.plugins)
+            self.active_plugins = {config.plugin for config in applied.plugins}
+            for manifest in applied.manifests:
+                self._apply_manifest(manifest)
+            self.ageing_us = applied.ageing_us
+            if self._seen_by_workers() != seen_before:
+                self.changes += 1
+            fresh = self.active_roots - was_active
+            jobs = self._enqueue_added(RoutingChange(before, self.routing()), fresh)
+        if jobs:
+            self.waiters.wake()
+        return jobs
+
+    def _seen_by_workers(self) -> object:
+        return (
+            frozenset(self.active_roots),
+            list(self.rules),
+            {name: self.configs[name] for name in self.active_plugins},
+            dict(self.code),
+            self.ageing_us,
+        )
+
+    def _apply_roots(self, applied: Applied) -> None:
+        ids = {path: root_id for root_id, path in self.root_paths.items()}
+        for path in applied.roots:
+            if path not in ids:
+                ids[path] = self.next_id("source_root")
+                self.root_paths[ids[path]] = path
+        self.active_roots = {ids[path] for path in applied.roots}
+
+    def _apply_rules(self, applied: Applied) -> None:
+        self.rules = []
+        for rule in applied.rules:
+            identity = (rule.pattern, rule.tag, rule.priority)
+            if identity not in self.rule_ids:
+                self.rule_ids[identity] = self.next_id("routing_rule")
+            numbered = replace(rule, id=self.rule_ids[identity])
+            if numbered not in self.rules:
+                self.rules.append(numbered)
+
+    def _apply_manifest(self, manifest: PluginManifest) -> None:
+        for key, other in list(self.code.items()):
+            if key[0] == manifest.plugin:
+                self.code[key] = replace(other, live=False)
+        key = (manifest.plugin, manifest.content_hash)
+        known = self.code.get(key)
+        if known is None:
+            versions = [c.manifest.version for k, c in self.code.items() if k[0] == key[0]]
+            manifest = replace(
+                manifest,
+                version=manifest.version or max(versions, default=0) + 1,
+                created_at_us=manifest.created_at_us or self.clock(),
+            )
+            known = Code(manifest)
+        self.code[key] = replace(known, live=True)
+
+    def _enqueue_added(self, change: RoutingChange, fresh: set[int]) -> int:
+        if not change and not fresh:
+            return 0
+        jobs = 0
+        done = {(job.file_version_id, job.plugin) for job in self.job_by_id.values()}
+        for location in sorted(self.location_by_id.values(), key=lambda known: known.id):
+            root_id = location.source_root_id
+            if not location.deleted and root_id in self.active_roots:
+                added = change.added(location.path, root_id in fresh)
+                jobs += self._add(location, added, done)
+        return jobs
+
+    def _add(self, location: FileLocation, added: Added, done: set[tuple[int, str]]) -> int:
+        if location.current_version_id is None:
+            return 0
+        version = self.versions[location.current_version_id]
+        for tag, rule in added.tags.items():
+            self.tags[version.id].setdefault(tag, rule)
+        plugins = [plugin for plugin in added.plugins if (version.id, plugin) not in done]
+        for plugin in plugins:
+            self.enqueue(plugin, version, added.priority)
+        return len(plugins)
+
+    def routing(self) -> RoutingTable:
+        with self.lock:
+            subscriptions = [
+                Subscription(name, self.configs[name].tags) for name in sorted(self.active_plugins)
+            ]
+            return RoutingTable(tuple(self.rules), tuple(subscriptions))
+
+    def live(self) -> Sequence[LivePlugin]:
+        with self.lock:
+            return [
+                LivePlugin(self.configs[plugin], content_hash, code.quarantined is not None)
+                for (plugin, content_hash), code in sorted(self.code.items())
+                if code.live and plugin in self.active_plugins
+            ]
+
+    def manifest(self, content_hash: str) -> PluginManifest:
+        with self.lock:
+            for key, code in sorted(self.code.items()):
+                if key[1] == content_hash:
+                    return code.manifest
+        raise unknown_manifest(content_hash)
+
+    def revision(self) -> int:
+        with self.lock:
+            return self.changes
+
+    def quarantine(self, plugin: str, content_hash: str, reason: str) -> None:
+        with self.lock:
+            code = self.code.get((plugin, content_hash))
+            if code is None:
+                raise unknown_manifest(content_hash, plugin)
+            if code.quarantined is None:
+                self.code[plugin, content_hash] = replace(code, quarantined=reason)
+                self.changes += 1

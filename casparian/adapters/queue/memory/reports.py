@@ -1,0 +1,158 @@
+"""Reports in memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from casparian.adapters.queue import documents
+from casparian.adapters.queue.common import JobEvent
+from casparian.adapters.queue.memory.state import Code, MemoryState
+from casparian.domain.files import FileLocation, FileVersion, SourceRoot, path_text
+from casparian.domain.jobs import JobStatus, ProcessingJob
+
+
+class MemoryReports(MemoryState):
+    """Read-only views."""
+
+    def status(self) -> dict[str, Any]:
+        with self.lock:
+            now, jobs = self.clock(), self.job_by_id.values()
+            counts = Counter((str(job.status), job.plugin) for job in jobs)
+            lately = [
+                job.rows
+                for job in jobs
+                if job.status is JobStatus.COMPLETED
+                and (job.finished_at_us or 0) > now - documents.THROUGHPUT_US
+            ]
+            nodes = sorted(self.nodes.values(), key=lambda node: (node.hostname, node.pid))
+            deleted = sum(location.deleted for location in self.location_by_id.values())
+            return documents.status_document(
+                counts,
+                len(self.location_by_id) - deleted,
+                deleted,
+                len(self.versions),
+                [documents.worker_document(node, now) for node in nodes],
+                [self._plugin(name, counts) for name in sorted(self.configs)],
+                [self._root(root_id) for root_id in sorted(self.root_paths)],
+                (len(lately), sum(lately)),
+            )
+
+    def _plugin(self, name: str, counts: Counter[tuple[str, str]]) -> dict[str, Any]:
+        code = self._live_code(name)
+        return documents.plugin_document(
+            self.configs[name],
+            name in self.active_plugins,
+            code.manifest if code else None,
+            code.quarantined if code else None,
+            {status: n for (status, plugin), n in counts.items() if plugin == name},
+        )
+
+    def _live_code(self, plugin: str) -> Code | None:
+        live = [code for key, code in self.code.items() if key[0] == plugin and code.live]
+        return live[0] if live else None
+
+    def _root(self, root_id: int) -> dict[str, Any]:
+        here = [x for x in self.location_by_id.values() if x.source_root_id == root_id]
+        return {
+            "path": path_text(self.root_paths[root_id]),
+            "active": root_id in self.active_roots,
+            "files": sum(not location.deleted for location in here),
+            "deleted": sum(location.deleted for location in here),
+            "versions": sum(location.versions for location in here),
+        }
+
+    def files(self) -> list[dict[str, Any]]:
+        with self.lock:
+            return [
+                documents.file_document(
+                    location,
+                    self._root_of(location),
+                    version := self._current(location),
+                    self.tags[version.id] if version else (),
+                )
+                for location in self._in_order()
+            ]
+
+    def _in_order(self) -> list[FileLocation]:
+        found = self.location_by_id.values()
+        return sorted(found, key=lambda x: (self.root_paths[x.source_root_id], x.path))
+
+    def _root_of(self, location: FileLocation) -> SourceRoot:
+        return SourceRoot(location.source_root_id, self.root_paths[location.source_root_id])
+
+    def _current(self, location: FileLocation) -> FileVersion | None:
+        current = location.current_version_id
+        return None if current is None else self.versions[current]
+
+    def jobs(self, status: str | None = None, plugin: str | None = None) -> list[dict[str, Any]]:
+        with self.lock:
+            return self._job_documents(
+                job
+                for job in self.job_by_id.values()
+                if status in (None, str(job.status)) and plugin in (None, job.plugin)
+            )
+
+    def _job_documents(self, jobs: Any) -> list[dict[str, Any]]:
+        events = self._events()
+        return [
+            documents.job_document(
+                job, self.location_by_id[job.location_id].path, events.get(job.id, [])
+            )
+            for job in jobs
+        ]
+
+    def _events(self) -> dict[int, list[JobEvent]]:
+        by_job: dict[int, list[JobEvent]] = {}
+        for event in self.events:
+            by_job.setdefault(event.job_id, []).append(event)
+        return by_job
+
+    def current_failures(self) -> list[dict[str, Any]]:
+        with self.lock:
+            current = {location.current_version_id for location in self.location_by_id.values()}
+            return self._job_documents(
+                job
+                for job in self.job_by_id.values()
+                if job.status in (JobStatus.FAILED, JobStatus.BLOCKED)
+                and job.file_version_id in current
+            )
+
+    def why(self, path: bytes) -> list[dict[str, Any]]:
+        with self.lock:
+            around = documents.Surroundings(
+                self.clock(), list(self.nodes.values()), self._quarantined()
+            )
+            return [
+                documents.why_document(
+                    location, self._root_of(location), self._stories(location), around
+                )
+                for location in self._in_order()
+                if location.path == path
+            ]
+
+    def _quarantined(self) -> dict[str, str]:
+        return {
+            key[0]: code.quarantined
+            for key, code in self.code.items()
+            if code.live and code.quarantined is not None
+        }
+
+    def _stories(self, location: FileLocation) -> list[documents.VersionStory]:
+        return [
+            documents.VersionStory(
+                version,
+                self.tags[version.id],
+                [
+                    self._job_story(job)
+                    for job in self.job_by_id.values()
+                    if job.file_version_id == version.id
+                ],
+            )
+            for version in self.versions.values()
+            if version.location_id == location.id
+        ]
+
+    def _job_story(self, job: ProcessingJob) -> documents.JobStory:
+        events = [event for event in self.events if event.job_id == job.id]
+        return documents.JobStory(job, events, self.manifests.get(job.id))
