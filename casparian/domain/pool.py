@@ -386,8 +386,14 @@ def exit_reason(exit_: SidecarExit, plugin: LivePlugin) -> tuple[ErrorClass, str
             f"the sidecar of plugin {name} ran out of memory (memory_mb = {config.memory_mb}); "
             f"publish in smaller batches, or raise memory_mb of [plugin.{name}]",
         )
+    if exit_.code == -9:
+        return (
+            ErrorClass.CRASH,
+            f"the sidecar of plugin {name} was killed by signal 9: by somebody, or by the "
+            "kernel because the machine ran out of memory",
+        )
     if exit_.code < 0:
-        return ErrorClass.CRASH, f"the sidecar of plugin {name} was killed by signal {-exit_.code}"
+        return ErrorClass.CRASH, f"the sidecar of plugin {name} died of signal {-exit_.code}"
     return (
         ErrorClass.CRASH,
         f"the sidecar of plugin {name} ended by itself with exit code {exit_.code}",

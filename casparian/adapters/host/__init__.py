@@ -1,1 +1,1 @@
-"""Adapters of the port PluginHost."""
+"""Plugin hosts: what starts, watches, limits and ends sidecars."""

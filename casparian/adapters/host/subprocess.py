@@ -1,0 +1,263 @@
+"""Each sidecar a process of its own: cleared environment, own process group, watched by handle.
+
+One thread starts, watches and ends them all. It lives as long as the host, which matters:
+the kernel ends a sidecar when the *thread* that started it is gone.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import queue
+import selectors
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import IO
+
+import structlog
+
+from casparian.domain.ports import SidecarExit, SidecarSpec
+
+TAIL_BYTES = 8192
+LONGEST_LINE = 2000
+COMMAND = (sys.executable, "-I", "-m", "casparian.app.sidecar")
+OUT_OF_MEMORY_SIGNS = (b"MemoryError", b"ArrowMemoryError", b"bad_alloc", b"start new thread")
+
+log = structlog.get_logger("casparian.host")
+
+
+@dataclass(slots=True)
+class _Process:
+    spec: SidecarSpec
+    popen: subprocess.Popen[bytes]
+    pidfd: int
+    stderr: IO[bytes]
+    scratch: str
+    tail: bytearray = field(default_factory=bytearray)
+    line: bytearray = field(default_factory=bytearray)
+    killed: bool = False
+
+
+class SubprocessHost:
+    """The `subprocess` plugin host.
+
+    `on_exit` is called, from the host's thread, as soon as a sidecar has ended. `environment`
+    names the variables of the engine that sidecars may see; by default the time zone alone.
+    """
+
+    def __init__(
+        self,
+        on_exit: Callable[[], None],
+        sidecars: int = 2,
+        environment: Sequence[str] = ("TZ",),
+        command: Sequence[str] = COMMAND,
+    ) -> None:
+        self._on_exit = on_exit
+        self._command = list(command)
+        self._environment = {n: os.environ[n] for n in environment if n in os.environ}
+        self._threads_each = max(1, (os.cpu_count() or 1) // max(1, sidecars))
+        self._orders: queue.SimpleQueue[SidecarSpec | str | None] = queue.SimpleQueue()
+        self._exits: queue.SimpleQueue[SidecarExit] = queue.SimpleQueue()
+        self._processes: dict[str, _Process] = {}
+        self._selector = selectors.DefaultSelector()
+        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._closed = False
+        self._thread = threading.Thread(target=self._serve, name="casparian-host", daemon=True)
+        self._thread.start()
+
+    # --- any thread -----------------------------------------------------------------------
+
+    def start(self, spec: SidecarSpec) -> None:
+        self._order(spec)
+
+    def kill(self, session: str) -> None:
+        self._order(session)
+
+    def exits(self) -> list[SidecarExit]:
+        ended = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                ended.append(self._exits.get_nowait())
+        return ended
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._order(None)
+            self._thread.join()
+            os.close(self._wake_fd)
+
+    def _order(self, order: SidecarSpec | str | None) -> None:
+        self._orders.put(order)
+        os.eventfd_write(self._wake_fd, 1)
+
+    # --- the host's thread ----------------------------------------------------------------
+
+    def _serve(self) -> None:
+        self._selector.register(self._wake_fd, selectors.EVENT_READ, None)
+        ending = False
+        while not ending or self._processes:
+            for key, _ in self._selector.select():
+                if key.data is None:
+                    os.eventfd_read(self._wake_fd)
+                    ending = self._obey() or ending
+                else:
+                    process, source = key.data
+                    if source == "stderr":
+                        self._read_stderr(process)
+                    else:
+                        self._ended(process)
+        self._selector.close()
+
+    def _obey(self) -> bool:
+        """Carry out what was ordered; True when told to close."""
+        closing = False
+        with contextlib.suppress(queue.Empty):
+            while True:
+                order = self._orders.get_nowait()
+                if order is None:
+                    closing = True
+                    for process in self._processes.values():
+                        self._kill(process)
+                elif isinstance(order, SidecarSpec):
+                    if closing:
+                        self._exits.put(SidecarExit(order.session, 0, "the host is closing"))
+                    else:
+                        self._start(order)
+                elif order in self._processes:
+                    self._kill(self._processes[order])
+        return closing
+
+    def _start(self, spec: SidecarSpec) -> None:
+        scratch = tempfile.mkdtemp(prefix="casparian-sidecar-")
+        environment = {
+            "PATH": os.defpath,
+            "LANG": "C.UTF-8",
+            "HOME": scratch,
+            "TMPDIR": scratch,
+            "OMP_NUM_THREADS": str(self._threads_each),
+            **self._environment,
+        }
+        if "CASPARIAN_PURE" in os.environ:
+            environment["CASPARIAN_PURE"] = os.environ["CASPARIAN_PURE"]
+        try:
+            popen = subprocess.Popen(
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env=environment,
+                cwd=scratch,
+                close_fds=True,
+                start_new_session=True,
+            )
+        except OSError as error:
+            shutil.rmtree(scratch, ignore_errors=True)
+            self._report(SidecarExit(spec.session, 127, f"cannot start a process: {error}"))
+            return
+        assert popen.stdin is not None
+        assert popen.stderr is not None
+        os.set_blocking(popen.stderr.fileno(), False)
+        process = _Process(spec, popen, os.pidfd_open(popen.pid), popen.stderr, scratch)
+        self._processes[spec.session] = process
+        self._selector.register(process.pidfd, selectors.EVENT_READ, (process, "pidfd"))
+        self._selector.register(process.stderr, selectors.EVENT_READ, (process, "stderr"))
+        # A sidecar that dies before reading is seen through its handle. The pipe stays open.
+        with contextlib.suppress(BrokenPipeError):
+            popen.stdin.write(_instructions(spec))
+            popen.stdin.flush()
+
+    def _kill(self, process: _Process) -> None:
+        process.killed = True
+        _kill_group(process.popen.pid)
+
+    def _read_stderr(self, process: _Process) -> None:
+        try:
+            data = os.read(process.stderr.fileno(), 65536)
+        except BlockingIOError:
+            return
+        if not data:
+            self._selector.unregister(process.stderr)
+            return
+        process.tail += data
+        del process.tail[:-TAIL_BYTES]
+        process.line += data
+        *lines, rest = process.line.split(b"\n")
+        process.line = bytearray(rest[-LONGEST_LINE:])
+        for line in lines:
+            text = line[:LONGEST_LINE].decode("utf-8", "replace").rstrip()
+            if text:
+                log.info("plugin output", plugin=process.spec.plugin.name, line=text)
+
+    def _ended(self, process: _Process) -> None:
+        self._read_rest(process)
+        code = process.popen.wait()
+        # What the plugin started in its process group ends with it.
+        _kill_group(process.popen.pid)
+        self._selector.unregister(process.pidfd)
+        os.close(process.pidfd)
+        process.stderr.close()
+        if process.popen.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                process.popen.stdin.close()
+        shutil.rmtree(process.scratch, ignore_errors=True)
+        del self._processes[process.spec.session]
+        tail = bytes(process.tail)
+        # SIGABRT is how Arrow and C++ end on a failed allocation.
+        memory = not process.killed and (
+            code == -signal.SIGABRT or (code > 0 and any(s in tail for s in OUT_OF_MEMORY_SIGNS))
+        )
+        self._report(
+            SidecarExit(
+                process.spec.session,
+                code,
+                tail.decode("utf-8", "replace"),
+                out_of_memory=memory,
+                cpu_exceeded=code == -signal.SIGXCPU,
+            )
+        )
+
+    def _read_rest(self, process: _Process) -> None:
+        while process.stderr in (k.fileobj for k in self._selector.get_map().values()):
+            before = len(process.tail)
+            self._read_stderr(process)
+            if len(process.tail) in (before, TAIL_BYTES):
+                break
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(process.stderr)
+
+    def _report(self, exit_: SidecarExit) -> None:
+        self._exits.put(exit_)
+        self._on_exit()
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def _instructions(spec: SidecarSpec) -> bytes:
+    config = spec.plugin.config
+    text = json.dumps(
+        {
+            "parent_pid": os.getpid(),
+            "session": spec.session,
+            "plugin": config.plugin,
+            "plugin_hash": spec.plugin.content_hash,
+            "code": base64.b64encode(spec.code).decode("ascii"),
+            "settings": dict(config.settings),
+            "endpoint": spec.endpoint,
+            "heartbeat_s": spec.heartbeat_s,
+            "memory_mb": config.memory_mb,
+            "cpu_s": config.cpu_s,
+        }
+    )
+    return text.encode("ascii") + b"\n"

@@ -1,0 +1,335 @@
+"""Runs a plugin against a session: jobs in, Arrow batches out, never more than the credit.
+
+Two threads. The wire thread owns the connection and sends heartbeats, also while the plugin
+computes; the plugin's thread waits for jobs and for credit. The same code serves a sidecar
+process and an in-process host.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from casparian.domain.errors import ErrorClass
+from casparian.domain.messages import (
+    Alive,
+    Execute,
+    FromSidecar,
+    Register,
+    decode_from_router,
+    encode,
+)
+from casparian.domain.plugins import check_topic_name
+from casparian.domain.ports import Buffer, Connection, PeerBusy
+from casparian.domain.session import Session
+from casparian.domain.wire import DEFAULT_LIMITS, Flag, LocalProtocolError
+from casparian.sdk.convert import has_dictionaries, record_batches, split
+from casparian.sdk.plugin import CaspPlugin, Job
+
+BATCH_BYTES = 8 << 20
+
+
+class JobAbandoned(BaseException):
+    """The engine gave this job up. Not an Exception, so that no plugin swallows it."""
+
+
+class SessionEnded(BaseException):
+    """The engine ended the session."""
+
+
+class Context:
+    """What the plugin sees (`PluginContext`)."""
+
+    def __init__(self, runtime: Runtime, plugin: str) -> None:
+        self._runtime = runtime
+        self.logger = _JobLogger(logging.getLogger(f"casparian.plugin.{plugin}"), self)
+
+    @property
+    def job(self) -> Job:
+        job = self._runtime.session.current
+        if job is None:
+            raise RuntimeError("there is no current job outside execute()")
+        return Job(job.job_id, job.attempt, job.file_version_id, job.content_hash, job.path)
+
+    @property
+    def job_id(self) -> int:
+        return self.job.job_id
+
+    @property
+    def attempt(self) -> int:
+        return self.job.attempt
+
+    @property
+    def file_version_id(self) -> int:
+        return self.job.file_version_id
+
+    @property
+    def content_hash(self) -> str:
+        return self.job.content_hash
+
+    @property
+    def path(self) -> str:
+        return self.job.path
+
+    def publish(self, topic: str, data: Any) -> int:
+        return self._runtime.publish(topic, data)
+
+
+class _JobLogger(logging.LoggerAdapter[logging.Logger]):
+    def __init__(self, logger: logging.Logger, context: Context) -> None:
+        super().__init__(logger, {})
+        self._context = context
+
+    def process(self, msg: Any, kwargs: Any) -> tuple[Any, Any]:
+        job = self._context._runtime.session.current
+        if job is None:
+            return msg, kwargs
+        return (
+            f"[job={job.job_id} attempt={job.attempt} version={job.file_version_id} "
+            f"path={job.path!r}] {msg}",
+            kwargs,
+        )
+
+
+class Runtime:
+    """One session of one plugin. `run` returns when the engine ends it.
+
+    `before_job` is called before each job (a sidecar sets its CPU limit there).
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        secret: str,
+        heartbeat_s: float = 1.0,
+        before_job: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.session = Session(secret)
+        self._connection = connection
+        self._heartbeat_s = heartbeat_s
+        self._before_job = before_job
+        self._changed = threading.Condition()
+        self._outbox: deque[tuple[bytes, Buffer]] = deque()
+        self._closing = False
+        self._broken: BaseException | None = None
+        self._schemas: dict[str, pa.Schema] = {}
+        self._wire = threading.Thread(target=self._serve_wire, name="casparian-wire", daemon=True)
+
+    # --- the plugin's thread --------------------------------------------------------------
+
+    def run(
+        self,
+        plugin: str,
+        plugin_hash: str,
+        pid: int,
+        load: Callable[[], CaspPlugin],
+        settings: Mapping[str, Any],
+    ) -> None:
+        """Load the plugin, register, and work until told to stop."""
+        self._wire.start()
+        try:
+            failure = ""
+            try:
+                handler = load()
+                handler.configure(Context(self, plugin), dict(settings))
+            except Exception as error:
+                failure = _failure_text(plugin, error)
+            self._send(Register(self.session.secret, plugin, plugin_hash, pid, failure))
+            if not failure:
+                while (job := self._next_job()) is not None:
+                    self._execute(handler, job)
+        except SessionEnded:
+            pass
+        finally:
+            with self._changed:
+                self._closing = True
+            self._connection.wake()
+            self._wire.join()
+        if self._broken is not None:
+            raise self._broken
+
+    def _next_job(self) -> Execute | None:
+        with self._changed:
+            while not self.session.jobs:
+                if self.session.stopping:
+                    return None
+                self._check_wire()
+                self._changed.wait()
+            job = self.session.begin()
+        self._schemas = {}
+        return job
+
+    def _execute(self, handler: CaspPlugin, job: Execute) -> None:
+        self._before_job()
+        try:
+            handler.execute(job.input_path)
+        except JobAbandoned:
+            self._end(ErrorClass.DATA, "the engine gave the job up", "")
+        except SessionEnded:
+            raise
+        except MemoryError as error:
+            self._end(ErrorClass.OOM, _one_line(error), traceback.format_exc())
+        except (Exception, SystemExit, KeyboardInterrupt) as error:
+            lacks_threads = isinstance(error, RuntimeError) and "start new thread" in str(error)
+            error_class = ErrorClass.OOM if lacks_threads else ErrorClass.DATA
+            self._end(error_class, _one_line(error), _plugin_traceback(error))
+        else:
+            with self._changed:
+                message = self.session.done()
+            self._send(message)
+
+    def _end(self, error_class: ErrorClass, message: str, detail: str) -> None:
+        with self._changed:
+            failed = self.session.failed(error_class, message, detail)
+        self._send(failed)
+
+    def publish(self, topic: str, data: Any) -> int:
+        """Stream data to a topic; returns the number of rows."""
+        if not isinstance(topic, str):
+            raise TypeError(f"a topic's name is text, not a {type(topic).__name__}")
+        problem = check_topic_name(topic)
+        if problem is not None:
+            raise ValueError(f"The topic name {topic!r} {problem}; choose another.")
+        if threading.current_thread() is self._wire or self.session.current is None:
+            raise RuntimeError("publish() works only inside execute()")
+        rows = 0
+        for schema, batch in record_batches(data):
+            whole_stream = has_dictionaries(schema)
+            known = self._schemas.get(topic)
+            if known is None or not known.equals(schema, check_metadata=True):
+                self._schemas[topic] = schema
+                if not whole_stream or batch is None:
+                    self._send_data(topic, Flag.SCHEMA, 0, schema.serialize())
+            if batch is None:
+                continue
+            rows += batch.num_rows
+            for part in split(batch, min(BATCH_BYTES, max(1, self._window() // 2))):
+                self._send_batch(topic, part, whole_stream)
+        return rows
+
+    def _send_batch(self, topic: str, batch: pa.RecordBatch, whole_stream: bool) -> None:
+        if whole_stream:
+            out = pa.BufferOutputStream()
+            with pa.ipc.new_stream(out, batch.schema) as writer:
+                writer.write_batch(batch)
+            self._send_data(topic, Flag.STREAM, batch.num_rows, out.getvalue())
+        else:
+            self._send_data(topic, Flag(0), batch.num_rows, batch.serialize())
+
+    def _send_data(self, topic: str, flags: Flag, rows: int, payload: pa.Buffer) -> None:
+        size = payload.size
+        most = min(self._window(), DEFAULT_LIMITS.message)
+        if size > most:
+            raise ValueError(
+                f"one row of topic {topic!r} takes {size} bytes; at most {most} can be sent"
+            )
+        with self._changed:
+            while self.session.credit < size:
+                self._check_wire()
+                self._changed.wait()
+            self._check_wire()
+            message = self.session.data(topic, flags, rows, size)
+            self._outbox.append((encode(message), memoryview(payload)))
+        self._connection.wake()
+
+    def _window(self) -> int:
+        with self._changed:
+            while not self.session.window:
+                self._check_wire()
+                self._changed.wait()
+            return self.session.window
+
+    def _check_wire(self) -> None:
+        if self._broken is not None:
+            raise SessionEnded from self._broken
+        if self.session.abandoned:
+            raise JobAbandoned
+
+    def _send(self, message: FromSidecar) -> None:
+        with self._changed:
+            self._outbox.append((encode(message), b""))
+        self._connection.wake()
+
+    # --- the wire's thread ----------------------------------------------------------------
+
+    def _serve_wire(self) -> None:
+        try:
+            beat_at = 0.0
+            while True:
+                with self._changed:
+                    if self._closing and not self._outbox:
+                        return
+                now = time.monotonic()
+                if now >= beat_at:
+                    self._beat()
+                    beat_at = now + self._heartbeat_s
+                busy = self._flush()
+                self._connection.poll(0.005 if busy else beat_at - now)
+                self._receive()
+        except BaseException as error:
+            # Whatever it was: the plugin's thread must not wait for ever.
+            with self._changed:
+                self._broken = error
+                self._changed.notify_all()
+
+    def _beat(self) -> None:
+        job = self.session.current
+        alive = Alive(self.session.secret, job.job_id if job is not None else 0)
+        with self._changed:
+            if not self._outbox:
+                self._outbox.append((encode(alive), b""))
+
+    def _flush(self) -> bool:
+        """Send what is queued; True when the peer could not take all of it."""
+        while True:
+            with self._changed:
+                if not self._outbox:
+                    return False
+                head, payload = self._outbox[0]
+            try:
+                self._connection.send(head, payload)
+            except PeerBusy:
+                return True
+            with self._changed:
+                self._outbox.popleft()
+
+    def _receive(self) -> None:
+        messages = self._connection.receive()
+        if not messages:
+            return
+        with self._changed:
+            for head, payload in messages:
+                self.session.handle(decode_from_router(head, len(payload)))
+            self._changed.notify_all()
+
+
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return f"the plugin called sys.exit({error.code!r}); raise an exception to fail a file"
+    if isinstance(error, LocalProtocolError):
+        return str(error)
+    text = str(error) or "(no message)"
+    return f"{type(error).__name__}: {text}"
+
+
+def _plugin_traceback(error: BaseException) -> str:
+    """The traceback from the plugin's own first frame on."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
+        frames = frames.tb_next
+    return "".join(traceback.format_exception(type(error), error, frames))
+
+
+def _failure_text(plugin: str, error: Exception) -> str:
+    cause = error.__cause__ if error.__cause__ is not None else error
+    text = str(error)
+    if cause is error:
+        text = f"configure() of plugin {plugin} failed: {type(error).__name__}: {error}"
+    return f"{text}\n{_plugin_traceback(cause)}"
