@@ -1,0 +1,140 @@
+"""Schemas at a sink's door: Arrow to domain and back, and batches cast to a target's columns.
+
+The rules are `casparian.domain.schemas`; here they are applied to arrays.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections import Counter
+from functools import lru_cache
+
+import pyarrow as pa
+
+from casparian.adapters.sink._types import canonical_field, cast_array
+from casparian.domain import lineage
+from casparian.domain.errors import ErrorClass, JobError
+from casparian.domain.schemas import Column, TargetSchema, reconcile
+
+MOST_COLUMNS = 10_000
+LINEAGE = pa.schema([pa.field(name, pa.int64(), nullable=False) for name in lineage.COLUMNS])
+
+
+def to_domain(schema: pa.Schema) -> TargetSchema:
+    """The columns of a schema without lineage; the definition is the field in Arrow's own form."""
+    return TargetSchema(tuple(_column(field) for field in schema))
+
+
+@lru_cache(maxsize=4096)
+def _column(field: pa.Field) -> Column:
+    definition = base64.b64encode(pa.schema([field]).serialize()).decode("ascii")
+    return Column(field.name, str(field.type), field.nullable, definition)
+
+
+def to_arrow(schema: TargetSchema) -> pa.Schema:
+    """The inverse of `to_domain`."""
+    return pa.schema([_field(column) for column in schema.columns])
+
+
+@lru_cache(maxsize=4096)
+def _field(column: Column) -> pa.Field:
+    serialised = pa.py_buffer(base64.b64decode(column.definition))
+    field: pa.Field = pa.ipc.read_schema(serialised).field(0)
+    return field.with_nullable(column.nullable)
+
+
+def check_columns(names: list[str], where: str) -> None:
+    """Raise JobError (DATA) for names that no target could keep apart from its own."""
+    if len(names) > MOST_COLUMNS:
+        raise JobError(
+            ErrorClass.DATA,
+            f"The rows for {where} have {len(names)} columns; at most {MOST_COLUMNS} can be "
+            "published. Publish a narrower table, or one row for each value.",
+        )
+    if len(set(names)) != len(names):
+        twice = sorted(repr(name) for name, count in Counter(names).items() if count > 1)
+        raise JobError(
+            ErrorClass.DATA,
+            f"The rows for {where} have several columns named {', '.join(twice)}. "
+            "Give every column a name of its own.",
+        )
+    reserved = [repr(name) for name in names if name.lower().startswith(lineage.PREFIX)]
+    if reserved:
+        raise JobError(
+            ErrorClass.DATA,
+            f"The rows for {where} have columns named {', '.join(reserved)}, but names that start "
+            f"with {lineage.PREFIX!r} are kept for lineage. Rename them.",
+        )
+
+
+class Shaper:
+    """Casts the batches of one staging to one schema, which widens where the rules allow."""
+
+    def __init__(self, known: TargetSchema | None, where: str) -> None:
+        self._where = where
+        self._incoming: pa.Schema | None = None
+        self.schema = known
+        self.arrow = LINEAGE if known is None else _with_lineage(known)
+
+    @property
+    def columns(self) -> TargetSchema:
+        """The schema that the rows staged so far have, without lineage."""
+        return self.schema if self.schema is not None else TargetSchema(())
+
+    def shape(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The batch in the columns of `arrow`, which may have widened by it.
+
+        `batch` carries the lineage columns last. Raises JobError: SCHEMA_DRIFT where it does
+        not fit, DATA for names or values that no target can hold.
+        """
+        if self._incoming is None or not batch.schema.equals(self._incoming, check_metadata=True):
+            self._widen(batch.schema)
+            self._incoming = batch.schema
+        return reshape(batch, self.arrow, self._where)
+
+    def _widen(self, incoming: pa.Schema) -> None:
+        names = incoming.names
+        if tuple(names[-3:]) != lineage.COLUMNS:
+            raise ValueError(f"a batch for {self._where} lacks the lineage columns at its end")
+        check_columns(names[:-3], self._where)
+        data = pa.schema([canonical_field(incoming.field(i)) for i in range(len(names) - 3)])
+        self.schema = reconcile(self.schema, to_domain(data), self._where).schema
+        check_columns([column.name for column in self.schema.columns], self._where)
+        self.arrow = _with_lineage(self.schema)
+
+
+def _with_lineage(schema: TargetSchema) -> pa.Schema:
+    return pa.schema([*to_arrow(schema), *LINEAGE])
+
+
+def reshape(batch: pa.RecordBatch, schema: pa.Schema, where: str) -> pa.RecordBatch:
+    """The batch's values in the columns of `schema`; what it lacks is NULL."""
+    if batch.schema.equals(schema, check_metadata=True) and not _has_required(schema):
+        return batch
+    position = {name: i for i, name in enumerate(batch.schema.names)}
+    arrays = []
+    for field in schema:
+        at = position.get(field.name)
+        if at is None:
+            arrays.append(pa.nulls(batch.num_rows, field.type))
+            continue
+        try:
+            array = cast_array(batch.column(at), field.type)
+        except pa.ArrowException as error:
+            raise JobError(
+                ErrorClass.DATA,
+                f"Column {field.name!r} of the rows for {where} cannot be held as {field.type}: "
+                f"{error}. Publish values that this type can hold.",
+            ) from error
+        if not field.nullable and array.null_count:
+            raise JobError(
+                ErrorClass.DATA,
+                f"Column {field.name!r} of the rows for {where} is declared as never NULL, but "
+                f"{array.null_count} rows have NULL in it. Declare it nullable.",
+            )
+        arrays.append(array)
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _has_required(schema: pa.Schema) -> bool:
+    return any(not field.nullable for field in schema if not field.name.startswith(lineage.PREFIX))

@@ -1,0 +1,72 @@
+"""One form per logical type: what differs only in layout is one type to every sink.
+
+Strings, dictionaries of strings, views and large strings hold the same values, and a plugin
+rarely chooses between them: its library does, sometimes per file. Held apart, they would be
+schema drift. docs/reference/types.md lists the forms.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+_TEXT = (pa.types.is_large_string, pa.types.is_string_view)
+_BINARY = (pa.types.is_large_binary, pa.types.is_binary_view)
+_LIST = (
+    pa.types.is_list,
+    pa.types.is_large_list,
+    pa.types.is_list_view,
+    pa.types.is_large_list_view,
+)
+
+
+def canonical_type(kind: pa.DataType) -> pa.DataType:
+    """The form in which sinks hold values of this type. Extension types stay as they are."""
+    if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
+        return canonical_type(kind.value_type)
+    if any(test(kind) for test in _TEXT):
+        return pa.string()
+    if any(test(kind) for test in _BINARY):
+        return pa.binary()
+    if pa.types.is_date64(kind):
+        return pa.date32()
+    if kind == pa.time32("s"):
+        return pa.time32("ms")
+    if pa.types.is_timestamp(kind) and kind.unit == "s":
+        return pa.timestamp("ms", kind.tz)
+    return _canonical_nested(kind)
+
+
+def _canonical_nested(kind: pa.DataType) -> pa.DataType:
+    if any(test(kind) for test in _LIST):
+        return pa.list_(_child(kind.value_field, "item"))
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(_child(kind.value_field, "item"), kind.list_size)
+    if pa.types.is_map(kind):
+        key = _child(kind.key_field, "key")
+        return pa.map_(key, _child(kind.item_field, "value"), keys_sorted=kind.keys_sorted)
+    if pa.types.is_struct(kind):
+        return pa.struct([_child(field, field.name) for field in kind])
+    return kind
+
+
+def _child(field: pa.Field, name: str) -> pa.Field:
+    return pa.field(name, canonical_type(field.type), field.nullable)
+
+
+def canonical_field(field: pa.Field) -> pa.Field:
+    """The field in canonical form. Parquet's field ids belong to the file they came from."""
+    kept = {k: v for k, v in (field.metadata or {}).items() if not k.startswith(b"PARQUET:")}
+    return pa.field(field.name, canonical_type(field.type), field.nullable, kept or None)
+
+
+def cast_array(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    """The same values as another type; raises pa.ArrowException for one that would change."""
+    if pa.types.is_null(array.type) and not pa.types.is_null(kind):
+        return pa.nulls(len(array), kind)
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    elif pa.types.is_run_end_encoded(array.type):
+        array = pc.run_end_decode(array)
+    # Types compare equal whatever their list items are called.
+    return array if str(array.type) == str(kind) else array.cast(kind, safe=True)

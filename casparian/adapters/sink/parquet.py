@@ -1,0 +1,312 @@
+"""Sink `parquet://DIR`: a directory per topic, in it one directory per slot, exchanged as a whole.
+
+    <root>/<topic>/<slot>/*.parquet     what readers glob
+    <root>/<topic>/<slot>/_casparian.json   whose rows they are
+
+A slot directory is staged beside the root and enters it by one rename: without replacing for
+a first publication, by exchange for later ones. Each names the promoter's own staging path as
+its source, so one whose staging was taken over fails with file-not-found and changes nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from casparian.adapters.sink._durable import Syncer, fsync_all
+from casparian.adapters.sink._errors import disk_error, failed, is_passing, taken_over, withheld
+from casparian.adapters.sink._libc import exchange, rename_new
+from casparian.adapters.sink._parquet_staging import FILE_BYTES, ParquetStaging
+from casparian.adapters.sink._places import GRACE_US, Places, beside, remove_tree
+from casparian.adapters.sink._probe import probe
+from casparian.adapters.sink._uri import absolute, after_scheme, topic_target_name
+from casparian.domain.errors import ConfigurationError, ErrorClass, JobError
+from casparian.domain.ports import Clock, PromoteItem, Sink, StageRequest, Staging
+from casparian.domain.publish import (
+    InstallCase,
+    Manifest,
+    ManifestItem,
+    Marker,
+    MarkerCase,
+    Receipt,
+    StagingKey,
+    Target,
+    compare_marker,
+)
+from casparian.domain.schemas import TargetSchema
+
+SCHEME = "parquet"
+MARKER = "_casparian.json"
+
+
+def system_clock() -> int:
+    return time.time_ns() // 1000
+
+
+@dataclass
+class _Round:
+    """What one call of `promote` has yet to make durable, and to move out of the way."""
+
+    touched: dict[str, None] = field(default_factory=dict)
+    displaced: list[tuple[str, StagingKey]] = field(default_factory=list)
+
+
+class ParquetSink:
+    """Port `Sink`. The slot's directory is the unit: its files have names used once."""
+
+    scheme = SCHEME
+
+    def __init__(
+        self,
+        location: str,
+        clock: Clock = system_clock,
+        grace_us: int = GRACE_US,
+        file_bytes: int = FILE_BYTES,
+    ) -> None:
+        self.location = location
+        self._root = os.path.realpath(location)
+        self._places = Places(beside(self._root))
+        self._clock = clock
+        self._grace_us = grace_us
+        self._file_bytes = file_bytes
+        self._syncer = Syncer(self._places.staging)
+        self._epochs: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def check(self) -> None:
+        try:
+            fresh = not os.path.isdir(self._root)
+            os.makedirs(self._root, exist_ok=True)
+            self._places.make()
+            if fresh:
+                fsync_all([os.path.dirname(self._root)])
+            fsync_all([self._places.working])
+        except OSError as error:
+            raise ConfigurationError(
+                f"The sink {SCHEME}://{self.location} needs to write into {self._root} and, for "
+                f"what is not published yet, into {self._places.working}: {error}. Give the "
+                "engine's user the right to, or choose another directory."
+            ) from error
+        probe(self._root, self._places.working, f"{SCHEME}://{self.location}")
+
+    # --- staging ------------------------------------------------------------------------
+
+    def stage(self, request: StageRequest, known: TargetSchema | None) -> Staging:
+        try:
+            directory = self._fresh(self._rows_path(request.key, request.target), request.key)
+        except OSError as error:
+            raise disk_error(f"Opening a staging below {self._places.staging}", error) from error
+        return ParquetStaging(directory, request, known, self._file_bytes)
+
+    def _fresh(self, directory: str, key: StagingKey) -> str:
+        """An empty directory for something staged; what an earlier call left is gone."""
+        home = self._places.open(key)
+        with self._lock:
+            self._epochs.setdefault(key.name, self._syncer.epoch())
+        remove_tree(directory)
+        if os.path.dirname(directory) != home:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(os.path.dirname(directory))
+        os.mkdir(directory)
+        return directory
+
+    def stage_empty(self, manifest: Manifest, item: ManifestItem, key: StagingKey) -> None:
+        try:
+            self._fresh(self._staged_path(key, item), key)
+        except OSError as error:
+            raise disk_error(f"Opening a staging below {self._places.staging}", error) from error
+        self.stage_marker(manifest, item, key)
+
+    def stage_marker(self, manifest: Manifest, item: ManifestItem, key: StagingKey) -> None:
+        path = os.path.join(self._staged_path(key, item), MARKER)
+        try:
+            with open(path, "w", encoding="ascii") as file:
+                file.write(Marker.of(manifest, item).to_json())
+        except OSError as error:
+            raise disk_error(f"Writing the marker {path}", error) from error
+
+    def _rows_path(self, key: StagingKey, target: Target) -> str:
+        return os.path.join(self._places.of(key), f"{target.name}.staged")
+
+    def _staged_path(self, key: StagingKey, item: ManifestItem) -> str:
+        """Where an item waits. One topic may empty several slots beside the one it fills."""
+        if item.staged:
+            return self._rows_path(key, item.target)
+        emptied = f"{item.target.name}.emptied"
+        return os.path.join(self._places.of(key), emptied, f"{item.slot.name}.staged")
+
+    def _slot_path(self, item: ManifestItem) -> str:
+        return os.path.join(self._root, item.target.name, item.slot.name)
+
+    def sync(self, keys: Sequence[StagingKey]) -> None:
+        with self._lock:
+            began = min((self._epochs.get(key.name, 0) for key in keys), default=0)
+        try:
+            paths = [self._places.staging]
+            for key in keys:
+                for directory, _, files in os.walk(self._places.of(key)):
+                    paths.append(directory)
+                    paths.extend(os.path.join(directory, name) for name in files)
+            self._syncer.epoch()
+            self._syncer.sync(paths, began)
+        except OSError as error:
+            raise disk_error(f"Making {len(keys)} stagings durable", error) from error
+
+    # --- promoting ----------------------------------------------------------------------
+
+    def promote(self, items: Sequence[PromoteItem]) -> list[Receipt]:
+        began = self._begin()
+        todo = _Round()
+        receipts = [self._attempt(job, todo) for job in items]
+        try:
+            # A staging renamed meanwhile is its new holder's to sync.
+            touched = [path for path in todo.touched if os.path.isdir(path)]
+            self._syncer.sync(touched, began)
+        except OSError as error:
+            text = f"Making what was published below {self._root} durable failed: {error}."
+            return [r if r.case in (None, InstallCase.OLDER) else failed(r.item, text)
+                    for r in receipts]  # fmt: skip
+        now_us = self._clock()
+        for path, key in todo.displaced:
+            # Left where it is, it goes with its staging.
+            with contextlib.suppress(OSError):
+                self._places.retire(path, key, now_us)
+        return receipts
+
+    def _begin(self) -> int:
+        try:
+            return self._syncer.epoch()
+        except FileNotFoundError:
+            self._places.make()
+            return self._syncer.epoch()
+
+    def _attempt(self, job: PromoteItem, todo: _Round) -> Receipt:
+        try:
+            return self._install(job, todo)
+        except JobError as error:
+            return failed(job.item, error.message)
+        except OSError as error:
+            text = f"Publishing to {self._slot_path(job.item)} failed: {error}."
+            return failed(job.item, text, transient=is_passing(error))
+
+    def _install(self, job: PromoteItem, todo: _Round) -> Receipt:
+        item = job.item
+        source, slot = self._staged_path(job.key, item), self._slot_path(item)
+        mine = Marker.of(job.manifest, item)
+        for _ in range(8):
+            standing = read_marker(slot)
+            case = compare_marker(standing, mine)
+            if case is not MarkerCase.INSTALL:
+                assert standing is not None
+                if case is MarkerCase.ALREADY:
+                    self._finish_install(job, source, mine, todo)
+                return withheld(item, standing, case)
+            staged = read_marker(source)
+            if staged is None:
+                return taken_over(item, source)
+            if staged != mine:
+                return failed(item, f"What lies in {source} is not what the manifest decided.")
+            try:
+                self._move_in(source, slot, first=standing is None)
+            except (FileNotFoundError, FileExistsError):
+                continue  # The staging or the slot changed in between; look again.
+            self._finish_install(job, source, mine, todo)
+            return Receipt(item, InstallCase.INSTALLED)
+        return failed(item, f"{slot} changes again and again under this.", transient=True)
+
+    def _move_in(self, source: str, slot: str, *, first: bool) -> None:
+        if not first:
+            exchange(source, slot)
+            return
+        try:
+            rename_new(source, slot)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(slot), exist_ok=True)
+            rename_new(source, slot)
+
+    def _finish_install(self, job: PromoteItem, source: str, mine: Marker, todo: _Round) -> None:
+        """Note what is to be done after an install, also where the one who did it stopped."""
+        parents = (self._root, os.path.dirname(self._slot_path(job.item)), os.path.dirname(source))
+        todo.touched.update(dict.fromkeys(path for path in parents if os.path.isdir(path)))
+        if read_marker(source) not in (None, mine):
+            todo.displaced.append((source, job.key))
+
+    # --- upkeep -------------------------------------------------------------------------
+
+    def rekey(self, key: StagingKey) -> None:
+        try:
+            self._places.rekey(key)
+        except OSError as error:
+            raise disk_error(f"Taking over a staging below {self._places.staging}", error) from (
+                error
+            )
+
+    def stagings(self) -> list[StagingKey]:
+        return self._places.keys()
+
+    def discard(self, key: StagingKey) -> None:
+        self._places.discard(key)
+        with self._lock:
+            self._epochs.pop(key.name, None)
+
+    def clean(self, now_us: int) -> None:
+        self._places.clean(now_us, self._grace_us)
+
+    def markers(self) -> Iterator[tuple[Target, Marker]]:
+        for topic in _directories(self._root):
+            for slot in _directories(os.path.join(self._root, topic)):
+                path = os.path.join(self._root, topic, slot)
+                if os.path.exists(os.path.join(path, MARKER)):
+                    marker = read_marker(path)
+                    if marker is not None:
+                        yield Target(SCHEME, self.location, topic), marker
+
+
+def read_marker(slot: str) -> Marker | None:
+    """The marker of a slot's directory, None where there is no such directory.
+
+    Raises JobError (FOREIGN_ROWS) for a directory that Casparian did not make.
+    """
+    try:
+        with open(os.path.join(slot, MARKER), encoding="ascii") as file:
+            return Marker.from_json(file.read())
+    except FileNotFoundError:
+        if not os.path.isdir(slot):
+            return None
+        problem = f"it has no {MARKER}"
+    except (ValueError, TypeError) as error:
+        problem = f"its {MARKER} cannot be read: {error}"
+    raise JobError(
+        ErrorClass.FOREIGN_ROWS,
+        f"The directory {slot} was not published by Casparian: {problem}. Nothing in it was "
+        "changed. Move it out of the sink's directory.",
+    )
+
+
+def _directories(path: str) -> list[str]:
+    try:
+        with os.scandir(path) as entries:
+            return sorted(e.name for e in entries if e.is_dir() and e.name[0] not in "._")
+    except FileNotFoundError:
+        return []
+
+
+class ParquetSinkFactory:
+    """Port `SinkFactory` for `parquet://DIR`."""
+
+    scheme = SCHEME
+
+    def __init__(self, clock: Clock = system_clock, grace_us: int = GRACE_US) -> None:
+        self._clock = clock
+        self._grace_us = grace_us
+
+    def parse(self, uri: str, base: str, plugin: str, topic: str) -> Target:
+        directory = absolute(after_scheme(uri, SCHEME, "parquet://DIR"), base)
+        return Target(SCHEME, directory, topic_target_name(plugin, topic))
+
+    def open(self, location: str) -> Sink:
+        return ParquetSink(location, self._clock, self._grace_us)
