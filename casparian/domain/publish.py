@@ -6,9 +6,10 @@ the manifest written there, each target holding a marker that makes a second pro
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from casparian.domain.jobs import JobStatus
 from casparian.domain.plugins import Mode
 
 SHORT = 12
+EMPTY_DIGEST = hashlib.sha256(b"").hexdigest()
 _STAGING_NAME = re.compile(
     rf"([0-9a-f]{{{SHORT}}})\.([0-9]{{1,19}})\.([0-9]{{1,10}})\.([0-9a-f]{{{SHORT}}})"
 )
@@ -117,7 +119,10 @@ class ManifestItem:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The decision of a job, as written in S2 and promoted from for ever after."""
+    """The decision of a job, as written in S2 and promoted from for ever after.
+
+    `withheld` counts the items that a newer publication of the location kept out.
+    """
 
     installation: str
     job_id: int
@@ -131,10 +136,16 @@ class Manifest:
     path: str
     content_hash: str
     items: tuple[ManifestItem, ...] = ()
+    withheld: int = 0
 
     @property
     def generation(self) -> Generation:
         return Generation(self.ordinal, self.job_id)
+
+    @property
+    def emptied(self) -> tuple[PublishedSlot, ...]:
+        """The slots whose rows this job removes without putting any in their place."""
+        return tuple(PublishedSlot(i.target, i.mode, i.slot) for i in self.items if not i.staged)
 
     @property
     def rows(self) -> int:
@@ -309,13 +320,12 @@ class Receipt:
     transient: bool = False
 
 
-def final_status(receipts: Iterable[Receipt]) -> JobStatus:
-    """COMPLETED if anything was installed or nothing was to be; else SUPERSEDED.
-
-    An older job whose every item was withheld in the plan has no receipts: its caller knows.
-    """
+def final_status(manifest: Manifest, receipts: Iterable[Receipt]) -> JobStatus:
+    """COMPLETED if anything was installed, or nothing was to be; else SUPERSEDED."""
     cases = [r.case for r in receipts]
-    if not cases or any(c is not InstallCase.OLDER for c in cases):
+    if not cases:
+        return JobStatus.SUPERSEDED if manifest.withheld else JobStatus.COMPLETED
+    if any(case is not InstallCase.OLDER for case in cases):
         return JobStatus.COMPLETED
     return JobStatus.SUPERSEDED
 
@@ -392,8 +402,13 @@ class Completion:
     emptied: tuple[PublishedSlot, ...] = ()
 
 
-def with_items(manifest: Manifest, items: Iterable[ManifestItem]) -> Manifest:
-    return replace(manifest, items=tuple(items))
+def planned(
+    manifest: Manifest, kept: Sequence[ManifestItem], emptied: Iterable[PublishedSlot]
+) -> Manifest:
+    """The manifest as it is decided: what is installed, and what is emptied."""
+    empty = [ManifestItem(e.target, e.mode, e.slot, False, 0, EMPTY_DIGEST) for e in emptied]
+    withheld = len(manifest.items) - len(kept)
+    return replace(manifest, items=(*kept, *empty), withheld=withheld)
 
 
 def group_by_target(items: Iterable[ManifestItem]) -> Mapping[tuple[str, str], list[ManifestItem]]:

@@ -86,12 +86,24 @@ class Router:
         credit, sidecar.owed = sidecar.owed, 0
         return [Send(sidecar.peer, Control(credit=credit))] if credit else []
 
-    def stage_failed(
-        self, job_id: int, attempt: int, error_class: ErrorClass, message: str
-    ) -> list[Instruction]:
-        """A sink refused rows: the attempt is over, the plugin is told to give up."""
+    def refused(self, job_id: int, attempt: int) -> list[Instruction]:
+        """A sink refused rows of a job, which has failed by that: the plugin gives it up."""
         found = self.pool.find(job_id, attempt)
-        return self._condemn(*found, error_class, message) if found else []
+        if found is None or found[1].condemned:
+            return []
+        sidecar, run = found
+        run.condemned = True
+        return [Send(sidecar.peer, Control(abandon=job_id))]
+
+    def garbled(self, session: str, claim: Claim, problem: str) -> list[Instruction]:
+        """A payload was no Arrow data: the job has failed by that, and its sidecar ends."""
+        sidecar = self.pool.sidecars.get(session)
+        found = self.pool.find(claim.job_id, claim.attempt)
+        if found is not None:
+            found[1].condemned = True
+        if sidecar is None:
+            return []
+        return self._offence(sidecar, problem, claim.file_version_id)
 
     def lost(self, job_id: int) -> list[Instruction]:
         """The lease of a job is gone (cancelled, or taken over): nothing more is done for it."""
@@ -237,17 +249,20 @@ class Router:
             Send(sidecar.peer, Control(abandon=run.claim.job_id)),
         ]
 
-    def _offence(self, sidecar: Sidecar, problem: str) -> list[Instruction]:
+    def _offence(
+        self, sidecar: Sidecar, problem: str, file_version_id: int | None = None
+    ) -> list[Instruction]:
         """The sidecar broke the protocol: it ends, and the attempt it was at fails."""
         name = sidecar.plugin.name
         text = f"the sidecar of plugin {name} broke the protocol: {problem}"
         out = self.pool.kill(sidecar, ErrorClass.PROTOCOL, text)
         lane = self.pool.lane_of(sidecar)
-        if lane is None or not sidecar.runs:
+        if file_version_id is None and sidecar.runs:
+            file_version_id = sidecar.runs[0].claim.file_version_id
+        if lane is None or file_version_id is None:
             return out
-        version = sidecar.runs[0].claim.file_version_id
-        if version not in lane.offenders:
-            lane.offenders.append(version)
+        if file_version_id not in lane.offenders:
+            lane.offenders.append(file_version_id)
         if len(lane.offenders) < self.rules.quarantine_after:
             return out
         lane.broken = (
