@@ -71,16 +71,16 @@ class ParallelFileScanner:
         done, self._running = wait(self._running, timeout_s, return_when=FIRST_COMPLETED)
         return [hashed for task in done for hashed in task.result()]
 
-    def finish(self) -> Iterator[Hashed]:
-        """Everything that was submitted and not yet collected."""
+    def finish(self, timeout_s: float | None = None) -> Iterator[list[Hashed]]:
+        """Everything that was submitted and not yet collected, as `collect` gives it."""
         if not self._running:
             task, self._task = self._task, []
-            for path, met in task:
-                yield self._hash_one(path, met)
+            if task:
+                yield self._hash_all(task)
             return
         self._dispatch()
         while self._running:
-            yield from self.collect()
+            yield self.collect(timeout_s)
 
     def _dispatch(self) -> None:
         if not self._task:

@@ -1,0 +1,69 @@
+"""The scout: finds files and their versions in a source root.
+
+What one scan does stands in `scout_pass`; when scans happen, in `scout_service`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from casparian.app.scout_pass import ScanPass, ScoutParts
+from casparian.domain.files import ScanReport, ScanRules, SourceRoot
+from casparian.domain.ports import Clock, FileCatalog, FileSource
+from casparian.domain.routing import RoutingTable
+
+
+def _ignore(report: ScanReport) -> None:
+    """Nobody wants to know."""
+
+
+def _never() -> bool:
+    return False
+
+
+class Scout:
+    """Scans source roots, one thread at a time.
+
+    `on_progress` is called with the report so far after each batch that was recorded;
+    `stopped` is asked between files, and ends the scan as an incomplete one.
+    UnavailableError from the catalog passes through; what was recorded before it stands.
+    """
+
+    def __init__(
+        self,
+        catalog: FileCatalog,
+        source: FileSource,
+        rules: ScanRules,
+        clock: Clock,
+        routing: Callable[[], RoutingTable],
+    ) -> None:
+        self._parts = ScoutParts(catalog, source, rules, clock, routing)
+
+    @property
+    def catalog(self) -> FileCatalog:
+        return self._parts.catalog
+
+    @property
+    def clock(self) -> Clock:
+        return self._parts.clock
+
+    def scan(
+        self,
+        root: SourceRoot,
+        *,
+        stopped: Callable[[], bool] = _never,
+        on_progress: Callable[[ScanReport], None] = _ignore,
+    ) -> ScanReport:
+        """A full walk. Known files that a whole walk did not meet are counted as missed."""
+        return ScanPass(self._parts, root, stopped, on_progress).whole()
+
+    def look(
+        self,
+        root: SourceRoot,
+        paths: Iterable[bytes],
+        *,
+        stopped: Callable[[], bool] = _never,
+        on_progress: Callable[[ScanReport], None] = _ignore,
+    ) -> ScanReport:
+        """Only these files, and what is below those that are directories. Deletes nothing."""
+        return ScanPass(self._parts, root, stopped, on_progress).only(paths)

@@ -1,0 +1,354 @@
+"""One pass over a source root: walk, compare with the catalog, hash what may have changed, record.
+
+The walk and the catalog's locations are both in byte order, so they are joined as they come:
+neither is held whole. What was recorded stays recorded, whatever ends the scan.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from casparian.adapters.files import Hashed, ParallelFileScanner
+from casparian.app.scout_missing import Missing
+from casparian.domain.files import (
+    FileLocation,
+    ScanCase,
+    ScanReport,
+    ScanRules,
+    Sighting,
+    SourceRoot,
+    StatIdentity,
+)
+from casparian.domain.ports import (
+    Clock,
+    FileCatalog,
+    FileChangedError,
+    FileEntry,
+    FileSource,
+    WalkError,
+)
+from casparian.domain.routing import RoutingTable
+
+BATCH = 500
+BATCH_US = 1_000_000
+REMEMBERED_LINKS = 65_536
+REMEMBERED_FUTURES = 10_000
+
+NOT_SETTLED = "it changed too short a time ago to be taken as whole"
+CHANGED_WHILE_READ = "it changed while it was read"
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class FutureStamps:
+    """Since when each file with a timestamp in the future was met unchanged; the latest
+    REMEMBERED_FUTURES of them."""
+
+    def __init__(self) -> None:
+        self._since: OrderedDict[tuple[int, bytes], tuple[StatIdentity, int]] = OrderedDict()
+
+    def unchanged_since_ns(
+        self, key: tuple[int, bytes], identity: StatIdentity, now_ns: int
+    ) -> int:
+        known = self._since.get(key)
+        if known is not None and known[0] == identity and known[1] <= now_ns:
+            return known[1]
+        remember(self._since, key, (identity, now_ns), REMEMBERED_FUTURES)
+        return now_ns
+
+
+@dataclass(frozen=True, slots=True)
+class ScoutParts:
+    """What every pass works with."""
+
+    catalog: FileCatalog
+    source: FileSource
+    rules: ScanRules
+    clock: Clock
+    routing: Callable[[], RoutingTable]
+    futures: FutureStamps = field(default_factory=FutureStamps)
+
+
+class ScanPass:
+    """The state of one scan or look; used once."""
+
+    def __init__(
+        self,
+        parts: ScoutParts,
+        root: SourceRoot,
+        stopped: Callable[[], bool],
+        on_progress: Callable[[ScanReport], None],
+    ) -> None:
+        self._parts, self._root = parts, root
+        self._stopped, self._on_progress = stopped, on_progress
+        self._report = ScanReport()
+        self._sightings: list[Sighting] = []
+        self._seen: list[int] = []
+        self._flushed_us = parts.clock()
+        self._hashing: dict[StatIdentity, list[bytes]] = {}
+        self._hashed: OrderedDict[StatIdentity, str] = OrderedDict()
+        self._missing = Missing()
+        self._interrupted = False
+
+    # --- what is looked at ---------------------------------------------------------------
+
+    def whole(self) -> ScanReport:
+        before = self._root_identity()
+        with ParallelFileScanner(self._parts.source, self._root.path) as files:
+            self._join(files, b"")
+            self._finish(files)
+        after = self._root_identity()
+        if before is None or after is None or not same_file(before, after):
+            # What the walk met was not one directory from its start to its end.
+            self._report.complete = False
+        elif not self._interrupted:
+            self._miss(after.device)
+        return self._report
+
+    def only(self, paths: Iterable[bytes]) -> ScanReport:
+        with ParallelFileScanner(self._parts.source, self._root.path) as files:
+            for path in without_nested(paths):
+                if self._must_stop():
+                    break
+                self._one(files, path)
+            self._finish(files)
+        return self._report
+
+    def _one(self, files: ParallelFileScanner, path: bytes) -> None:
+        if not path:
+            self._join(files, path)
+            return
+        try:
+            identity = self._parts.source.stat(self._root.path, path)
+        except FileNotFoundError:
+            return
+        except IsADirectoryError:
+            self._join(files, path)
+        except OSError as error:
+            self._report.fail(path, describe(error))
+        else:
+            known = self._parts.catalog.find(self._root.id, path)
+            self._meet(files, path, identity, known)
+
+    def _join(self, files: ParallelFileScanner, below: bytes) -> None:
+        """Walk, with the catalog's locations alongside."""
+        locations = self._parts.catalog.locations(self._root.id, below)
+        known = next(locations, None)
+        for entry in self._parts.source.walk(self._root.path, below):
+            if self._must_stop():
+                return
+            if isinstance(entry, WalkError):
+                self._report.complete = False
+                self._report.fail(entry.path, entry.error)
+                known = self._miss_before(locations, known, below_of(entry.path))
+                known = skip_below(locations, known, entry.path)
+                continue
+            known = self._miss_before(locations, known, entry.path)
+            here = known if known is not None and known.path == entry.path else None
+            self._meet_entry(files, entry, here)
+        while known is not None:
+            self._missing.add(known)
+            known = next(locations, None)
+
+    def _miss_before(
+        self, locations: Iterator[FileLocation], known: FileLocation | None, path: bytes
+    ) -> FileLocation | None:
+        """Note what the catalog has before `path` as missing; the first that is not before."""
+        while known is not None and known.path < path:
+            self._missing.add(known)
+            known = next(locations, None)
+        return known
+
+    # --- one file ------------------------------------------------------------------------
+
+    def _meet_entry(
+        self, files: ParallelFileScanner, entry: FileEntry, known: FileLocation | None
+    ) -> None:
+        if entry.identity is None:
+            self._report.fail(entry.path, entry.error or "it could not be examined")
+        else:
+            self._missing.met(entry.identity, known)
+            self._meet(files, entry.path, entry.identity, known)
+
+    def _meet(
+        self,
+        files: ParallelFileScanner,
+        path: bytes,
+        identity: StatIdentity,
+        known: FileLocation | None,
+    ) -> None:
+        rules = self._parts.rules
+        if rules.ignores(path):
+            return
+        if known is not None and known.missed_scans and not known.deleted:
+            self._seen.append(known.id)
+        now_ns = self._parts.clock() * 1000
+        case = rules.judge(identity, known, now_ns)
+        if case is ScanCase.SETTLING and rules.in_future(identity, now_ns):
+            since = self._parts.futures.unchanged_since_ns((self._root.id, path), identity, now_ns)
+            case = rules.judge(identity, known, now_ns, since)
+        if case is ScanCase.UNCHANGED:
+            self._report.unchanged += 1
+        elif case is ScanCase.SETTLING:
+            self._defer(path, identity, NOT_SETTLED)
+        elif case is ScanCase.HASH:
+            self._hash(files, path, identity)
+        self._flush_if_due()
+
+    def _hash(self, files: ParallelFileScanner, path: bytes, identity: StatIdentity) -> None:
+        """Another name of a file that this scan has read, or is reading, is not read again."""
+        content_hash = self._hashed.get(identity)
+        if content_hash is not None:
+            self._sightings.append(Sighting(path, identity, content_hash))
+        elif identity in self._hashing:
+            self._hashing[identity].append(path)
+        else:
+            self._hashing[identity] = [path]
+            files.submit(path, identity)
+            while files.full:
+                self._take(files.collect(timeout_s=BATCH_US / 1e6))
+
+    def _take(self, results: Iterable[Hashed]) -> None:
+        for hashed in results:
+            first, *links = self._hashing.pop(hashed.met)
+            self._take_one(first, hashed)
+            for path in links:
+                if hashed.identity == hashed.met:
+                    self._sightings.append(Sighting(path, hashed.met, hashed.content_hash))
+                else:
+                    self._defer(path, None, CHANGED_WHILE_READ)
+        self._flush_if_due()
+
+    def _take_one(self, path: bytes, hashed: Hashed) -> None:
+        identity, error = hashed.identity, hashed.error
+        if identity is not None:
+            # A change between walk and read may have brought content that is not settled.
+            unsettled = identity != hashed.met and self._parts.rules.settled_in_ns(
+                identity, self._parts.clock() * 1000
+            )
+            if unsettled:
+                self._defer(path, identity, CHANGED_WHILE_READ)
+                return
+            remember(self._hashed, identity, hashed.content_hash, REMEMBERED_LINKS)
+            self._sightings.append(Sighting(path, identity, hashed.content_hash))
+        elif isinstance(error, FileChangedError):
+            self._defer(path, None, CHANGED_WHILE_READ)
+        elif error is not None and not isinstance(error, FileNotFoundError):
+            self._report.fail(path, describe(error))
+
+    def _defer(self, path: bytes, identity: StatIdentity | None, reason: str) -> None:
+        rules = self._parts.rules
+        now_us = self._parts.clock()
+        wait_ns = rules.settle_ns
+        if identity is not None:
+            since = self._since(path, identity, now_us * 1000)
+            wait_ns = rules.settled_in_ns(identity, now_us * 1000, since)
+        # Rounded up: a look one nanosecond early would be in vain.
+        self._report.defer(path, reason, now_us - (-wait_ns // 1000))
+
+    def _since(self, path: bytes, identity: StatIdentity, now_ns: int) -> int | None:
+        if not self._parts.rules.in_future(identity, now_ns):
+            return None
+        return self._parts.futures.unchanged_since_ns((self._root.id, path), identity, now_ns)
+
+    # --- what becomes of it ---------------------------------------------------------------
+
+    def _finish(self, files: ParallelFileScanner) -> None:
+        for results in files.finish(timeout_s=BATCH_US / 1e6):
+            self._take(results)
+        self._flush()
+
+    def _flush_if_due(self) -> None:
+        waiting = len(self._sightings) + len(self._seen)
+        due_us = self._flushed_us + BATCH_US
+        if waiting >= BATCH or (waiting and self._parts.clock() >= due_us):
+            self._flush()
+
+    def _flush(self) -> None:
+        """Record what is known so far, in one short transaction."""
+        sightings, self._sightings = self._sightings, []
+        seen, self._seen = self._seen, []
+        if sightings:
+            outcome = self._parts.catalog.record(self._root.id, sightings, self._parts.routing())
+            self._report.new += outcome.new
+            self._report.changed += outcome.changed
+            self._report.unchanged += outcome.touched
+            self._report.jobs += outcome.jobs
+        if seen:
+            self._parts.catalog.seen(seen)
+        self._flushed_us = self._parts.clock()
+        if sightings:
+            self._on_progress(self._report)
+
+    def _root_identity(self) -> StatIdentity | None:
+        try:
+            return self._parts.source.stat(self._root.path, b"")
+        except OSError:
+            # The walk says why.
+            return None
+
+    def _must_stop(self) -> bool:
+        if self._stopped():
+            self._interrupted = True
+            self._report.complete = False
+        return self._interrupted
+
+    def _miss(self, root_device: int) -> None:
+        ids, withheld = self._missing.ids(root_device)
+        for start in range(0, len(ids), BATCH):
+            self._report.deleted += self._parts.catalog.missed(ids[start : start + BATCH])
+        if withheld:
+            self._report.complete = False
+            self._report.errors[b""] = (
+                f"{withheld} known files were on a file system that was not met in this scan; "
+                "they are not taken as deleted."
+            )
+
+
+def same_file(one: StatIdentity, other: StatIdentity) -> bool:
+    return (one.device, one.inode) == (other.device, other.inode)
+
+
+def without_nested(paths: Iterable[bytes]) -> list[bytes]:
+    """Paths once each, in order, less those below another of them."""
+    given = set(paths)
+    if b"" in given:
+        return [b""]
+    return sorted(p for p in given if given.isdisjoint(directories_above(p)))
+
+
+def directories_above(path: bytes) -> Iterator[bytes]:
+    above = path.rpartition(b"/")[0]
+    while above:
+        yield above
+        above = above.rpartition(b"/")[0]
+
+
+def below_of(directory: bytes) -> bytes:
+    """What the paths below a directory begin with."""
+    return directory + b"/" if directory else b""
+
+
+def skip_below(
+    locations: Iterator[FileLocation], known: FileLocation | None, directory: bytes
+) -> FileLocation | None:
+    """The first location that is not below a directory which could not be listed."""
+    while known is not None and known.path.startswith(below_of(directory)):
+        known = next(locations, None)
+    return known
+
+
+def remember(table: OrderedDict[K, V], key: K, value: V, at_most: int) -> None:
+    """Put an entry into a table that forgets its oldest beyond a size."""
+    table[key] = value
+    table.move_to_end(key)
+    if len(table) > at_most:
+        table.popitem(last=False)
+
+
+def describe(error: OSError) -> str:
+    return error.strerror or str(error)

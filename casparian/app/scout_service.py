@@ -1,0 +1,210 @@
+"""When scans happen: a full one every interval, a look where a hint points, and one at each
+deferred file exactly when it may be settled. Nothing that goes wrong in one root ends the
+others' discovery, or this root's for longer than a retry.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+
+import structlog
+
+from casparian.adapters.files import Watcher
+from casparian.app.scout import Scout
+from casparian.app.scout_drain import scan_until_settled
+from casparian.domain.errors import UnavailableError
+from casparian.domain.files import ScanReport, SourceRoot, path_text
+
+SLICE_S = 0.25
+FIRST_RETRY_US = 1_000_000
+LAST_RETRY_US = 30_000_000
+HINTS_PER_ROOT = 10_000
+ERRORS_LOGGED = 20
+
+log = structlog.get_logger("casparian.scout")
+
+
+def _ignore(jobs: int) -> None:
+    """Nobody waits for jobs."""
+
+
+class _Plan:
+    """What is to be done for one root, and when. All times are the clock's microseconds."""
+
+    def __init__(self, root: SourceRoot) -> None:
+        self.root = root
+        self.scan_at_us = 0
+        self.look_at_us: dict[bytes, int] = {}
+        self.retry_us = FIRST_RETRY_US
+        self.said: dict[bytes, str] = {}
+
+    def next_us(self) -> int:
+        return min(self.scan_at_us, min(self.look_at_us.values(), default=self.scan_at_us))
+
+    def take_due(self, now_us: int) -> list[bytes]:
+        due = [path for path, at_us in self.look_at_us.items() if at_us <= now_us]
+        for path in due:
+            del self.look_at_us[path]
+        return due
+
+
+class ScoutService:
+    """Runs a Scout until it is stopped.
+
+    `on_recorded` is called with the number of jobs after each batch that enqueued some.
+    """
+
+    def __init__(
+        self,
+        scout: Scout,
+        *,
+        interval_s: float = 5.0,
+        watch: bool = True,
+        on_recorded: Callable[[int], None] = _ignore,
+    ) -> None:
+        self._scout, self._clock = scout, scout.clock
+        self._interval_us = int(interval_s * 1_000_000)
+        self._watch, self._on_recorded = watch, on_recorded
+        self._plans: dict[int, _Plan] = {}
+        self._hints: dict[int, set[bytes]] = {}
+        self._hints_lock = threading.Lock()
+        self._woken = threading.Event()
+
+    # --- the thread ------------------------------------------------------------------------
+
+    def run(self, stop: threading.Event) -> None:
+        """Scan and look until `stop` is set; call `wake` after setting it to return at once."""
+        roots = self._roots(stop)
+        watcher = Watcher(roots, self.hint, self._on_watch_error) if self._watch else None
+        self._plans = {root.id: _Plan(root) for root in roots}
+        if watcher is not None:
+            watcher.start()
+        try:
+            while not stop.is_set():
+                self._take_hints()
+                for plan in self._plans.values():
+                    self._do_due(plan, stop)
+                self._wait(stop)
+        finally:
+            if watcher is not None:
+                watcher.stop()
+
+    def wake(self) -> None:
+        """Let `run` look at its stop event and its hints now. From any thread."""
+        self._woken.set()
+
+    def hint(self, root_id: int, path: bytes) -> None:
+        """Something may have changed at `path`. From any thread."""
+        with self._hints_lock:
+            hints = self._hints.setdefault(root_id, set())
+            if len(hints) >= HINTS_PER_ROOT:
+                hints.clear()
+                path = b""
+            if b"" not in hints:
+                hints.add(path)
+        self.wake()
+
+    def _roots(self, stop: threading.Event) -> Sequence[SourceRoot]:
+        retry_us = FIRST_RETRY_US
+        while not stop.is_set():
+            try:
+                return self._scout.catalog.roots()
+            except UnavailableError as error:
+                log.warning("the catalog cannot be reached", error=str(error))
+                stop.wait(retry_us / 1e6)
+                retry_us = min(retry_us * 2, LAST_RETRY_US)
+        return []
+
+    def _wait(self, stop: threading.Event) -> None:
+        """Until something is due. In slices, since the clock may be set meanwhile."""
+        if stop.is_set():
+            return
+        next_us = min((plan.next_us() for plan in self._plans.values()), default=None)
+        wait_s = SLICE_S if next_us is None else (next_us - self._clock()) / 1e6
+        if wait_s > 0:
+            self._woken.wait(min(wait_s, SLICE_S))
+        self._woken.clear()
+
+    def _take_hints(self) -> None:
+        with self._hints_lock:
+            hints, self._hints = self._hints, {}
+        now_us = self._clock()
+        for root_id, paths in hints.items():
+            plan = self._plans[root_id]
+            for path in paths:
+                # A file that waits to settle gains nothing from a look before that.
+                plan.look_at_us.setdefault(path, now_us)
+
+    def _on_watch_error(self, message: str) -> None:
+        log.warning("watching for file events failed", reason=message)
+
+    # --- one root ----------------------------------------------------------------------------
+
+    def _do_due(self, plan: _Plan, stop: threading.Event) -> None:
+        began_us = self._clock()
+        due: list[bytes] = []
+        try:
+            if plan.scan_at_us <= began_us:
+                report = self._scout.scan(
+                    plan.root, stopped=stop.is_set, on_progress=self._progress()
+                )
+                self._plan_next_scan(plan, began_us)
+                self._say(plan, report)
+            else:
+                due = plan.take_due(began_us)
+                if not due:
+                    return
+                report = self._scout.look(
+                    plan.root, due, stopped=stop.is_set, on_progress=self._progress()
+                )
+        except Exception as error:
+            self._put_off(plan, due, error)
+        else:
+            plan.retry_us = FIRST_RETRY_US
+            plan.look_at_us.update(report.look_again_us)
+
+    def _plan_next_scan(self, plan: _Plan, began_us: int) -> None:
+        """One interval after its start; but half of the time at least is free of scans."""
+        ended_us = self._clock()
+        plan.scan_at_us = max(began_us + self._interval_us, ended_us + (ended_us - began_us))
+
+    def _put_off(self, plan: _Plan, due: Iterable[bytes], error: Exception) -> None:
+        """Try again later, after a longer wait each time."""
+        root = path_text(plan.root.path)
+        if isinstance(error, UnavailableError):
+            log.warning("the catalog cannot be reached", root=root, error=str(error))
+        else:
+            log.exception("a scan failed", root=root, error=str(error))
+        again_us = self._clock() + plan.retry_us
+        plan.retry_us = min(plan.retry_us * 2, LAST_RETRY_US)
+        plan.scan_at_us = max(plan.scan_at_us, again_us)
+        for path in due:
+            plan.look_at_us[path] = again_us
+
+    def _progress(self) -> Callable[[ScanReport], None]:
+        told = 0
+
+        def tell(report: ScanReport) -> None:
+            nonlocal told
+            if report.jobs > told:
+                self._on_recorded(report.jobs - told)
+                told = report.jobs
+
+        return tell
+
+    def _say(self, plan: _Plan, report: ScanReport) -> None:
+        """Log what a full scan found; a problem that stands is logged once."""
+        root = path_text(plan.root.path)
+        fresh = [(p, e) for p, e in report.errors.items() if plan.said.get(p) != e]
+        for path, error in fresh[:ERRORS_LOGGED]:
+            log.error("could not be read", root=root, path=path_text(path), error=error)
+        if len(fresh) > ERRORS_LOGGED:
+            log.error("more could not be read", root=root, count=len(fresh) - ERRORS_LOGGED)
+        plan.said = dict(report.errors)
+        if report.new or report.changed or report.deleted:
+            log.info("scanned", root=root, jobs=report.jobs, **report.counts())
+
+    def scan_until_settled(self, stop: threading.Event) -> ScanReport:
+        """One scan of every root, and looks at what is deferred; see `scout_drain`."""
+        return scan_until_settled(self._scout, stop, self._progress)
