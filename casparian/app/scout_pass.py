@@ -148,8 +148,11 @@ class ScanPass:
                 known = skip_below(locations, known, entry.path)
                 continue
             known = self._miss_before(locations, known, entry.path)
-            here = known if known is not None and known.path == entry.path else None
-            self._meet_entry(files, entry, here)
+            if known is not None and known.path == entry.path:
+                self._meet_entry(files, entry, known)
+                known = next(locations, None)
+            else:
+                self._meet_entry(files, entry, None)
         while known is not None:
             self._missing.add(known)
             known = next(locations, None)

@@ -11,6 +11,7 @@ from binascii import crc32
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 DEFAULT_IGNORED_SUFFIXES = (".tmp", ".part", ".crdownload", "~")
@@ -102,8 +103,7 @@ class ScanRules:
     ignored_suffixes: tuple[str, ...] = DEFAULT_IGNORED_SUFFIXES
 
     def ignores(self, path: bytes) -> bool:
-        name = path.rsplit(b"/", 1)[-1]
-        return name.endswith(tuple(s.encode() for s in self.ignored_suffixes))
+        return path.endswith(_encoded(self.ignored_suffixes))
 
     def settled_in_ns(
         self, identity: StatIdentity, now_ns: int, unchanged_since_ns: int | None = None
@@ -148,6 +148,11 @@ class ScanRules:
         if self.settled_in_ns(identity, now_ns, unchanged_since_ns) > 0:
             return ScanCase.SETTLING
         return ScanCase.HASH
+
+
+@lru_cache(maxsize=16)
+def _encoded(suffixes: tuple[str, ...]) -> tuple[bytes, ...]:
+    return tuple(path_bytes(suffix) for suffix in suffixes)
 
 
 def _rehash_due(known: FileLocation, now_us: int) -> bool:

@@ -1,6 +1,7 @@
 """Hashing several files at a time: two threads, a bounded window, results in any order.
 
-Small files travel many to a task, since handing one over costs as much as reading it.
+Only large files gain by a thread, where hashlib works without the GIL. Small ones are read
+at once by the caller: handing them over costs more than reading them.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from casparian.domain.files import StatIdentity
 from casparian.domain.ports import FileChangedError, FileSource
 
 TRIES = 3
-TASK_FILES = 64
-TASK_BYTES = 8 << 20
-TASKS_PER_THREAD = 2
+SMALL = 128 << 10
+FILES_PER_THREAD = 2
+SMALL_COLLECTED = 64
 
 
 class Hashed(NamedTuple):
@@ -31,17 +32,13 @@ class Hashed(NamedTuple):
 
 
 class ParallelFileScanner:
-    """Reads and hashes the files of one root. One thread submits and collects.
-
-    A single task is done in the caller's own thread, so that looking at one file starts none.
-    """
+    """Reads and hashes the files of one root. One thread submits and collects."""
 
     def __init__(self, source: FileSource, root: bytes, threads: int = 2) -> None:
         self._source, self._root, self._threads = source, root, threads
-        self._task: list[tuple[bytes, StatIdentity]] = []
-        self._task_bytes = 0
         self._pool: ThreadPoolExecutor | None = None
-        self._running: set[Future[list[Hashed]]] = set()
+        self._running: set[Future[Hashed]] = set()
+        self._done: list[Hashed] = []
 
     def __enter__(self) -> ParallelFileScanner:
         return self
@@ -58,40 +55,32 @@ class ParallelFileScanner:
     @property
     def full(self) -> bool:
         """The window is used up: collect before submitting more."""
-        return len(self._running) >= self._threads * TASKS_PER_THREAD
+        return (
+            len(self._done) >= SMALL_COLLECTED
+            or len(self._running) >= self._threads * FILES_PER_THREAD
+        )
 
     def submit(self, path: bytes, met: StatIdentity) -> None:
-        self._task.append((path, met))
-        self._task_bytes += met.size
-        if len(self._task) >= TASK_FILES or self._task_bytes >= TASK_BYTES:
-            self._dispatch()
-
-    def collect(self, timeout_s: float | None = None) -> list[Hashed]:
-        """What is done by now; waits for the first result when there is none yet."""
-        done, self._running = wait(self._running, timeout_s, return_when=FIRST_COMPLETED)
-        return [hashed for task in done for hashed in task.result()]
-
-    def finish(self, timeout_s: float | None = None) -> Iterator[list[Hashed]]:
-        """Everything that was submitted and not yet collected, as `collect` gives it."""
-        if not self._running:
-            task, self._task = self._task, []
-            if task:
-                yield self._hash_all(task)
-            return
-        self._dispatch()
-        while self._running:
-            yield self.collect(timeout_s)
-
-    def _dispatch(self) -> None:
-        if not self._task:
+        if met.size <= SMALL:
+            self._done.append(self._hash_one(path, met))
             return
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._threads, "casparian-hash")
-        self._running.add(self._pool.submit(self._hash_all, self._task))
-        self._task, self._task_bytes = [], 0
+        self._running.add(self._pool.submit(self._hash_one, path, met))
 
-    def _hash_all(self, task: list[tuple[bytes, StatIdentity]]) -> list[Hashed]:
-        return [self._hash_one(path, met) for path, met in task]
+    def collect(self, timeout_s: float | None = None) -> list[Hashed]:
+        """What is done by now; waits for the first result when there is none yet."""
+        results, self._done = self._done, []
+        if self._running:
+            wait_s = 0 if results else timeout_s
+            done, self._running = wait(self._running, wait_s, return_when=FIRST_COMPLETED)
+            results += [task.result() for task in done]
+        return results
+
+    def finish(self, timeout_s: float | None = None) -> Iterator[list[Hashed]]:
+        """Everything that was submitted and not yet collected, as `collect` gives it."""
+        while self._running or self._done:
+            yield self.collect(timeout_s)
 
     def _hash_one(self, path: bytes, met: StatIdentity) -> Hashed:
         error: FileChangedError | OSError
