@@ -1,0 +1,119 @@
+"""The feeder's thread: claims jobs as the router can use them, and checks their files first."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import structlog
+
+from casparian.app.leases import Leases
+from casparian.app.publisher import Publisher
+from casparian.app.verify import ContentCheck
+from casparian.domain.errors import ErrorClass, JobError, UnavailableError
+from casparian.domain.jobs import Claim
+from casparian.domain.plugins import LivePlugin
+from casparian.domain.ports import JobQueue
+
+IDLE_WAIT_S = 0.5
+RETRY_WAIT_S = 1.0
+SECOND_US = 1_000_000
+
+log = structlog.get_logger("casparian.worker")
+
+
+class Feeder:
+    """`refresh` returns the live plugins, cheaply when nothing changed; `offer` takes claims."""
+
+    def __init__(
+        self,
+        worker: str,
+        jobs: JobQueue,
+        leases: Leases,
+        check: ContentCheck,
+        publisher: Publisher,
+        refresh: Callable[[], Mapping[str, LivePlugin]],
+        offer: Callable[[Sequence[Claim]], None],
+        lease_us: int,
+    ) -> None:
+        self._worker = worker
+        self._jobs = jobs
+        self._leases = leases
+        self._check = check
+        self._publisher = publisher
+        self._refresh = refresh
+        self._offer = offer
+        self._lease_us = lease_us
+        self._wanted: dict[str, int] = {}
+        self._news = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._serve, name="casparian-feeder", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def want(self, demand: Mapping[str, int]) -> None:
+        """How many jobs of each plugin the router could use now; replaces what was said before."""
+        with self._news:
+            had_none = not self._wanted
+            self._wanted = dict(demand)
+            if had_none and demand:
+                self._news.notify()
+
+    def stop(self) -> None:
+        with self._news:
+            self._stopping = True
+            self._news.notify()
+        self._jobs.wake()
+        self._thread.join()
+
+    def _serve(self) -> None:
+        while not self._stopping:
+            try:
+                live = self._refresh()
+                with self._news:
+                    wanted = {n: k for n, k in self._wanted.items() if n in live and k > 0}
+                    if not wanted and not self._stopping:
+                        self._news.wait(IDLE_WAIT_S)
+                        continue
+                if not self._claim(live, wanted) and not self._stopping:
+                    self._jobs.wait(IDLE_WAIT_S)
+            except UnavailableError as error:
+                log.error("database not reachable, trying again", error=str(error))
+                time.sleep(RETRY_WAIT_S)
+            except Exception:
+                log.exception("claiming failed, trying again")
+                time.sleep(RETRY_WAIT_S)
+
+    def _claim(self, live: Mapping[str, LivePlugin], wanted: dict[str, int]) -> int:
+        """Claim up to what is wanted, most urgent first over all plugins; returns how many."""
+        total = 0
+        while wanted:
+            # The least wanted plugin sets the limit, so that none gets more than it can use.
+            limit = min(wanted.values())
+            asked_at = time.monotonic()
+            hashes = {name: live[name].content_hash for name in wanted}
+            claims = self._jobs.claim(self._worker, hashes, limit, self._lease_us)
+            self._leases.add(((c.job_id, c.token) for c in claims), asked_at)
+            total += len(claims)
+            ready = [c for claim in claims if (c := self._prepare(claim)) is not None]
+            with self._news:
+                for claim in claims:
+                    for left in (wanted, self._wanted):
+                        if claim.plugin in left:
+                            left[claim.plugin] -= 1
+            if ready:
+                self._offer(ready)
+            if len(claims) < limit:
+                break
+            wanted = {n: k for n, k in wanted.items() if k > 0}
+        return total
+
+    def _prepare(self, claim: Claim) -> Claim | None:
+        try:
+            return self._check.prepare(claim)
+        except JobError as error:
+            newer = error.error_class in (ErrorClass.SOURCE_GONE, ErrorClass.SOURCE_CHANGED)
+            self._publisher.fail(claim, error.error_class, error.message, supersede_if_newer=newer)
+            return None

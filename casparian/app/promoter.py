@@ -1,0 +1,180 @@
+"""S3 to S5: promotes decided jobs into their sinks, completes them, clears their staging.
+
+A decided job is rolled forward for ever: what fails for want of the infrastructure is tried
+again without end, anything else ten times before the job is BLOCKED.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from casparian.app.leases import Leases
+from casparian.app.targets import Targets
+from casparian.domain.errors import CasparianError
+from casparian.domain.jobs import JobStatus
+from casparian.domain.ports import PromoteItem, PublishLedger, Sink
+from casparian.domain.publish import (
+    Completion,
+    InstallCase,
+    Manifest,
+    Receipt,
+    StagingKey,
+    final_status,
+)
+
+MOST_TRIES = 10
+FIRST_WAIT_S = 0.1
+LONGEST_WAIT_S = 5.0
+
+log = structlog.get_logger("casparian.publisher")
+
+
+@dataclass(slots=True)
+class Decided:
+    """A job after S2. `inherited`: taken over, so its staging is to be renamed first."""
+
+    manifest: Manifest
+    token: str
+    inherited: bool = False
+    tries: int = 0
+    waits: int = 0
+    next_at: float = 0.0
+
+    @property
+    def key(self) -> StagingKey:
+        return self.manifest.staging(self.token)
+
+
+class Promoter:
+    """Used by the publisher's thread only. `on_end(job_id, status)` is told of every end."""
+
+    def __init__(
+        self,
+        ledger: PublishLedger,
+        targets: Targets,
+        leases: Leases,
+        on_end: Callable[[int, JobStatus], None],
+    ) -> None:
+        self._ledger = ledger
+        self._targets = targets
+        self._leases = leases
+        self._on_end = on_end
+
+    def promote(self, group: Sequence[Decided]) -> list[Decided]:
+        """Promote and complete; returns those to be tried again at their `next_at`."""
+        mine = [d for d in group if self._holds(d)]
+        if not mine:
+            return []
+        receipts = self._install(mine)
+        again: list[Decided] = []
+        completions: dict[int, Completion] = {}
+        for decided in mine:
+            manifest = decided.manifest
+            got = receipts[manifest.job_id]
+            failed = [r for r in got if r.case is None]
+            if failed:
+                self._put_off(decided, failed, again)
+                continue
+            rows = sum(r.item.rows for r in got if r.case is not InstallCase.OLDER)
+            completions[manifest.job_id] = Completion(
+                manifest.job_id, decided.token, final_status(manifest, got), rows, manifest.emptied
+            )
+        self._complete([d for d in mine if d.manifest.job_id in completions], completions)
+        return again
+
+    def _holds(self, decided: Decided) -> bool:
+        held = self._leases.holds(decided.manifest.job_id, decided.token)
+        if not held:
+            log.warning("decided job left to another worker", job=decided.manifest.job_id)
+        return held
+
+    def sinks_of(self, manifest: Manifest) -> list[Sink]:
+        sinks = {id(s): s for s in (self._targets.sink(i.target) for i in manifest.items)}
+        return list(sinks.values())
+
+    def _install(self, group: Sequence[Decided]) -> dict[int, list[Receipt]]:
+        receipts: dict[int, list[Receipt]] = {d.manifest.job_id: [] for d in group}
+        per_sink: dict[int, tuple[Sink, list[PromoteItem]]] = {}
+        for decided in group:
+            try:
+                if decided.inherited:
+                    for sink in self.sinks_of(decided.manifest):
+                        sink.rekey(decided.key)
+                for item in decided.manifest.items:
+                    sink = self._targets.sink(item.target)
+                    entry = per_sink.setdefault(id(sink), (sink, []))
+                    entry[1].append(PromoteItem(decided.key, decided.manifest, item))
+            except (OSError, CasparianError) as error:
+                receipts[decided.manifest.job_id] = _all_failed(decided, error)
+        for sink, items in per_sink.values():
+            wanted = [p for p in items if not _has_failure(receipts[p.manifest.job_id])]
+            try:
+                for promoted, receipt in zip(wanted, sink.promote(wanted), strict=True):
+                    receipts[promoted.manifest.job_id].append(receipt)
+            except (OSError, CasparianError) as error:
+                for promoted in wanted:
+                    receipts[promoted.manifest.job_id].append(
+                        Receipt(promoted.item, None, str(error), transient=True)
+                    )
+        return receipts
+
+    def _put_off(self, decided: Decided, failed: Sequence[Receipt], again: list[Decided]) -> None:
+        text = "; ".join(f"{r.item.target}: {r.error}" for r in failed)
+        job_id = decided.manifest.job_id
+        decided.waits += 1
+        if not all(r.transient for r in failed):
+            decided.tries += 1
+        if decided.tries >= MOST_TRIES:
+            if self._ledger.block(job_id, decided.token, text):
+                self._on_end(job_id, JobStatus.BLOCKED)
+            self._leases.remove(job_id, decided.token)
+            log.error("job blocked", job=job_id, error=text)
+            return
+        wait = min(FIRST_WAIT_S * 2 ** min(decided.waits - 1, 16), LONGEST_WAIT_S)
+        decided.next_at = time.monotonic() + wait
+        again.append(decided)
+        log.warning("promote failed, trying again", job=job_id, error=text, wait_s=wait)
+
+    def _complete(self, group: Sequence[Decided], completions: dict[int, Completion]) -> None:
+        if not completions:
+            return
+        done = self._ledger.complete(list(completions.values()))
+        for decided in group:
+            job_id = decided.manifest.job_id
+            self._leases.remove(job_id, decided.token)
+            if job_id not in done:
+                log.warning("job completed by another worker", job=job_id)
+                continue
+            self._on_end(job_id, completions[job_id].status)
+            manifest = decided.manifest
+            log.info(
+                "job " + completions[job_id].status.lower(),
+                job=job_id,
+                version=manifest.file_version_id,
+                plugin=manifest.plugin,
+                path=manifest.path,
+                rows=completions[job_id].rows,
+            )
+        self._clear(d for d in group if d.manifest.job_id in done)
+
+    def _clear(self, group: Iterable[Decided]) -> None:
+        """Nothing depends on it: what is left behind is an orphan and will be swept."""
+        for decided in group:
+            for sink in self.sinks_of(decided.manifest):
+                try:
+                    sink.discard(decided.key)
+                except OSError as error:
+                    log.warning("staging not removed", staging=decided.key.name, error=str(error))
+
+
+def _all_failed(decided: Decided, error: Exception) -> list[Receipt]:
+    items = decided.manifest.items
+    return [Receipt(item, None, str(error), transient=isinstance(error, OSError)) for item in items]
+
+
+def _has_failure(receipts: Sequence[Receipt]) -> bool:
+    return any(r.case is None for r in receipts)

@@ -1,0 +1,358 @@
+"""The publisher's thread: jobs that finish close together are decided and published as one group.
+
+It is also where every end of an attempt is told to the queue, so that no other thread waits
+for the database.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from casparian.app.leases import Leases
+from casparian.app.promoter import Decided, Promoter
+from casparian.app.targets import Targets
+from casparian.domain.errors import ErrorClass, JobError, UnavailableError
+from casparian.domain.jobs import Claim, Failure, JobStatus, RetryPolicy
+from casparian.domain.plugins import Mode, PluginConfig
+from casparian.domain.ports import JobQueue, PublishLedger, Sink
+from casparian.domain.publish import (
+    Decision,
+    Manifest,
+    Refusal,
+    SchemaChange,
+    SlotState,
+    StagingKey,
+    Target,
+    plan_items,
+    planned,
+)
+from casparian.domain.schemas import TargetSchema, reconcile
+
+LARGEST_GROUP = 100
+HELD_WAIT_S = 0.05
+RETRY_WAIT_S = 1.0
+
+log = structlog.get_logger("casparian.publisher")
+
+
+@dataclass(slots=True)
+class Staged:
+    """A job after S1. `next_at`: not to be decided before (another job holds its slot)."""
+
+    claim: Claim
+    config: PluginConfig
+    manifest: Manifest
+    next_at: float = 0.0
+
+    @property
+    def slot_key(self) -> tuple[str, int]:
+        return (self.claim.plugin, self.claim.location_id)
+
+    @property
+    def key(self) -> StagingKey:
+        return self.manifest.staging(self.claim.token)
+
+
+class Publisher:
+    """`on_end(job_id, status)` is called for each job that left this worker."""
+
+    def __init__(
+        self,
+        ledger: PublishLedger,
+        jobs: JobQueue,
+        targets: Targets,
+        leases: Leases,
+        policy: RetryPolicy,
+        on_end: Callable[[int, JobStatus], None],
+    ) -> None:
+        self._ledger = ledger
+        self._jobs = jobs
+        self._targets = targets
+        self._leases = leases
+        self._policy = policy
+        self._on_end = on_end
+        self._promoter = Promoter(ledger, targets, leases, on_end)
+        self._inbox: queue.SimpleQueue[Staged | Decided | tuple[Claim, Failure] | None] = (
+            queue.SimpleQueue()
+        )
+        self._staged: list[Staged] = []
+        self._decided: list[Decided] = []
+        self._failed: list[tuple[Claim, Failure]] = []
+        self._thread = threading.Thread(target=self._serve, name="casparian-publisher", daemon=True)
+
+    # --- any thread -----------------------------------------------------------------------
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def submit(self, staged: Staged) -> None:
+        self._inbox.put(staged)
+
+    def inherit(self, decided: Decided) -> None:
+        """A decided job taken over from a worker that stopped."""
+        self._inbox.put(decided)
+
+    def fail(
+        self,
+        claim: Claim,
+        error_class: ErrorClass,
+        message: str,
+        detail: str = "",
+        supersede_if_newer: bool = False,
+    ) -> None:
+        """Tell the queue that an attempt ended without rows."""
+        failure = Failure(
+            claim.job_id,
+            claim.attempt,
+            claim.token,
+            error_class,
+            message,
+            detail,
+            supersede_if_newer,
+        )
+        self._inbox.put((claim, failure))
+
+    def close(self, timeout_s: float) -> bool:
+        """Finish what can be finished; False when jobs had to be left to others."""
+        self._inbox.put(None)
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive() and not (self._staged or self._decided)
+
+    # --- the thread -----------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        closing = False
+        while not closing or self._due_soon():
+            closing = self._collect() or closing
+            for step in (self._report_failures, self._decide_due, self._promote_due):
+                try:
+                    step()
+                except UnavailableError as error:
+                    log.error("database not reachable, trying again", error=str(error))
+                    time.sleep(RETRY_WAIT_S)
+                except Exception:
+                    # A bug must not leave jobs RUNNING for ever: their leases run out, and
+                    # other workers take them.
+                    log.exception("publishing failed, leaving the jobs to their leases")
+                    self._let_go()
+
+    def _due_soon(self) -> bool:
+        return bool(self._failed or self._staged or self._decided)
+
+    def _collect(self) -> bool:
+        """Wait for work; True when told to close."""
+        closing = False
+        timeout = self._next_wait()
+        try:
+            entry = self._inbox.get(timeout=timeout)
+            while True:
+                match entry:
+                    case None:
+                        closing = True
+                    case Staged():
+                        self._staged.append(entry)
+                    case Decided():
+                        self._decided.append(entry)
+                    case _:
+                        self._failed.append(entry)
+                if len(self._staged) >= LARGEST_GROUP:
+                    break
+                entry = self._inbox.get_nowait()
+        except queue.Empty:
+            pass
+        return closing
+
+    def _next_wait(self) -> float | None:
+        if self._failed:
+            return 0.0
+        times = [s.next_at for s in self._staged] + [d.next_at for d in self._decided]
+        return max(0.001, min(times) - time.monotonic()) if times else None
+
+    def _let_go(self) -> None:
+        for staged in self._staged:
+            self._leases.remove(staged.claim.job_id, staged.claim.token)
+        for decided in self._decided:
+            self._leases.remove(decided.manifest.job_id, decided.token)
+        self._staged, self._decided = [], []
+
+    # --- failures -------------------------------------------------------------------------
+
+    def _report_failures(self) -> None:
+        if not self._failed:
+            return
+        outcomes = self._jobs.fail([failure for _, failure in self._failed], self._policy)
+        for claim, failure in self._failed:
+            self._leases.remove(claim.job_id, claim.token)
+            status = outcomes.get(claim.job_id)
+            if status is None:
+                continue
+            if failure.error_class is not ErrorClass.CONFLICT:
+                log.warning(
+                    "attempt failed",
+                    job=claim.job_id,
+                    version=claim.file_version_id,
+                    plugin=claim.plugin,
+                    attempt=claim.attempt,
+                    error_class=str(failure.error_class),
+                    error=failure.message,
+                    status=str(status),
+                )
+            self._on_end(claim.job_id, status)
+        self._failed = []
+
+    def _fail_staged(self, staged: Staged, error_class: ErrorClass, message: str) -> None:
+        self._drop_staging(staged)
+        claim = staged.claim
+        failure = Failure(claim.job_id, claim.attempt, claim.token, error_class, message)
+        self._failed.append((claim, failure))
+
+    def _drop_staging(self, staged: Staged) -> None:
+        for sink in self._promoter.sinks_of(staged.manifest):
+            try:
+                sink.discard(staged.key)
+            except OSError as error:
+                log.warning("staging not removed", staging=staged.key.name, error=str(error))
+
+    # --- decide ---------------------------------------------------------------------------
+
+    def _decide_due(self) -> None:
+        now = time.monotonic()
+        group: dict[tuple[str, int], Staged] = {}
+        for staged in self._staged:
+            # Two versions of one file do not share a group: the second is planned on the first.
+            if staged.next_at <= now and len(group) < LARGEST_GROUP:
+                group.setdefault(staged.slot_key, staged)
+        if group:
+            self._decide(list(group.values()))
+
+    def _decide(self, group: list[Staged]) -> None:
+        states = self._ledger.slots([s.slot_key for s in group])
+        targets = {item.target for s in group for item in s.manifest.items}
+        schemas = self._ledger.schemas(sorted(targets))
+        plans: dict[int, tuple[Staged, Decision]] = {}
+        ended: list[Staged] = []
+        for staged in group:
+            if not self._leases.holds(staged.claim.job_id, staged.claim.token):
+                self._drop_staging(staged)
+                ended.append(staged)
+                continue
+            try:
+                plans[staged.claim.job_id] = (
+                    staged,
+                    self._plan(staged, states[staged.slot_key], schemas),
+                )
+            except JobError as error:
+                self._fail_staged(staged, error.error_class, error.message)
+                ended.append(staged)
+            except OSError as error:
+                text = f"the staging could not be completed: {error}"
+                self._fail_staged(staged, ErrorClass.INFRASTRUCTURE, text)
+                ended.append(staged)
+        self._remove(ended)
+        if plans and self._sync(plans):
+            self._commit(plans)
+
+    def _plan(
+        self, staged: Staged, state: SlotState, schemas: dict[Target, TargetSchema]
+    ) -> Decision:
+        """S2 prepared: what is installed, what is emptied, which schemas change."""
+
+        def target_of(topic: str) -> tuple[Target, Mode] | None:
+            return self._targets.of_topic(staged.config, topic)
+
+        kept, emptied = plan_items(staged.manifest, state, target_of)
+        changes: list[SchemaChange] = []
+        for item in kept:
+            known = schemas.get(item.target)
+            incoming = TargetSchema.from_json(item.schema_json)
+            reconciled = reconcile(known, incoming, str(item.target))
+            if reconciled.changed:
+                before = known.to_json() if known is not None else None
+                changes.append(SchemaChange(item.target, before, reconciled.schema.to_json()))
+                # The next of this group is held against what this one will have set.
+                schemas[item.target] = reconciled.schema
+        manifest = planned(staged.manifest, kept, emptied)
+        for item in manifest.items:
+            sink = self._targets.sink(item.target)
+            if item.staged:
+                sink.stage_marker(manifest, item, staged.key)
+            else:
+                sink.stage_empty(manifest, item, staged.key)
+        claim = staged.claim
+        return Decision(
+            claim.job_id,
+            claim.attempt,
+            claim.token,
+            manifest,
+            state,
+            tuple(emptied),
+            tuple(changes),
+        )
+
+    def _sync(self, plans: dict[int, tuple[Staged, Decision]]) -> bool:
+        """Make the stagings durable. A failed sync is never retried: the stagings go."""
+        keys: dict[int, tuple[Sink, list[StagingKey]]] = {}
+        for staged, decision in plans.values():
+            for sink in self._promoter.sinks_of(decision.manifest):
+                keys.setdefault(id(sink), (sink, []))[1].append(staged.key)
+        try:
+            for sink, wanted in keys.values():
+                sink.sync(wanted)
+        except OSError as error:
+            for staged, _ in plans.values():
+                text = f"the staging could not be made durable: {error}"
+                self._fail_staged(staged, ErrorClass.INFRASTRUCTURE, text)
+            self._remove([staged for staged, _ in plans.values()])
+            return False
+        return True
+
+    def _commit(self, plans: dict[int, tuple[Staged, Decision]]) -> None:
+        """S2: all or nothing; losers are taken out and the rest tried again."""
+        while plans:
+            refusals = self._ledger.decide([decision for _, decision in plans.values()])
+            if not refusals:
+                break
+            fates = self._ledger.fates(list(refusals))
+            for job_id, refusal in refusals.items():
+                staged, decision = plans.pop(job_id)
+                fate = fates.get(job_id)
+                if (
+                    fate is not None
+                    and fate.status is JobStatus.PROMOTING
+                    and (fate.attempt, fate.token) == (decision.attempt, decision.token)
+                ):
+                    # An earlier commit whose answer was lost did take place.
+                    self._decided.append(Decided(decision.manifest, decision.token))
+                    self._remove([staged])
+                elif refusal is Refusal.STALE:
+                    self._drop_staging(staged)
+                    self._leases.remove(job_id, staged.claim.token)
+                    self._remove([staged])
+                elif refusal is Refusal.HELD:
+                    staged.next_at = time.monotonic() + HELD_WAIT_S
+                # MOVED and SCHEMA are planned anew in the next round.
+            if any(r is Refusal.SCHEMA for r in refusals.values()):
+                # What the others were held against may have come from a loser.
+                return
+        self._decided += [Decided(d.manifest, d.token) for _, d in plans.values()]
+        self._remove([staged for staged, _ in plans.values()])
+
+    def _remove(self, ended: Sequence[Staged]) -> None:
+        gone = {id(s) for s in ended}
+        self._staged = [s for s in self._staged if id(s) not in gone]
+
+    # --- promote --------------------------------------------------------------------------
+
+    def _promote_due(self) -> None:
+        now = time.monotonic()
+        due = [d for d in self._decided if d.next_at <= now]
+        if due:
+            again = self._promoter.promote(due)
+            waiting = {id(d) for d in due}
+            self._decided = [d for d in self._decided if id(d) not in waiting] + again

@@ -1,0 +1,341 @@
+"""The TOML configuration as a model: one class per table, unknown keys refused.
+
+Environment variables `CASPARIAN_SECTION__KEY` beat the file; `${NAME}` in a value is taken
+from the environment. Relative paths are relative to the file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from casparian.domain.errors import ConfigurationError
+from casparian.domain.files import DEFAULT_IGNORED_SUFFIXES
+from casparian.domain.plugins import Mode
+
+DEFAULT_FILE = "casparian.toml"
+DEFAULT_DATABASE = "casparian_flow.sqlite3"
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """A table of the file: its keys are known, and no other is taken."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+class DatabaseSection(Section):
+    """Where the queue, the catalog and the plugin store live."""
+
+    url: str = ""
+    """SQLAlchemy URL; default `sqlite:///casparian_flow.sqlite3`."""
+    type: Literal["sqlite3", ""] = ""
+    """The older form: the kind of database, with `db_location`."""
+    db_location: str = ""
+    """The older form: the database's file."""
+
+    @model_validator(mode="after")
+    def _one_form(self) -> DatabaseSection:
+        if self.url and (self.type or self.db_location):
+            raise ValueError("give either url, or type with db_location, not both")
+        return self
+
+
+class QueueSection(Section):
+    """The job queue."""
+
+    adapter: str = ""
+    """sqlite, mssql or postgresql; default: what the database's URL says."""
+    ageing_s: float = Field(default=60.0, ge=0)
+    """A job gains one step of priority for each such wait; 0: strict priority."""
+
+
+class TransportSection(Section):
+    """Messages between the engine and its sidecars."""
+
+    adapter: str = "zmq-ipc"
+    """zmq-ipc, zmq-tcp, memory, or a name from an entry point."""
+    endpoint: str = ""
+    """A socket path (zmq-ipc, default `run/router-{pid}.ipc`) or HOST:PORT (zmq-tcp, port 0
+    picks one)."""
+
+
+class PluginHostSection(Section):
+    """What runs the plugins."""
+
+    adapter: str = "subprocess"
+    """subprocess, inline, or a name from an entry point."""
+    sidecars: int = Field(default=2, ge=1, le=256)
+    """Sidecars per plugin, at most."""
+
+
+class ScoutSection(Section):
+    """Discovery of files."""
+
+    interval_s: Seconds = 5.0
+    """Time between two full scans."""
+    settle_s: float = Field(default=2.0, ge=0)
+    """A file is taken when both its timestamps are older than this."""
+    watch: bool = True
+    """Listen to the operating system's events as hints between two scans."""
+    ignored_suffixes: tuple[str, ...] = DEFAULT_IGNORED_SUFFIXES
+    """Files whose names end so are not looked at."""
+
+
+class WorkerSection(Section):
+    """Claims, leases and retries."""
+
+    lease_s: Seconds = 30.0
+    """A job belongs to its worker this long without a renewal."""
+    renew_s: Seconds = 10.0
+    """Time between two renewals."""
+    sweep_s: Seconds = 5.0
+    """Time between two looks for jobs whose worker is gone."""
+    give_up_s: Seconds = 20.0
+    """A worker that could not renew for this long stops touching its jobs."""
+    max_attempts: int = Field(default=5, ge=1)
+    """Tries of one job, whatever ended them."""
+    max_crashes: int = Field(default=3, ge=1)
+    """Of these, the ones in which the sidecar died."""
+    backoff_s: float = Field(default=10.0, ge=0)
+    """Wait after the first failure; doubles up to ten minutes."""
+    verify: Literal["stat", "hash", "snapshot"] = "stat"
+    """How a job makes sure that it reads its version's content: by the file's stat before
+    and after; by hashing it before and after; by reading a hashed private copy."""
+    writers: int = Field(default=0, ge=0, le=256)
+    """Threads that encode and write rows; 0: one per core."""
+
+    @model_validator(mode="after")
+    def _times_fit(self) -> WorkerSection:
+        if not self.renew_s < self.give_up_s < self.lease_s:
+            raise ValueError(
+                "renew_s must be below give_up_s, and give_up_s below lease_s: a worker must "
+                f"stop before its lease is over (now {self.renew_s:g}, {self.give_up_s:g}, "
+                f"{self.lease_s:g})"
+            )
+        return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _scale_with_lease(cls, values: Any) -> Any:
+        """A lease given alone brings its renewals along."""
+        if isinstance(values, dict) and "lease_s" in values:
+            try:
+                lease = float(values["lease_s"])
+            except (TypeError, ValueError):
+                return values
+            return {"renew_s": lease / 3, "give_up_s": lease * 2 / 3, **values}
+        return values
+
+
+class PluginsSection(Section):
+    """Where plugins come from."""
+
+    directory: str = "plugins"
+    """Each `NAME.py` in it is a plugin."""
+    require_signature: bool = False
+    """Only deployed, signed code runs. Not possible yet: the engine refuses to start with true."""
+    sandbox: Literal["auto", "required", "off"] = "auto"
+    """Layers around a sidecar: auto takes those this version has (limits, a cleared
+    environment, no new privileges); required is refused until all are there."""
+
+
+class SourceRootSection(Section):
+    """A watched directory."""
+
+    path: str = Field(min_length=1)
+    """The directory."""
+
+
+class RuleSection(Section):
+    """A pattern and the tag it gives."""
+
+    pattern: str
+    """Glob on the path below its root, with / on every system: * ? [] within a name, ** across."""
+    tag: str = Field(min_length=1)
+    """The tag."""
+    priority: int = Field(default=0, ge=-1_000_000, le=1_000_000)
+    """Higher first."""
+
+
+class TopicSection(Section):
+    """Where the rows of one topic go; `"*"` is every topic that has no table of its own."""
+
+    sink: str = Field(min_length=1)
+    """parquet://DIR or sqlite://FILE/TABLE (under "*", the table must contain {topic})."""
+    mode: Mode = Mode.REPLACE
+    """replace: a corrected file replaces its earlier rows; append: each version's rows stay."""
+
+
+class PluginSection(Section):
+    """One plugin: NAME is its file's name without .py."""
+
+    tags: tuple[str, ...] = ()
+    """Files with any of these tags are its jobs."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """Handed to configure()."""
+    timeout_s: Seconds = 3600.0
+    """Time for one file."""
+    memory_mb: int = Field(default=2048, ge=128)
+    """Memory of one sidecar."""
+    cpu_s: int = Field(default=3600, ge=1)
+    """CPU time for one file."""
+    max_rejects: int | float = 0.01
+    """Rejected rows beyond which a job fails: a count, or a share of the rows."""
+    topics: dict[str, TopicSection] = Field(default_factory=dict)
+    """A table per topic."""
+
+
+class Settings(BaseSettings):
+    """The whole configuration. `Settings.load(path)` reads the file."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CASPARIAN_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        use_attribute_docstrings=True,
+    )
+
+    database: DatabaseSection = Field(default_factory=DatabaseSection)
+    queue: QueueSection = Field(default_factory=QueueSection)
+    transport: TransportSection = Field(default_factory=TransportSection)
+    plugin_host: PluginHostSection = Field(default_factory=PluginHostSection)
+    scout: ScoutSection = Field(default_factory=ScoutSection)
+    worker: WorkerSection = Field(default_factory=WorkerSection)
+    plugins: PluginsSection = Field(default_factory=PluginsSection)
+    source_root: list[SourceRootSection] = Field(default_factory=list)
+    rule: list[RuleSection] = Field(default_factory=list)
+    plugin: dict[str, PluginSection] = Field(default_factory=dict)
+    sinks: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    _base: Path = Path()
+
+    @property
+    def base(self) -> Path:
+        """The directory that relative paths are relative to."""
+        return self._base
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return env_settings, init_settings
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str] | None = None) -> Settings:
+        """Read a file (default: `CASPARIAN_CONFIG`, else `casparian.toml`).
+
+        Raises ConfigurationError, one line that says what is wrong, where, and what would
+        be right.
+        """
+        file = Path(path or os.environ.get("CASPARIAN_CONFIG") or DEFAULT_FILE)
+        try:
+            with file.open("rb") as stream:
+                raw = tomllib.load(stream)
+        except FileNotFoundError as error:
+            raise ConfigurationError(
+                f"There is no configuration file {str(file)!r}: name it by --config, or make "
+                "one with `casparian init DIR`."
+            ) from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{file} is not valid TOML: {error}.") from error
+        except OSError as error:
+            raise ConfigurationError(f"{file} cannot be read: {error.strerror}.") from error
+        return cls.of(raw, file.resolve().parent, str(file))
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any], base: Path, name: str = "configuration") -> Settings:
+        """Settings from a parsed document."""
+        try:
+            settings = cls(**_interpolate(dict(raw), name, ()))
+        except ValidationError as error:
+            raise ConfigurationError(_explain(error, name)) from error
+        settings._base = base
+        return settings
+
+    # --- resolved values ------------------------------------------------------------------
+
+    def path(self, text: str) -> Path:
+        """A path of the file, absolute. `~` is the home directory."""
+        return Path(os.path.abspath(self._base / Path(text).expanduser()))
+
+    @property
+    def database_url(self) -> str:
+        """The URL with the path of an SQLite file made absolute."""
+        section = self.database
+        if section.url and not section.url.startswith("sqlite:///"):
+            return section.url
+        location = section.url.removeprefix("sqlite:///") or section.db_location
+        return f"sqlite:///{self.path(location or DEFAULT_DATABASE)}"
+
+    @property
+    def plugin_directory(self) -> Path:
+        return self.path(self.plugins.directory)
+
+
+def _interpolate(value: Any, name: str, where: tuple[str, ...]) -> Any:
+    """Replace ${NAME} in every text of a document."""
+    if isinstance(value, dict):
+        return {k: _interpolate(v, name, (*where, str(k))) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_interpolate(v, name, where) for v in value]
+    if not isinstance(value, str):
+        return value
+
+    def look_up(match: re.Match[str]) -> str:
+        try:
+            return os.environ[match[1]]
+        except KeyError:
+            raise ConfigurationError(
+                f"{name}: {'.'.join(where)} uses ${{{match[1]}}}, but no such environment "
+                "variable is set."
+            ) from None
+
+    return _VARIABLE.sub(look_up, value)
+
+
+def _explain(error: ValidationError, name: str) -> str:
+    """The first problem of a validation, as one line."""
+    problems = error.errors(include_url=False)
+    first = problems[0]
+    where = ".".join(str(part) for part in first["loc"]) or "the file"
+    if first["type"] == "extra_forbidden":
+        known = sorted(_known_keys(first["loc"][:-1]))
+        key = str(first["loc"][-1])
+        near = difflib.get_close_matches(key, known, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        return f"{name}: the key {where} is unknown; known here: {', '.join(known)}.{hint}"
+    more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
+    text = first["msg"].removeprefix("Value error, ")
+    value = first.get("input")
+    shown = f" (it is {value!r})" if isinstance(value, (str, int, float, bool)) else ""
+    return f"{name}: {where}: {text}{shown}.{more}"
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    """The keys that the table at this place of the file may have."""
+    model: Any = Settings
+    for part in location:
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            model = model.model_fields[str(part)].annotation if part in model.model_fields else None
+        else:
+            # An element of a list, or a named table: its model is the last type argument.
+            model = get_args(model)[-1] if get_args(model) else None
+    if isinstance(model, type) and issubclass(model, BaseModel):
+        return [n for n in model.model_fields if not n.startswith("_")]
+    return []

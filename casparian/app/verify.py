@@ -1,0 +1,124 @@
+"""What a plugin reads is what its file version says (I10), as strongly as `verify` asks."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from dataclasses import replace
+from typing import Literal
+
+from casparian.domain.errors import ErrorClass, JobError
+from casparian.domain.files import StatIdentity, path_text
+from casparian.domain.jobs import Claim
+from casparian.domain.ports import FileChangedError, FileSource
+
+Verify = Literal["stat", "hash", "snapshot"]
+
+
+class ContentCheck:
+    """`prepare` before a job runs, `confirm` before it is decided, `release` when it is over.
+
+    stat: size, times, inode and device are the version's, before and after. hash: the SHA-256
+    too, before and after. snapshot: the plugin reads a private copy that was hashed while it
+    was made.
+    """
+
+    def __init__(self, source: FileSource, verify: Verify, directory: str) -> None:
+        self._source = source
+        self._verify = verify
+        self._directory = directory
+
+    def prepare(self, claim: Claim) -> Claim:
+        """The claim, with the path to be opened where that is a copy.
+
+        Raises JobError (SOURCE_GONE, SOURCE_CHANGED) when the version's bytes are not there,
+        (INFRASTRUCTURE) when they cannot be read for another reason.
+        """
+        with _translated(claim):
+            self._check_stat(claim, self._source.stat(claim.root_path, claim.path))
+            if self._verify == "hash":
+                self._check_hash(claim, *self._source.read_hash(claim.root_path, claim.path))
+            elif self._verify == "snapshot":
+                os.makedirs(self._directory, mode=0o700, exist_ok=True)
+                place = tempfile.mkdtemp(prefix=f"job-{claim.job_id}-", dir=self._directory)
+                # The plugin may look at the name's ending, so the copy keeps the name.
+                copy = os.path.join(place, path_text(claim.path).rsplit("/", 1)[-1])
+                claim = replace(claim, input_path=copy)
+                try:
+                    self._check_hash(
+                        claim, *self._source.snapshot(claim.root_path, claim.path, copy)
+                    )
+                except BaseException:
+                    self.release(claim)
+                    raise
+        return claim
+
+    def confirm(self, claim: Claim) -> None:
+        """Raise JobError unless the version's bytes still were there while the plugin read."""
+        if self._verify == "snapshot":
+            return
+        with _translated(claim):
+            self._check_stat(claim, self._source.stat(claim.root_path, claim.path))
+            if self._verify == "hash":
+                self._check_hash(claim, *self._source.read_hash(claim.root_path, claim.path))
+
+    def release(self, claim: Claim) -> None:
+        """Remove the copy, if there is one."""
+        if claim.input_path:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(claim.input_path)
+            with contextlib.suppress(FileNotFoundError):
+                os.rmdir(os.path.dirname(claim.input_path))
+
+    def _check_stat(self, claim: Claim, identity: StatIdentity) -> None:
+        if identity != claim.identity:
+            raise JobError(
+                ErrorClass.SOURCE_CHANGED,
+                f"{path_text(claim.source)} is no longer what version "
+                f"{claim.file_version_id} was ({_difference(claim.identity, identity)}); "
+                "the next scan records what it is now.",
+            )
+
+    def _check_hash(self, claim: Claim, content_hash: str, identity: StatIdentity) -> None:
+        self._check_stat(claim, identity)
+        if content_hash != claim.content_hash:
+            raise JobError(
+                ErrorClass.SOURCE_CHANGED,
+                f"{path_text(claim.source)} has the content {content_hash[:12]}, version "
+                f"{claim.file_version_id} has {claim.content_hash[:12]}, although its stat is "
+                "the same; the next scan records what it is now.",
+            )
+
+
+class _translated(contextlib.AbstractContextManager[None]):
+    """File errors as the job's."""
+
+    def __init__(self, claim: Claim) -> None:
+        self._claim = claim
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        name = path_text(self._claim.source)
+        match error:
+            case FileChangedError():
+                raise JobError(
+                    ErrorClass.SOURCE_CHANGED, f"{name} changed while it was read."
+                ) from error
+            case FileNotFoundError() | NotADirectoryError() | IsADirectoryError():
+                raise JobError(
+                    ErrorClass.SOURCE_GONE,
+                    f"{name} is gone, and with it the content of version "
+                    f"{self._claim.file_version_id}; put it back under this name and retry.",
+                ) from error
+            case OSError():
+                raise JobError(
+                    ErrorClass.INFRASTRUCTURE, f"{name} cannot be read: {error}"
+                ) from error
+
+
+def _difference(old: StatIdentity, new: StatIdentity) -> str:
+    return ", ".join(
+        f"{name} {before} became {after}"
+        for name, before, after in zip(StatIdentity._fields, old, new, strict=True)
+        if before != after
+    )

@@ -1,0 +1,474 @@
+"""The worker: one thread of router loop, joined to the pool of writers, publisher, feeder, keeper.
+
+Nothing slow runs in the router loop: it moves messages, and hands all else on.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from casparian.app.context import EtlContext
+from casparian.app.feeder import Feeder
+from casparian.app.keeper import Keeper
+from casparian.app.leases import Leases
+from casparian.app.promoter import Decided
+from casparian.app.publisher import Publisher, Staged
+from casparian.app.staging_pool import StagingPool
+from casparian.app.targets import Targets
+from casparian.app.verify import ContentCheck
+from casparian.app.worker_context import WorkerContext
+from casparian.domain.errors import ErrorClass, ForeignInstallationError
+from casparian.domain.instructions import (
+    FailJob,
+    FinishJob,
+    Instruction,
+    KillSidecar,
+    QuarantinePlugin,
+    RouterRules,
+    Send,
+    StageFrame,
+    StartSidecar,
+)
+from casparian.domain.jobs import Claim, JobStatus, RetryPolicy
+from casparian.domain.messages import decode_from_sidecar, encode
+from casparian.domain.plugins import LivePlugin
+from casparian.domain.ports import (
+    Clock,
+    JobQueue,
+    PeerBusy,
+    PeerGone,
+    PluginHost,
+    PluginStore,
+    Promoting,
+    PublishLedger,
+    SidecarSpec,
+    Transport,
+)
+from casparian.domain.publish import Manifest, Target
+from casparian.domain.router import Router
+from casparian.domain.schemas import TargetSchema
+from casparian.domain.wire import RemoteProtocolError
+
+SECOND_US = 1_000_000
+MOST_HELD = 400
+REFRESH_S = 0.5
+SCHEMA_AGE_S = 1.0
+
+log = structlog.get_logger("casparian.worker")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerConfig:
+    """How a worker works; times in seconds. `writers` is the number of encoding threads."""
+
+    rules: RouterRules
+    policy: RetryPolicy
+    lease_s: float = 30.0
+    renew_s: float = 10.0
+    sweep_s: float = 5.0
+    give_up_s: float = 20.0
+    writers: int = 2
+    roles: tuple[str, ...] = ("worker",)
+
+
+class Worker:
+    """Runs jobs until stopped. `host` is made with the function that it calls on an exit."""
+
+    def __init__(
+        self,
+        config: WorkerConfig,
+        context: EtlContext,
+        jobs: JobQueue,
+        ledger: PublishLedger,
+        store: PluginStore,
+        transport: Transport,
+        host: Callable[[Callable[[], None]], PluginHost],
+        targets: Targets,
+        check: ContentCheck,
+        clock: Clock,
+    ) -> None:
+        self.config = config
+        self._context = context
+        self._jobs = jobs
+        self._ledger = ledger
+        self._store = store
+        self._transport = transport
+        self._targets = targets
+        self._check = check
+        self._clock = clock
+        self._make_host = host
+        self.router = Router(config.rules, lambda: secrets.token_hex(16))
+        self._leases = Leases(config.give_up_s)
+        self._inbox: queue.SimpleQueue[Callable[[], list[Instruction]]] = queue.SimpleQueue()
+        self._unsent: deque[Send] = deque()
+        self._live: dict[str, LivePlugin] = {}
+        self._codes: dict[str, bytes] = {}
+        self._revision = -1
+        self._refresh_at = 0.0
+        self._schemas: dict[Target, tuple[float, TargetSchema | None]] = {}
+        self._demand: Mapping[str, int] = {}
+        self._stopping = threading.Event()
+        self._abort = threading.Event()
+        self.ended: dict[str, int] = {}
+        self._ended_lock = threading.Lock()
+        self.on_end: Callable[[int, JobStatus], None] = lambda job_id, status: None
+        self._publisher = Publisher(
+            ledger, jobs, targets, self._leases, config.policy, self._note_end
+        )
+        self._thread = threading.Thread(target=self._serve, name="casparian-router", daemon=True)
+
+    # --- life -----------------------------------------------------------------------------
+
+    def start(self, prestart: bool = False) -> None:
+        """Recover what others left, then work. Raises ConfigurationError for a sink that could
+        not keep its promises, ForeignInstallationError for another installation's rows."""
+        self._refresh()
+        self._check_sinks()
+        bound = threading.Event()
+        failure: list[BaseException] = []
+        self._on_bound = (bound, failure, prestart)
+        self._thread.start()
+        bound.wait()
+        if failure:
+            raise failure[0]
+        node = self._context.node(self.config.roles, self.endpoint, self._clock())
+        self._keeper = Keeper(
+            node,
+            self._context,
+            self._jobs,
+            self._ledger,
+            self._leases,
+            self.config.policy,
+            int(self.config.lease_s * SECOND_US),
+            self.config.renew_s,
+            self.config.sweep_s,
+            lambda: self._targets.configured(self._live.values()),
+            self._lose,
+            self._inherit,
+            self.load,
+            self._clock,
+        )
+        self._feeder = Feeder(
+            self._context.id,
+            self._jobs,
+            self._leases,
+            self._check,
+            self._publisher,
+            self._refresh,
+            self._offer,
+            int(self.config.lease_s * SECOND_US),
+        )
+        self._publisher.start()
+        self._keeper.start()
+        self._feeder.start()
+
+    def stop(self, timeout_s: float = 3600.0) -> None:
+        """No new jobs; finish what is held; end. `abort` from another thread cuts it short."""
+        self._feeder.stop()
+        self._stopping.set()
+        self._transport.wake()
+        self._thread.join(timeout_s)
+        self._writers.close()
+        if not self._publisher.close(timeout_s if not self._abort.is_set() else 1.0):
+            log.warning("decided jobs are left to be rolled forward at the next start")
+        self._keeper.sweep()
+        self._keeper.stop()
+        self._host.close()
+
+    def abort(self) -> None:
+        """Do not wait for running jobs: they are queued again when their leases are over."""
+        self._abort.set()
+        self._transport.wake()
+
+    @property
+    def idle(self) -> bool:
+        """True when this worker holds no job at all."""
+        return len(self._leases) == 0
+
+    def live_plugins(self) -> Mapping[str, LivePlugin]:
+        return dict(self._live)
+
+    def load(self) -> dict[str, Any]:
+        """For the heartbeat: what this worker is at."""
+        sidecars: dict[str, int] = {}
+        for sidecar in list(self.router.pool.sidecars.values()):
+            name = sidecar.plugin.name
+            sidecars[name] = sidecars.get(name, 0) + 1
+        with self._ended_lock:
+            ended = dict(self.ended)
+        return {"jobs": len(self._leases), "sidecars": sidecars, "ended": ended}
+
+    def _check_sinks(self) -> None:
+        highest = self._ledger.highest_job_id()
+        for sink in self._targets.configured(self._live.values()):
+            sink.check()
+            for target, marker in sink.markers():
+                if marker.installation != self._ledger.installation:
+                    raise ForeignInstallationError(
+                        f"{target} holds rows of another installation "
+                        f"({marker.installation[:12]}, job {marker.job_id}): this queue cannot "
+                        "know whether they are its own. Point the topic elsewhere, or restore "
+                        "the queue database that published them."
+                    )
+                if marker.job_id > highest:
+                    raise ForeignInstallationError(
+                        f"{target} holds rows of job {marker.job_id}, but this queue's highest "
+                        f"job is {highest}: it was restored from an older backup. Restore a "
+                        "newer one, or point the topic elsewhere."
+                    )
+
+    # --- other threads --------------------------------------------------------------------
+
+    def _post(self, event: Callable[[], list[Instruction]]) -> None:
+        self._inbox.put(event)
+        self._transport.wake()
+
+    def _offer(self, claims: Sequence[Claim]) -> None:
+        self._post(lambda: self.router.offer(claims, time.monotonic()))
+
+    def _lose(self, job_ids: list[int]) -> None:
+        for job_id in job_ids:
+            self._post(lambda job_id=job_id: self.router.lost(job_id))  # type: ignore[misc]
+
+    def _inherit(self, taken: list[Promoting]) -> None:
+        for job in taken:
+            self._publisher.inherit(Decided(job.manifest, job.token, inherited=True))
+
+    def _refresh(self) -> Mapping[str, LivePlugin]:
+        """The live plugins; asks the store when the last answer is old."""
+        now = time.monotonic()
+        if now < self._refresh_at:
+            return self._live
+        revision = self._store.revision()
+        if revision != self._revision:
+            live = {plugin.name: plugin for plugin in self._store.live()}
+            for plugin in live.values():
+                if plugin.content_hash not in self._codes:
+                    code = self._store.manifest(plugin.content_hash).code
+                    self._codes[plugin.content_hash] = code
+            self._live = live
+            self._revision = revision
+            plugins = list(live.values())
+            self._post(lambda: self.router.configure(plugins, time.monotonic()))
+        self._refresh_at = now + REFRESH_S
+        return self._live
+
+    def _known_schema(self, target: Target) -> TargetSchema | None:
+        """A little out of date at most: S2 holds the rows against the schema of that moment."""
+        now = time.monotonic()
+        asked_at, schema = self._schemas.get(target, (0.0, None))
+        if schema is None or now - asked_at > SCHEMA_AGE_S:
+            schema = self._ledger.schemas([target]).get(target)
+            self._schemas[target] = (now, schema)
+        return schema
+
+    def _open_context(self, claim: Claim) -> WorkerContext:
+        return WorkerContext(
+            claim,
+            self._live[claim.plugin],
+            self._ledger.installation,
+            self._targets,
+            self._known_schema,
+        )
+
+    def _note_end(self, job_id: int, status: JobStatus) -> None:
+        with self._ended_lock:
+            self.ended[str(status)] = self.ended.get(str(status), 0) + 1
+        self.on_end(job_id, status)
+        # The feeder may have been kept back by what was held.
+        self._transport.wake()
+
+    # --- the writers' events --------------------------------------------------------------
+
+    def consumed(self, session: str, size: int) -> None:
+        self._post(lambda: self.router.consumed(session, size))
+
+    def staged(self, claim: Claim, manifest: Manifest, context: WorkerContext) -> None:
+        self._check.release(claim)
+        self._publisher.submit(Staged(claim, context.plugin.config, manifest))
+
+    def stage_failed(self, claim: Claim, error_class: ErrorClass, message: str) -> None:
+        newer = error_class is ErrorClass.SOURCE_CHANGED
+        self._report(claim, error_class, message, supersede_if_newer=newer)
+        self._after_refusal(claim, lambda: self.router.refused(claim.job_id, claim.attempt))
+
+    def garbled(self, session: str, claim: Claim, problem: str) -> None:
+        text = f"the sidecar of plugin {claim.plugin} broke the protocol: {problem}"
+        self._report(claim, ErrorClass.PROTOCOL, text)
+        self._after_refusal(claim, lambda: self.router.garbled(session, claim, problem))
+
+    def _after_refusal(self, claim: Claim, event: Callable[[], list[Instruction]]) -> None:
+        """Tell the router; from then on no frame of the job comes, and its lane may go."""
+
+        def tell() -> list[Instruction]:
+            instructions = event()
+            self._writers.drop(claim)
+            return instructions
+
+        self._post(tell)
+
+    def _report(
+        self,
+        claim: Claim,
+        error_class: ErrorClass,
+        message: str,
+        detail: str = "",
+        supersede_if_newer: bool = False,
+    ) -> None:
+        self._check.release(claim)
+        self._publisher.fail(claim, error_class, message, detail, supersede_if_newer)
+
+    # --- the router's thread --------------------------------------------------------------
+
+    def _serve(self) -> None:
+        bound, failure, prestart = self._on_bound
+        try:
+            self.endpoint = self._transport.bind()
+            self._writers = StagingPool(
+                self.config.writers or os.cpu_count() or 1,
+                self,
+                self._open_context,
+                self._check.confirm,
+            )
+            self._host = self._make_host(self._transport.wake)
+        except BaseException as error:
+            failure.append(error)
+            return
+        finally:
+            bound.set()
+        try:
+            self._loop(prestart)
+        except Exception:
+            log.exception("the router stopped; its jobs go back when their leases are over")
+            os._exit(70)
+        finally:
+            self._transport.close()
+
+    def _loop(self, prestart: bool) -> None:
+        tick_at = 0.0
+        told_to_stop = False
+        while True:
+            wait = max(0.0, tick_at - time.monotonic())
+            self._transport.poll(0.005 if self._unsent else wait)
+            self._take_inbox()
+            if prestart:
+                self._perform(self.router.pool.prestart(time.monotonic()))
+                prestart = False
+            for exit_ in self._host.exits():
+                self._perform(self.router.exited(exit_, time.monotonic()))
+            self._take_messages()
+            now = time.monotonic()
+            if now >= tick_at:
+                self._perform(self.router.tick(now))
+                tick_at = now + self.router.pool.next_timer(now)
+            self._flush_unsent()
+            self._tell_demand()
+            if self._stopping.is_set():
+                if not told_to_stop:
+                    told_to_stop = True
+                    self._begin_stop()
+                if self._abort.is_set() or not self.router.pool.held():
+                    return
+
+    def _take_inbox(self) -> None:
+        while True:
+            try:
+                event = self._inbox.get_nowait()
+            except queue.Empty:
+                return
+            self._perform(event())
+
+    def _take_messages(self) -> None:
+        for incoming in self._transport.receive():
+            now = time.monotonic()
+            try:
+                message = decode_from_sidecar(
+                    incoming.head, len(incoming.payload), self.config.rules.limits
+                )
+            except RemoteProtocolError as error:
+                self._perform(self.router.malformed(incoming.peer, str(error)))
+                continue
+            self._perform(self.router.received(incoming.peer, message, incoming.payload, now))
+
+    def _begin_stop(self) -> None:
+        instructions, unstarted = self.router.stop()
+        self._perform(instructions)
+        for claim in unstarted:
+            text = "the worker stopped before it ran"
+            self._report(claim, ErrorClass.CONFLICT, text)
+
+    def _tell_demand(self) -> None:
+        demand = self.router.pool.demand() if len(self._leases) < MOST_HELD else {}
+        if demand != self._demand:
+            self._demand = demand
+            self._feeder_wants(demand)
+
+    def _feeder_wants(self, demand: Mapping[str, int]) -> None:
+        feeder = getattr(self, "_feeder", None)
+        if feeder is None:
+            # Not started yet: say it again in the next round.
+            self._demand = {}
+        else:
+            feeder.want(demand)
+
+    def _perform(self, instructions: Iterable[Instruction]) -> None:
+        for instruction in instructions:
+            match instruction:
+                case StageFrame(session, claim, topic, flags, payload):
+                    self._writers.frame(session, claim, topic, flags, payload)
+                case Send():
+                    self._send(instruction)
+                case FinishJob(claim, topics):
+                    self._writers.finish(claim, topics)
+                case FailJob(claim, error_class, message, detail):
+                    self._writers.drop(
+                        claim,
+                        lambda i=instruction: self._report(  # type: ignore[misc]
+                            i.claim, i.error_class, i.message, i.detail
+                        ),
+                    )
+                case StartSidecar(session, plugin):
+                    self._host.start(self._spec(session, plugin))
+                case KillSidecar(session, reason):
+                    log.warning("sidecar killed", reason=reason)
+                    self._host.kill(session)
+                case QuarantinePlugin(plugin, content_hash, reason):
+                    log.error("plugin in quarantine", plugin=plugin, reason=reason)
+                    threading.Thread(
+                        target=self._quarantine, args=(plugin, content_hash, reason)
+                    ).start()
+
+    def _quarantine(self, plugin: str, content_hash: str, reason: str) -> None:
+        self._store.quarantine(plugin, content_hash, reason)
+        self._jobs.fail_queued(plugin, reason)
+
+    def _spec(self, session: str, plugin: LivePlugin) -> SidecarSpec:
+        code = self._codes[plugin.content_hash]
+        return SidecarSpec(session, plugin, code, self.endpoint, self.router.pool.window())
+
+    def _send(self, send: Send) -> None:
+        if self._unsent:
+            self._unsent.append(send)
+            return
+        try:
+            self._transport.send(send.peer, encode(send.message))
+        except PeerBusy:
+            self._unsent.append(send)
+        except PeerGone:
+            # Its end is on its way as an exit, which deals with its jobs.
+            log.debug("message to a sidecar that is gone")
+
+    def _flush_unsent(self) -> None:
+        pending, self._unsent = self._unsent, deque()
+        for send in pending:
+            self._send(send)

@@ -1,0 +1,203 @@
+"""WorkerContext: one job's rows on their way from frames to stagings, with lineage injected.
+
+Nothing of a sidecar is believed: each batch is validated in full before anything touches it,
+and the rows of a topic must add up to what the plugin vouched for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from casparian import _fastpath
+from casparian.app.targets import Targets
+from casparian.domain.errors import ErrorClass, JobError
+from casparian.domain.files import path_text
+from casparian.domain.jobs import Claim
+from casparian.domain.lineage import JobLineage
+from casparian.domain.messages import TopicTotals
+from casparian.domain.plugins import LivePlugin, Mode
+from casparian.domain.ports import Buffer, Sink, StageRequest, Staging
+from casparian.domain.publish import Manifest, ManifestItem, StagingKey, Target, slot_for
+from casparian.domain.schemas import TargetSchema
+from casparian.domain.wire import DEFAULT_LIMITS, Flag
+
+
+class GarbledPayload(Exception):
+    """A payload is not the Arrow data it claims to be."""
+
+
+@dataclass(slots=True)
+class _Topic:
+    target: Target
+    mode: Mode
+    sink: Sink
+    schema: pa.Schema
+    staging: Staging
+    rows: int = 0
+
+
+class WorkerContext:
+    """Which job this is, and the stagings its rows are in. One thread at a time."""
+
+    def __init__(
+        self,
+        claim: Claim,
+        plugin: LivePlugin,
+        installation: str,
+        targets: Targets,
+        known_schema: Callable[[Target], TargetSchema | None],
+    ) -> None:
+        self.claim = claim
+        self.plugin = plugin
+        self.key = StagingKey(installation, claim.job_id, claim.attempt, claim.token)
+        self._targets = targets
+        self._known_schema = known_schema
+        self._topics: dict[str, _Topic] = {}
+        self._lineage = JobLineage(
+            claim.job_id,
+            claim.file_version_id,
+            path_text(claim.path),
+            claim.content_hash,
+            claim.plugin,
+            claim.plugin_hash,
+        )
+
+    def frame(self, topic: str, flags: Flag, payload: Buffer) -> None:
+        """Stage one DATA payload. Raises GarbledPayload, or JobError for rows not to be held."""
+        if flags & Flag.SCHEMA:
+            self._open(topic, _read_schema(payload))
+            return
+        if flags & Flag.STREAM:
+            schema, batch = _read_stream(payload)
+            state = self._open(topic, schema)
+        else:
+            state = self._topics[topic]
+            batch = _read_batch(payload, state.schema)
+        if batch.num_rows == 0:
+            return
+        claim = self.claim
+        with_lineage = _fastpath.add_lineage(batch, claim.job_id, claim.file_version_id, state.rows)
+        state.staging.write(with_lineage)
+        state.rows += batch.num_rows
+
+    def _open(self, topic: str, schema: pa.Schema) -> _Topic:
+        state = self._topics.get(topic)
+        if state is not None:
+            state.schema = schema
+            return state
+        covered = self._targets.of_topic(self.plugin.config, topic)
+        if covered is None:
+            raise JobError(ErrorClass.UNKNOWN_TOPIC, f"topic {topic!r} has no configuration")
+        target, mode = covered
+        for name, other in self._topics.items():
+            if other.target == target:
+                raise JobError(
+                    ErrorClass.DATA,
+                    f"Topics {name!r} and {topic!r} would both go to {target}; "
+                    "give each a target of its own.",
+                )
+        sink = self._targets.sink(target)
+        request = StageRequest(self.key, target, self._lineage)
+        staging = sink.stage(request, self._known_schema(target))
+        # A topic without rows still has its columns.
+        staging.write(_fastpath.add_lineage(_no_rows(schema), 0, 0, 0))
+        self._topics[topic] = state = _Topic(target, mode, sink, schema, staging)
+        return state
+
+    def finish(self, totals: Mapping[str, TopicTotals]) -> Manifest:
+        """Close the stagings; the manifest of what was staged, not yet planned."""
+        for topic, total in totals.items():
+            arrived = self._topics[topic].rows if topic in self._topics else 0
+            if arrived != total.rows:
+                raise GarbledPayload(
+                    f"topic {topic!r} has {arrived} rows, the plugin vouched for {total.rows}"
+                )
+        claim = self.claim
+        items = []
+        for topic, state in self._topics.items():
+            staged = state.staging.finish()
+            slot = slot_for(
+                state.mode, claim.plugin, topic, claim.location_id, claim.file_version_id
+            )
+            items.append(
+                ManifestItem(
+                    state.target,
+                    state.mode,
+                    slot,
+                    True,
+                    staged.rows,
+                    staged.digest,
+                    staged.schema.to_json(),
+                    staged.files,
+                )
+            )
+        return Manifest(
+            self.key.installation,
+            claim.job_id,
+            claim.attempt,
+            claim.plugin,
+            claim.plugin_hash,
+            claim.location_id,
+            claim.file_version_id,
+            claim.ordinal,
+            path_text(claim.root_path),
+            path_text(claim.path),
+            claim.content_hash,
+            tuple(items),
+        )
+
+    def discard(self) -> None:
+        """Drop all that was staged."""
+        sinks = {id(state.sink): state.sink for state in self._topics.values()}
+        for state in self._topics.values():
+            state.staging.discard()
+        for sink in sinks.values():
+            sink.discard(self.key)
+        self._topics.clear()
+
+
+def _no_rows(schema: pa.Schema) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([pa.array([], f.type) for f in schema], schema=schema)
+
+
+def _read_schema(payload: Buffer) -> pa.Schema:
+    try:
+        schema = pa.ipc.read_schema(pa.py_buffer(payload))
+    except (pa.ArrowException, OSError, ValueError, TypeError) as error:
+        raise GarbledPayload(f"a payload is no Arrow schema: {error}") from error
+    _check_columns(schema)
+    return schema
+
+
+def _read_batch(payload: Buffer, schema: pa.Schema) -> pa.RecordBatch:
+    try:
+        batch = _fastpath.batch_from_frame(payload, schema)
+        batch.validate(full=True)
+    except (pa.ArrowException, OSError, ValueError, TypeError) as error:
+        raise GarbledPayload(f"a payload is no valid Arrow batch: {error}") from error
+    return batch
+
+
+def _read_stream(payload: Buffer) -> tuple[pa.Schema, pa.RecordBatch]:
+    try:
+        with pa.ipc.open_stream(pa.py_buffer(payload)) as reader:
+            _check_columns(reader.schema)
+            batches = list(reader)
+        if len(batches) != 1:
+            raise GarbledPayload(f"a stream of {len(batches)} batches where one was due")
+        batches[0].validate(full=True)
+    except (pa.ArrowException, OSError, ValueError, TypeError, StopIteration) as error:
+        raise GarbledPayload(f"a payload is no valid Arrow stream: {error}") from error
+    return batches[0].schema, batches[0]
+
+
+def _check_columns(schema: pa.Schema) -> None:
+    if len(schema) > DEFAULT_LIMITS.columns:
+        raise JobError(
+            ErrorClass.DATA,
+            f"A table of {len(schema)} columns was published; "
+            f"at most {DEFAULT_LIMITS.columns} are possible.",
+        )
