@@ -1,0 +1,252 @@
+"""Every transport of this project against the contract, and what is each one's own."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+import zmq
+
+from casparian.adapters.transport import connection_for, memory, zmq_tcp
+from casparian.adapters.transport.memory import MemoryTransport
+from casparian.adapters.transport.zmq_ipc import ZmqIpcTransport
+from casparian.adapters.transport.zmq_tcp import ZmqTcpTransport
+from casparian.domain.errors import ConfigurationError, UnavailableError
+from casparian.domain.ports import Transport
+from casparian.domain.wire import Limits, LocalProtocolError
+from casparian.testing.transport import Connect, OpenTransport, SendFrames, TransportContract
+
+
+class ZmqContract(TransportContract):
+    @pytest.fixture
+    def connect_to(self) -> Connect:
+        return connection_for
+
+    @pytest.fixture
+    def stranger(self, endpoint: str) -> Iterator[SendFrames]:
+        with zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
+            dealer.setsockopt(zmq.LINGER, 0)
+            dealer.connect(endpoint)
+
+            def send(frames: Sequence[bytes]) -> None:
+                dealer.send_multipart(list(frames))
+
+            yield send
+
+
+class TestZmqIpc(ZmqContract):
+    @pytest.fixture
+    def open_transport(self, short_dir: Path) -> OpenTransport:
+        return lambda limits: ZmqIpcTransport(str(short_dir / "run" / "router.ipc"), limits)
+
+
+class TestZmqTcp(ZmqContract):
+    @pytest.fixture
+    def open_transport(self) -> OpenTransport:
+        return lambda limits: ZmqTcpTransport("127.0.0.1:0", limits)
+
+
+class TestMemory(TransportContract):
+    @pytest.fixture
+    def open_transport(self, tmp_path: Path) -> OpenTransport:
+        return lambda limits: MemoryTransport(str(tmp_path), limits)
+
+    @pytest.fixture
+    def connect_to(self) -> Connect:
+        return connection_for
+
+    @pytest.fixture
+    def stranger(self, endpoint: str) -> SendFrames:
+        return memory.connect(endpoint).send_frames
+
+
+@pytest.fixture
+def short_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sockets have short paths; pytest's own directories are named after tests."""
+    return tmp_path_factory.mktemp("s")
+
+
+def test_every_transport_is_one() -> None:
+    """For the type checker, which compares the signatures."""
+    ports: list[Transport] = [MemoryTransport("port"), ZmqTcpTransport("127.0.0.1:0")]
+    for port in ports:
+        port.close()
+
+
+class TestIpcSocket:
+    def bound(self, path: Path) -> ZmqIpcTransport:
+        transport = ZmqIpcTransport(str(path))
+        assert transport.bind() == f"ipc://{path}"
+        return transport
+
+    def test_only_its_user_reaches_it(self, short_dir: Path) -> None:
+        path = short_dir / "run" / "deeper" / "r.ipc"
+        transport = self.bound(path)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+        transport.close()
+
+    def test_binding_leaves_the_umask_alone(self, short_dir: Path) -> None:
+        before = os.umask(0o022)
+        try:
+            transport = self.bound(short_dir / "r.ipc")
+            assert os.umask(0o022) == 0o022
+            transport.close()
+        finally:
+            os.umask(before)
+
+    def test_is_removed_at_close(self, short_dir: Path) -> None:
+        path = short_dir / "r.ipc"
+        self.bound(path).close()
+        assert not path.exists()
+
+    def test_of_a_dead_process_is_replaced(self, short_dir: Path) -> None:
+        path = short_dir / "r.ipc"
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(str(path))
+        assert path.is_socket()
+        self.bound(path).close()
+
+    def test_of_a_living_process_is_left_to_it(self, short_dir: Path) -> None:
+        first = self.bound(short_dir / "r.ipc")
+        second = ZmqIpcTransport(str(short_dir / "r.ipc"))
+        with pytest.raises(ConfigurationError, match="another process listens"):
+            second.bind()
+        second.close()
+        connection = connection_for(f"ipc://{short_dir / 'r.ipc'}")
+        connection.send(b"still served")
+        assert first.poll(10)
+        connection.close()
+        first.close()
+
+    def test_a_file_in_its_place_is_not_touched(self, short_dir: Path) -> None:
+        path = short_dir / "r.ipc"
+        path.write_text("somebody's work")
+        transport = ZmqIpcTransport(str(path))
+        with pytest.raises(ConfigurationError, match="is no socket"):
+            transport.bind()
+        transport.close()
+        assert path.read_text() == "somebody's work"
+
+    def test_a_path_too_long_is_refused_in_words(self, short_dir: Path) -> None:
+        with pytest.raises(ConfigurationError, match="108 bytes long, the system allows 107"):
+            ZmqIpcTransport("/" + "x" * 107)
+
+    def test_the_longest_path_works(self, short_dir: Path) -> None:
+        path = short_dir / ("x" * (107 - len(os.fsencode(short_dir)) - 1))
+        transport = self.bound(path)
+        connection_for(f"ipc://{path}").close()
+        transport.close()
+
+    def test_a_path_that_is_no_utf8_works(self, short_dir: Path) -> None:
+        path = short_dir / os.fsdecode(b"caf\xe9.ipc")
+        transport = self.bound(path)
+        connection = connection_for(f"ipc://{path}")
+        connection.send(b"here")
+        assert transport.poll(10)
+        connection.close()
+        transport.close()
+
+    def test_a_directory_that_cannot_be_made_is_the_configurations_fault(
+        self, short_dir: Path
+    ) -> None:
+        (short_dir / "file").write_text("")
+        transport = ZmqIpcTransport(str(short_dir / "file" / "run" / "r.ipc"))
+        with pytest.raises(ConfigurationError, match="cannot make the directory"):
+            transport.bind()
+        transport.close()
+
+
+class TestTcpAddress:
+    @pytest.mark.parametrize(
+        ("given", "bound"),
+        [
+            ("127.0.0.1:0", "tcp://127.0.0.1:"),
+            ("tcp://127.0.0.1:0", "tcp://127.0.0.1:"),
+            ("localhost:0", "tcp://127.0.0.1:"),
+            ("127.1.2.3:0", "tcp://127.1.2.3:"),
+        ],
+    )
+    def test_port_0_picks_one(self, given: str, bound: str) -> None:
+        transport = ZmqTcpTransport(given)
+        endpoint = transport.bind()
+        assert endpoint.startswith(bound)
+        assert int(endpoint.rpartition(":")[2]) > 0
+        connection_for(endpoint).close()
+        transport.close()
+
+    def test_ipv6_works_where_the_system_has_it(self) -> None:
+        try:
+            with socket.socket(socket.AF_INET6) as probe:
+                probe.bind(("::1", 0))
+        except OSError as error:
+            pytest.skip(f"this system has no IPv6 loopback: {error}")
+        transport = ZmqTcpTransport("[::1]:0")
+        connection_for(transport.bind()).close()
+        transport.close()
+
+    @pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.1", "[::]", "192.168.1.1", "8.8.8.8"])
+    @pytest.mark.parametrize("side", [ZmqTcpTransport, zmq_tcp.connect])
+    def test_other_machines_are_refused(self, side: type, host: str) -> None:
+        with pytest.raises(ConfigurationError, match="CURVE"):
+            side(f"{host}:5570")
+
+    @pytest.mark.parametrize(
+        "endpoint", ["", "127.0.0.1", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:70000", "*:1", ":1"]
+    )
+    def test_what_is_no_address_is_refused(self, endpoint: str) -> None:
+        with pytest.raises(ConfigurationError, match=r"host:port|no IP address"):
+            ZmqTcpTransport(endpoint)
+
+    def test_a_taken_port_is_the_configurations_fault(self) -> None:
+        first = ZmqTcpTransport("127.0.0.1:0")
+        second = ZmqTcpTransport(first.bind())
+        with pytest.raises(ConfigurationError, match="cannot listen at"):
+            second.bind()
+        first.close()
+        second.close()
+
+
+class TestConnectionFor:
+    @pytest.mark.parametrize("endpoint", ["", "run/router.ipc", "udp://127.0.0.1:1", "ipc:/x"])
+    def test_an_unknown_scheme_names_the_known_ones(self, endpoint: str) -> None:
+        with pytest.raises(ConfigurationError, match="ipc://, memory://, tcp://"):
+            connection_for(endpoint)
+
+    @pytest.mark.parametrize("scheme", ["ipc", "tcp", "memory"])
+    def test_nobody_there_is_said(
+        self, short_dir: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
+    ) -> None:
+        monkeypatch.setattr("casparian.adapters.transport._zmq.CONNECT_TIMEOUT_S", 0.2)
+        with socket.socket() as reserved:
+            reserved.bind(("127.0.0.1", 0))
+            place = {
+                "ipc": str(short_dir / "nobody.ipc"),
+                "tcp": f"127.0.0.1:{reserved.getsockname()[1]}",
+                "memory": "nobody",
+            }[scheme]
+            with pytest.raises(UnavailableError, match="is the engine running"):
+                connection_for(f"{scheme}://{place}")
+
+    def test_a_name_in_memory_is_bound_once(self) -> None:
+        first, second = MemoryTransport("once"), MemoryTransport("once")
+        first.bind()
+        with pytest.raises(ConfigurationError, match="is taken"):
+            second.bind()
+        second.close()
+        connection_for("memory://once").close()
+        first.close()
+
+
+def test_limits_reach_the_connection() -> None:
+    """Both sides may be given tighter limits than the default ones."""
+    transport = ZmqTcpTransport("127.0.0.1:0", Limits(message=10))
+    connection = zmq_tcp.connect(transport.bind(), Limits(message=10))
+    with pytest.raises(LocalProtocolError, match=r"over the limits of 65552 \+ 10"):
+        connection.send(b"", b"x" * 11)
+    connection.close()
+    transport.close()
