@@ -11,6 +11,7 @@ from casparian.adapters.queue.common import (
     rejects_of,
     slot_order,
 )
+from casparian.adapters.queue.decisions import JobHead, Key, refusals_of
 from casparian.adapters.queue.memory.state import MemoryState, SlotRow, no_token
 from casparian.domain.jobs import JobEventKind, JobStatus, ProcessingJob
 from casparian.domain.ports import Promoting
@@ -24,8 +25,6 @@ from casparian.domain.publish import (
     Target,
 )
 from casparian.domain.schemas import TargetSchema
-
-Key = tuple[str, int]
 
 
 class MemoryLedger(MemoryState):
@@ -58,44 +57,18 @@ class MemoryLedger(MemoryState):
 
     def decide(self, decisions: Sequence[Decision]) -> dict[int, Refusal]:
         with self.lock:
-            refusals = self._refusals(decisions)
+            jobs = [self.job_by_id.get(decision.job_id) for decision in decisions]
+            heads = {
+                job.id: JobHead(job.status, job.attempt, job.token, job.plugin, job.location_id)
+                for job in jobs
+                if job is not None
+            }
+            slots = {head.key: self._slot_state(head.key) for head in heads.values()}
+            refusals = refusals_of(decisions, heads, slots, self.target_schemas)
             if not refusals:
                 for decision in decisions:
                     self._decide(decision)
             return refusals
-
-    def _refusals(self, decisions: Sequence[Decision]) -> dict[int, Refusal]:
-        """Each decision held against the database and the decisions before it."""
-        refusals: dict[int, Refusal] = {}
-        taken: set[Key] = set()
-        schemas: dict[Target, str | None] = {}
-        for decision in decisions:
-            refusal = self._refusal(decision, taken, schemas)
-            if refusal is not None:
-                refusals[decision.job_id] = refusal
-        return refusals
-
-    def _refusal(
-        self, decision: Decision, taken: set[Key], schemas: dict[Target, str | None]
-    ) -> Refusal | None:
-        job = self.job_by_id.get(decision.job_id)
-        if job is None or job.status is not JobStatus.RUNNING:
-            return Refusal.STALE
-        if (job.attempt, job.token) != (decision.attempt, decision.token):
-            return Refusal.STALE
-        key = (job.plugin, job.location_id)
-        state, planned = self._slot_state(key), decision.planned_on
-        if key in taken or state.holder is not None:
-            return Refusal.HELD
-        if state.generation != planned.generation or set(state.published) != set(planned.published):
-            return Refusal.MOVED
-        for change in decision.schema_changes:
-            standing = schemas.get(change.target, self.target_schemas.get(change.target))
-            if standing != change.expected:
-                return Refusal.SCHEMA
-        taken.add(key)
-        schemas.update((c.target, c.schema_json) for c in decision.schema_changes)
-        return None
 
     def _decide(self, decision: Decision) -> None:
         manifest, job = decision.manifest, self.job_by_id[decision.job_id]
@@ -182,9 +155,8 @@ class MemoryLedger(MemoryState):
             taken = []
             for job in left[: max(0, limit)]:
                 token, event = self.new_token(), JobEventKind.TAKEN_OVER
-                self.log(job, event, f"Taken over by {worker}.")
                 changes = {"token": token, "worker": worker, "lease_until_us": now + lease_us}
-                self.move(job, event, JobStatus.PROMOTING, **changes)
+                self.log(self.move(job, event, JobStatus.PROMOTING, **changes), event)
                 taken.append(Promoting(job.id, token, job.attempt, self.manifests[job.id]))
             return taken
 

@@ -1,0 +1,105 @@
+"""The statement that claims, and what a claim brings along, over SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, case, literal_column, select, update
+from sqlalchemy.sql.dml import ReturningUpdate
+
+from casparian.adapters.queue.database import Dialect, chunks
+from casparian.adapters.queue.rows import identity
+from casparian.adapters.queue.tables import (
+    file_location,
+    file_version,
+    processing_job,
+    source_root,
+)
+from casparian.domain.jobs import Claim, JobStatus
+
+_job = processing_job.c
+QUEUED: Any = literal_column("'QUEUED'")
+"""Written out, since a partial index serves no parameter."""
+
+_CLAIMED = (
+    "id", "plugin_name", "plugin_hash", "attempt", "token", "file_version_id", "location_id",
+    "ordinal", "priority", "enqueued_at_us", "due",
+)  # fmt: skip
+_version, _location = file_version.c, file_location.c
+# The version's stat, then the location's, which is newer where the bytes are still the same.
+_VERSIONS = (
+    select(
+        _version.id, source_root.c.path, _location.path, _version.content_hash,
+        _location.content_hash, _location.current_version_id,
+        _version.size, _version.mtime_ns, _version.ctime_ns, _version.inode, _version.device,
+        _location.size, _location.mtime_ns, _location.ctime_ns, _location.inode, _location.device,
+    )
+    .join(file_location, _location.id == _version.location_id)
+    .join(source_root, source_root.c.id == _location.source_root_id)
+    .where(_version.id.in_(bindparam("ids", expanding=True)))
+)  # fmt: skip
+
+
+def claim_statement(dialect: Dialect, plugins: int) -> ReturningUpdate[Any]:
+    """The one statement that claims jobs of so many plugins.
+
+    Its parameters: worker, until, now, limit, and plugin0, hash0, plugin1, hash1...
+    """
+    numbered: list[Any] = [bindparam(f"plugin{i}") for i in range(plugins)]
+    hashes: list[Any] = [
+        (_job.plugin_name == name, bindparam(f"hash{i}")) for i, name in enumerate(numbered)
+    ]
+    candidates = (
+        select(_job.id)
+        .where(
+            _job.status == QUEUED,
+            _job.plugin_name.in_(numbered),
+            _job.not_before_us <= bindparam("now"),
+        )
+        .order_by(_job.due, _job.id)
+        .limit(bindparam("limit"))
+    )
+    won = update(processing_job).values(
+        status=JobStatus.RUNNING.value,
+        attempt=_job.attempt + 1,
+        token=dialect.fresh_token,
+        worker=bindparam("worker"),
+        lease_until_us=bindparam("until"),
+        started_at_us=bindparam("now"),
+        plugin_hash=case(*hashes),
+    )
+    return dialect.claim(won, candidates).returning(*(_job[name] for name in _CLAIMED))
+
+
+def read_claims(connection: Connection, won: Sequence[Any]) -> list[Claim]:
+    """The claims of the rows that the statement returned, in the order they were due."""
+    versions: dict[int, Any] = {}
+    for ids in chunks([row.file_version_id for row in won]):
+        versions.update((row[0], row) for row in connection.execute(_VERSIONS, {"ids": ids}))
+    in_order = sorted(won, key=lambda row: (row.due, row.id))
+    return [_claim_of(row, versions[row.file_version_id]) for row in in_order]
+
+
+def _claim_of(won: Any, version: Any) -> Claim:
+    version_id, root_path, path, content_hash, standing, current_id, *stats = version
+    own, latest = identity(*stats[:5]), identity(*stats[5:])
+    still_there = latest is not None and current_id == version_id and standing == content_hash
+    stat = latest if still_there else own
+    assert stat is not None
+    return Claim(
+        job_id=won.id,
+        plugin=won.plugin_name,
+        plugin_hash=won.plugin_hash,
+        attempt=won.attempt,
+        token=won.token,
+        file_version_id=version_id,
+        location_id=won.location_id,
+        ordinal=won.ordinal,
+        root_path=root_path,
+        path=path,
+        content_hash=content_hash,
+        identity=stat,
+        priority=won.priority,
+        enqueued_at_us=won.enqueued_at_us,
+    )

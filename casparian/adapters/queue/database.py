@@ -1,0 +1,136 @@
+"""A database as the SQL adapters use it: transactions, time, and what differs per dialect."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar
+
+from sqlalchemy import ColumnElement, Connection, Engine, Select, Table, Update
+from sqlalchemy.exc import DBAPIError
+
+from casparian.adapters.queue.common import WakeUp
+from casparian.domain.errors import StaleTokenError
+from casparian.domain.ports import Clock
+
+CHUNK = 500
+"""Ids or paths in one statement: every database takes that many parameters."""
+
+T = TypeVar("T")
+
+
+class Dialect(Protocol):
+    """What differs between the databases."""
+
+    @property
+    def fresh_token(self) -> ColumnElement[Any]:
+        """32 hex digits, others for every row."""
+        ...
+
+    def begin_write(self, connection: Connection) -> None:
+        """Start a transaction that will write; reads in it see no later writer's rows."""
+        ...
+
+    def claim(self, update: Update, candidates: Select[Any]) -> Update:
+        """`update` restricted to the rows that `candidates` selects and nobody else won."""
+        ...
+
+    def insert_missing(
+        self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Insert the rows whose primary key is not there yet."""
+        ...
+
+    def highest_id(self, connection: Connection, table: Table) -> int:
+        """The highest id that `table` ever gave, rows since removed included; 0 without any."""
+        ...
+
+    def translate(self, error: DBAPIError, engine: Engine) -> Exception | None:
+        """The error in the domain's words; None for one that is a bug."""
+        ...
+
+    def changed(self) -> bool:
+        """True when another connection may have written since the last call."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Database:
+    """One engine, shared by the adapters of all ports."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        dialect: Dialect,
+        clock: Clock,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.engine, self.dialect, self.clock, self.chance = engine, dialect, clock, chance
+        self.waiters = WakeUp(dialect.changed)
+        # Threads queue here in turn; waiting for the database's own lock is by chance.
+        self._writing = threading.Lock()
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that writes; committed at the end, rolled back by an exception."""
+        with self._writing, self.translated(), self.engine.connect() as connection:
+            self.dialect.begin_write(connection)
+            try:
+                yield connection
+            except BaseException:
+                connection.rollback()
+                raise
+            connection.commit()
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that only reads, and sees one state of the database throughout."""
+        with self.translated(), self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        try:
+            yield
+        except DBAPIError as error:
+            known = self.dialect.translate(error, self.engine)
+            if known is None:
+                raise
+            raise known from error
+
+    def close(self) -> None:
+        self.dialect.close()
+        self.engine.dispose()
+
+
+def chunks(items: Sequence[T], size: int = CHUNK) -> Iterator[Sequence[T]]:
+    """The items in pieces of at most `size`."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def write_all(
+    connection: Connection, statement: Update, values: Sequence[Mapping[str, Any]]
+) -> None:
+    """Run a guarded update for rows that this transaction has locked and found to fit.
+
+    Raises StaleTokenError, and so rolls back, where a guard did not hold after all.
+    """
+    if not values:
+        return
+    changed = connection.execute(statement, list(values)).rowcount
+    if connection.dialect.supports_sane_multi_rowcount and changed != len(values):
+        raise StaleTokenError(
+            f"{len(values)} rows of {statement.table} were to be changed, but {changed} still "
+            "had the expected status and token."
+        )
+
+
+def storable(text: str | None) -> str | None:
+    """Text as every database takes it: lone surrogates and NUL are written as escapes."""
+    if text is None:
+        return None
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")

@@ -1,0 +1,191 @@
+"""JobQueue over SQL: claims, leases, and the operator's commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy.sql.dml import ReturningUpdate
+
+from casparian.adapters.queue.claims import QUEUED, claim_statement, read_claims
+from casparian.adapters.queue.database import Database, chunks, write_all
+from casparian.adapters.queue.failures import Failures, locked_jobs
+from casparian.adapters.queue.rows import log_events
+from casparian.adapters.queue.slots import take_slot
+from casparian.adapters.queue.tables import processing_job
+from casparian.adapters.queue.workers import beat, read_workers
+from casparian.domain.errors import ErrorClass
+from casparian.domain.jobs import (
+    Claim,
+    Failure,
+    JobEventKind,
+    JobStatus,
+    ProcessingJob,
+    RetryPolicy,
+    check_transition,
+)
+from casparian.domain.ports import WorkerNode
+
+_job = processing_job.c
+
+
+class SqlJobs:
+    """Claims, leases, failures."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+        self._failures = Failures(database)
+        self._claims: dict[int, ReturningUpdate[Any]] = {}
+
+    # --- the worker's ---
+
+    def claim(
+        self, worker: str, plugins: Mapping[str, str], limit: int, lease_us: int
+    ) -> list[Claim]:
+        if not plugins or limit <= 0:
+            return []
+        now = self._db.clock()
+        values: dict[str, Any] = {"worker": worker, "until": now + lease_us}
+        values |= {"now": now, "limit": limit}
+        for i, (plugin, plugin_hash) in enumerate(plugins.items()):
+            values |= {f"plugin{i}": plugin, f"hash{i}": plugin_hash}
+        with self._db.write() as connection:
+            won = connection.execute(self._claim_statement(len(plugins)), values).all()
+            return read_claims(connection, won) if won else []
+
+    def _claim_statement(self, plugins: int) -> ReturningUpdate[Any]:
+        if plugins not in self._claims:
+            self._claims[plugins] = claim_statement(self._db.dialect, plugins)
+        return self._claims[plugins]
+
+    def renew(self, worker: str, jobs: Mapping[int, str], lease_us: int) -> set[int]:
+        held: set[int] = set()
+        for ids in chunks(list(jobs)):
+            with self._db.write() as connection:
+                mine = [
+                    job.id
+                    for job in locked_jobs(connection, ids)
+                    if job.token is not None and (job.token, job.worker) == (jobs[job.id], worker)
+                ]
+                until = self._db.clock() + lease_us
+                values = [{"b_id": i, "b_token": jobs[i], "until": until} for i in mine]
+                write_all(connection, _RENEW, values)
+            held.update(mine)
+        return held
+
+    def release(self, jobs: Mapping[int, str], delay_us: int = 0) -> set[int]:
+        return self._failures.release(jobs, delay_us)
+
+    def fail(self, failures: Sequence[Failure], policy: RetryPolicy) -> dict[int, JobStatus]:
+        return self._failures.fail(failures, policy)
+
+    def fail_queued(self, plugin: str, message: str) -> int:
+        return self._failures.fail_queued(plugin, message)
+
+    def reap(self, policy: RetryPolicy, dead_workers: Iterable[str] = ()) -> int:
+        return self._failures.reap(policy, dead_workers)
+
+    def pop_job(self, worker: str, plugins: Mapping[str, str], lease_us: int) -> Claim | None:
+        """Claim one job; None when none is due."""
+        return next(iter(self.claim(worker, plugins, 1, lease_us)), None)
+
+    def fail_job(
+        self, claim: Claim, error_class: ErrorClass, message: str, policy: RetryPolicy
+    ) -> JobStatus | None:
+        """Fail one claim; its new status, or None when it was no longer this worker's."""
+        failure = Failure(claim.job_id, claim.attempt, claim.token, error_class, message)
+        return self.fail([failure], policy).get(claim.job_id)
+
+    # --- the operator's ---
+
+    def retry(self, job_ids: Sequence[int], actor: str) -> list[int]:
+        done: list[int] = []
+        for ids in chunks(list(dict.fromkeys(job_ids))):
+            with self._db.write() as connection:
+                jobs = {job.id: job for job in locked_jobs(connection, ids)}
+                done += [i for i in ids if i in jobs and self._retry(connection, jobs[i], actor)]
+        self._db.waiters.wake()
+        return done
+
+    def _retry(self, connection: Connection, job: ProcessingJob, actor: str) -> bool:
+        event, now = JobEventKind.RETRIED, self._db.clock()
+        changes: dict[str, Any] = {"tries": 0, "crashes": 0, "finished_at_us": None}
+        changes |= {"error_class": None, "error_message": None}
+        if job.status in (JobStatus.FAILED, JobStatus.CANCELLED):
+            status = JobStatus.QUEUED
+            changes |= {"not_before_us": now}
+        elif job.status is JobStatus.BLOCKED and take_slot(
+            connection, (job.plugin, job.location_id), job.id
+        ):
+            # The lease is over from the start: whoever takes over first promotes it.
+            status = JobStatus.PROMOTING
+            changes |= {"lease_until_us": now, "token": self._db.dialect.fresh_token}
+        else:
+            return False
+        self._move(connection, job, event, status, actor, changes)
+        return True
+
+    def cancel(self, job_ids: Sequence[int], actor: str) -> list[int]:
+        done: list[int] = []
+        for ids in chunks(list(dict.fromkeys(job_ids))):
+            with self._db.write() as connection:
+                jobs = {job.id: job for job in locked_jobs(connection, ids)}
+                for job_id in ids:
+                    job = jobs.get(job_id)
+                    if job and job.status in (JobStatus.QUEUED, JobStatus.RUNNING):
+                        gone: dict[str, Any] = {"token": None, "lease_until_us": 0}
+                        gone["finished_at_us"] = self._db.clock()
+                        event, status = JobEventKind.CANCELLED, JobStatus.CANCELLED
+                        self._move(connection, job, event, status, actor, gone)
+                        done.append(job_id)
+        return done
+
+    def _move(
+        self,
+        connection: Connection,
+        job: ProcessingJob,
+        event: JobEventKind,
+        status: JobStatus,
+        actor: str,
+        changes: Mapping[str, Any],
+    ) -> None:
+        check_transition(job.id, job.status, event, status)
+        guarded = update(processing_job).where(_job.id == job.id, _job.status == job.status.value)
+        connection.execute(guarded.values(status=status.value, **changes))
+        log_events(connection, [self._failures.event(job, event, actor=actor)])
+
+    # --- the state of the queue ---
+
+    def backlog(self) -> Mapping[JobStatus, int]:
+        with self._db.read() as connection:
+            return {JobStatus(status): n for status, n in connection.execute(_BACKLOG)}
+
+    def next_due_us(self, plugins: Iterable[str] | None = None) -> int | None:
+        statement = select(func.min(_job.not_before_us)).where(_job.status == QUEUED)
+        if plugins is not None:
+            statement = statement.where(_job.plugin_name.in_(list(plugins)))
+        with self._db.read() as connection:
+            return connection.execute(statement).scalar()
+
+    def beat(self, node: WorkerNode) -> None:
+        with self._db.write() as connection:
+            beat(connection, node, self._db.clock())
+
+    def workers(self) -> Sequence[WorkerNode]:
+        with self._db.read() as connection:
+            return read_workers(connection)
+
+    def wait(self, timeout_s: float) -> None:
+        self._db.waiters.wait(timeout_s)
+
+    def wake(self) -> None:
+        self._db.waiters.wake()
+
+
+_RENEW = (
+    update(processing_job)
+    .where(_job.id == bindparam("b_id"), _job.token == bindparam("b_token"))
+    .values(lease_until_us=bindparam("until"))
+)
+_BACKLOG = select(_job.status, func.count()).group_by(_job.status)

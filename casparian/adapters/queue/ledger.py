@@ -1,0 +1,318 @@
+"""PublishLedger over SQL: the decision log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, select, update
+
+from casparian.adapters.queue.common import (
+    JobEvent,
+    completing_event,
+    published_by,
+    rejects_of,
+)
+from casparian.adapters.queue.database import Database, chunks, storable, write_all
+from casparian.adapters.queue.decisions import JobHead, Key, refusals_of
+from casparian.adapters.queue.failures import lost_jobs
+from casparian.adapters.queue.rows import log_events
+from casparian.adapters.queue.slots import (
+    forget_published,
+    let_go,
+    locked_heads,
+    note_published,
+    set_schema,
+    slot_states,
+    standing_schemas,
+    take_slots,
+)
+from casparian.adapters.queue.tables import installation, processing_job
+from casparian.domain.jobs import JobEventKind, JobStatus, check_transition
+from casparian.domain.ports import Promoting
+from casparian.domain.publish import (
+    Completion,
+    Decision,
+    Generation,
+    JobFate,
+    Manifest,
+    Refusal,
+    SlotState,
+    Target,
+)
+from casparian.domain.schemas import TargetSchema
+
+_job = processing_job.c
+
+
+class SqlLedger:
+    """Slots, target schemas, manifests."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+        with database.read() as connection:
+            self._installation = connection.execute(select(installation.c.uuid)).scalar_one()
+
+    @property
+    def installation(self) -> str:
+        return self._installation
+
+    def highest_job_id(self) -> int:
+        with self._db.read() as connection:
+            return self._db.dialect.highest_id(connection, processing_job)
+
+    def slots(self, keys: Sequence[Key]) -> dict[Key, SlotState]:
+        with self._db.read() as connection:
+            states = slot_states(connection, keys)
+        return {key: states.get(key, SlotState()) for key in keys}
+
+    def schemas(self, targets: Sequence[Target]) -> dict[Target, TargetSchema]:
+        with self._db.read() as connection:
+            standing = standing_schemas(connection, targets)
+        return {target: TargetSchema.from_json(text) for target, text in standing.items()}
+
+    # --- decide ---
+
+    def decide(self, decisions: Sequence[Decision]) -> dict[int, Refusal]:
+        changed = [c.target for d in decisions for c in d.schema_changes]
+        with self._db.write() as connection:
+            jobs = locked_heads(connection, [decision.job_id for decision in decisions])
+            slots = slot_states(connection, [job.key for job in jobs.values()], lock=True)
+            schemas = standing_schemas(connection, changed)
+            refusals = refusals_of(decisions, jobs, slots, schemas)
+            if decisions and not refusals:
+                self._decide(connection, decisions, jobs, slots)
+        return refusals
+
+    def _decide(
+        self,
+        connection: Connection,
+        decisions: Sequence[Decision],
+        jobs: Mapping[int, JobHead],
+        slots: Mapping[Key, SlotState],
+    ) -> None:
+        holders: dict[Key, tuple[Generation | None, int]] = {}
+        added = []
+        for decision in decisions:
+            key, manifest = jobs[decision.job_id].key, decision.manifest
+            standing = decision.planned_on.generation
+            raised = manifest.generation if decision.raises_generation else standing
+            holders[key] = (raised, decision.job_id)
+            known = set(slots[key].published) if key in slots else set()
+            new = dict.fromkeys(p for p in published_by(manifest) if p not in known)
+            added += [(key, published) for published in new]
+        take_slots(connection, holders, set(slots))
+        note_published(connection, added)
+        for decision in decisions:
+            for change in decision.schema_changes:
+                set_schema(connection, change)
+        now = self._db.clock()
+        values = [
+            {
+                "b_id": decision.job_id,
+                "b_attempt": decision.attempt,
+                "b_token": decision.token,
+                "now": now,
+                "rejects": rejects_of(decision.manifest),
+                "manifest": decision.manifest.to_json(),
+            }
+            for decision in decisions
+        ]
+        write_all(connection, _DECIDE, values)
+
+    # --- after the promote ---
+
+    def complete(self, completions: Sequence[Completion]) -> set[int]:
+        done: set[int] = set()
+        for part in chunks(completions):
+            for completion in part:
+                completing_event(completion)
+            with self._db.write() as connection:
+                jobs = locked_heads(connection, [completion.job_id for completion in part])
+                mine = {c.job_id: c for c in part if _promoting(jobs.get(c.job_id), c.token)}
+                if mine:
+                    self._complete(connection, list(mine.values()), jobs)
+            done.update(mine)
+        return done
+
+    def _complete(
+        self,
+        connection: Connection,
+        completions: Sequence[Completion],
+        jobs: Mapping[int, JobHead],
+    ) -> None:
+        now = self._db.clock()
+        values = [
+            {
+                "b_id": c.job_id,
+                "b_token": c.token,
+                "status": c.status.value,
+                "rows": c.rows,
+                "now": now,
+            }
+            for c in completions
+        ]
+        write_all(connection, _COMPLETE, values)
+        let_go(connection, {c.job_id: jobs[c.job_id].key for c in completions})
+        for completion in completions:
+            for emptied in completion.emptied:
+                forget_published(connection, jobs[completion.job_id].key, emptied)
+        superseded = [c.job_id for c in completions if c.status is JobStatus.SUPERSEDED]
+        if superseded:
+            self._log(
+                connection,
+                superseded,
+                JobEventKind.SUPERSEDED,
+                "Newer content already stands in every slot.",
+            )
+        completed = [c.job_id for c in completions if c.status is JobStatus.COMPLETED]
+        self._end_blocked(connection, completed, jobs)
+
+    def _end_blocked(
+        self, connection: Connection, completed: Sequence[int], jobs: Mapping[int, JobHead]
+    ) -> None:
+        plugins = sorted({jobs[job_id].plugin for job_id in completed})
+        blocked = connection.execute(_BLOCKED, {"plugins": plugins}).all() if plugins else []
+        if not blocked:
+            return
+        newest = _generations(connection, completed)
+        for row in blocked:
+            newer = newest.get((row.plugin_name, row.location_id))
+            if newer is not None and Generation(row.ordinal, row.id) < newer:
+                message = f"Job {newer.enqueue} published newer content."
+                self._log(connection, [row.id], JobEventKind.SUPERSEDED, message)
+                self._step(
+                    connection, row.id, JobStatus.BLOCKED, JobEventKind.SUPERSEDED,
+                    JobStatus.SUPERSEDED, {"finished_at_us": self._db.clock()},
+                )  # fmt: skip
+
+    def block(self, job_id: int, token: str, message: str) -> bool:
+        with self._db.write() as connection:
+            job = locked_heads(connection, [job_id]).get(job_id)
+            if job is None or not _promoting(job, token):
+                return False
+            self._log(connection, [job_id], JobEventKind.BLOCKED, message)
+            changes: dict[str, Any] = {
+                "token": None,
+                "lease_until_us": 0,
+                "finished_at_us": self._db.clock(),
+            }
+            changes |= {"error_message": storable(message)}
+            self._step(
+                connection, job_id, JobStatus.PROMOTING, JobEventKind.BLOCKED,
+                JobStatus.BLOCKED, changes,
+            )  # fmt: skip
+            let_go(connection, {job_id: job.key})
+            return True
+
+    def take_over(
+        self, worker: str, limit: int, lease_us: int, dead_workers: Iterable[str] = ()
+    ) -> list[Promoting]:
+        if limit <= 0:
+            return []
+        now = self._db.clock()
+        left = select(_job.id).where(*lost_jobs(JobStatus.PROMOTING, now, dead_workers))
+        taken = update(processing_job).values(
+            token=self._db.dialect.fresh_token, worker=worker, lease_until_us=now + lease_us
+        )
+        statement = self._db.dialect.claim(taken, left.order_by(_job.id).limit(limit)).returning(
+            _job.id, _job.token, _job.attempt, _job.manifest
+        )
+        with self._db.write() as connection:
+            rows = sorted(connection.execute(statement).all(), key=lambda row: row.id)
+            self._log(connection, [row.id for row in rows], JobEventKind.TAKEN_OVER)
+        return [
+            Promoting(row.id, row.token, row.attempt, Manifest.from_json(row.manifest))
+            for row in rows
+        ]
+
+    def fates(self, job_ids: Sequence[int]) -> dict[int, JobFate]:
+        found: dict[int, JobFate] = {}
+        with self._db.read() as connection:
+            for ids in chunks(job_ids):
+                statement = select(_job.id, _job.status, _job.attempt, _job.token)
+                rows = connection.execute(statement.where(_job.id.in_(list(ids))))
+                found.update((r.id, JobFate(JobStatus(r.status), r.attempt, r.token)) for r in rows)
+        return found
+
+    def _step(
+        self,
+        connection: Connection,
+        job_id: int,
+        old: JobStatus,
+        event: JobEventKind,
+        new: JobStatus,
+        changes: Mapping[str, Any],
+    ) -> None:
+        check_transition(job_id, old, event, new)
+        guarded = update(processing_job).where(_job.id == job_id, _job.status == old.value)
+        connection.execute(guarded.values(status=new.value, **changes))
+
+    def _log(
+        self,
+        connection: Connection,
+        ids: Sequence[int],
+        event: JobEventKind,
+        message: str | None = None,
+    ) -> None:
+        now = self._db.clock()
+        statement = select(_job.id, _job.attempt, _job.worker).where(_job.id.in_(list(ids)))
+        rows = connection.execute(statement.order_by(_job.id))
+        log_events(
+            connection,
+            [JobEvent(r.id, r.attempt, now, event, r.worker, message=message) for r in rows],
+        )
+
+
+def _promoting(job: JobHead | None, token: str) -> bool:
+    return job is not None and job.status == JobStatus.PROMOTING and job.token == token
+
+
+def _generations(connection: Connection, job_ids: Sequence[int]) -> dict[Key, Generation]:
+    """The newest generation among these jobs, by (plugin, location)."""
+    newest: dict[Key, Generation] = {}
+    statement = select(_job.plugin_name, _job.location_id, _job.ordinal, _job.id)
+    for plugin, location_id, *generation in connection.execute(
+        statement.where(_job.id.in_(list(job_ids)))
+    ):
+        key, mine = (plugin, location_id), Generation(*generation)
+        newest[key] = max(mine, newest.get(key, mine))
+    return newest
+
+
+_DECIDE = (
+    update(processing_job)
+    .where(
+        _job.id == bindparam("b_id"),
+        _job.status == JobStatus.RUNNING.value,
+        _job.attempt == bindparam("b_attempt"),
+        _job.token == bindparam("b_token"),
+    )
+    .values(
+        status=JobStatus.PROMOTING.value,
+        decided_at_us=bindparam("now"),
+        rejects=bindparam("rejects"),
+        manifest=bindparam("manifest"),
+    )
+)
+_COMPLETE = (
+    update(processing_job)
+    .where(
+        _job.id == bindparam("b_id"),
+        _job.status == JobStatus.PROMOTING.value,
+        _job.token == bindparam("b_token"),
+    )
+    .values(
+        status=bindparam("status"),
+        rows=bindparam("rows"),
+        finished_at_us=bindparam("now"),
+        token=None,
+        lease_until_us=0,
+        error_class=None,
+        error_message=None,
+    )
+)
+_BLOCKED = select(_job.id, _job.plugin_name, _job.location_id, _job.ordinal).where(
+    _job.status == JobStatus.BLOCKED.value,
+    _job.plugin_name.in_(bindparam("plugins", expanding=True)),
+)

@@ -1,0 +1,1 @@
+"""Alembic's scripts. `casparian.adapters.queue.schema` runs them; users need no alembic.ini."""

@@ -1,0 +1,269 @@
+"""PluginStore over SQL: what the configuration says, as workers see it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, insert, select, update
+
+from casparian.adapters.queue.changes import RoutingChange
+from casparian.adapters.queue.common import unknown_manifest
+from casparian.adapters.queue.database import Database, storable
+from casparian.adapters.queue.enqueue import enqueue_added
+from casparian.adapters.queue.rows import dumps, manifest_of
+from casparian.adapters.queue.tables import (
+    installation,
+    plugin_config,
+    plugin_manifest,
+    processing_job,
+    routing_rule,
+    source_root,
+    topic_config,
+)
+from casparian.domain.jobs import JobStatus
+from casparian.domain.plugins import LivePlugin, Mode, PluginConfig, PluginManifest, TopicConfig
+from casparian.domain.ports import Applied
+from casparian.domain.routing import RoutingRule, RoutingTable, Subscription
+
+_root, _rule, _config, _topic, _code = (
+    source_root.c,
+    routing_rule.c,
+    plugin_config.c,
+    topic_config.c,
+    plugin_manifest.c,
+)
+
+
+class SqlPlugins:
+    """Plugin code and configuration."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    # --- apply ---
+
+    def apply(self, applied: Applied) -> int:
+        with self._db.write() as connection:
+            before, was_active = _routing(connection), _active_roots(connection)
+            changed = [
+                self._apply_roots(connection, applied),
+                self._apply_rules(connection, applied),
+                self._apply_configs(connection, applied),
+                self._apply_manifests(connection, applied),
+                self._apply_ageing(connection, applied.ageing_us),
+            ]
+            if any(changed):
+                _raise_revision(connection)
+            active = _active_roots(connection)
+            jobs = enqueue_added(
+                connection,
+                RoutingChange(before, _routing(connection)),
+                active,
+                active - was_active,
+                self._db.clock(),
+                applied.ageing_us,
+            )
+        if jobs:
+            self._db.waiters.wake()
+        return jobs
+
+    def _apply_roots(self, connection: Connection, applied: Applied) -> bool:
+        known = {row.path: row for row in connection.execute(select(source_root))}
+        wanted = {path: {"path": path, "active": True} for path in applied.roots}
+        return _make(connection, source_root, "path", known, wanted)
+
+    def _apply_rules(self, connection: Connection, applied: Applied) -> bool:
+        rows = connection.execute(select(routing_rule))
+        known = {(row.pattern, row.tag, row.priority): row for row in rows}
+        wanted: dict[Any, dict[str, Any]] = {}
+        for rule in applied.rules:
+            values = {"pattern": rule.pattern, "tag": rule.tag, "priority": rule.priority}
+            position = {"position": len(wanted), "active": True}
+            wanted.setdefault(tuple(values.values()), values | position)
+        return _make(connection, routing_rule, "id", known, wanted)
+
+    def _apply_configs(self, connection: Connection, applied: Applied) -> bool:
+        known = {row.plugin_name: row for row in connection.execute(select(plugin_config))}
+        wanted = {config.plugin: _config_values(config) for config in applied.plugins}
+        configs = _make(connection, plugin_config, "plugin_name", known, wanted)
+        rows = connection.execute(select(topic_config))
+        known = {(row.plugin_name, row.topic): row for row in rows}
+        topics = {
+            (config.plugin, topic.topic): _topic_values(config.plugin, position, topic)
+            for config in applied.plugins
+            for position, topic in enumerate(config.topics)
+        }
+        return _make(connection, topic_config, "id", known, topics) or configs
+
+    def _apply_manifests(self, connection: Connection, applied: Applied) -> bool:
+        changed = [self._apply_manifest(connection, manifest) for manifest in applied.manifests]
+        return any(changed)
+
+    def _apply_manifest(self, connection: Connection, manifest: PluginManifest) -> bool:
+        same_plugin = _code.plugin_name == manifest.plugin
+        statement = select(_code.id, _code.content_hash, _code.live).where(same_plugin)
+        known = {row.content_hash: row for row in connection.execute(statement)}
+        mine = known.get(manifest.content_hash)
+        if mine is not None and mine.live:
+            return False
+        connection.execute(update(plugin_manifest).where(same_plugin).values(live=False))
+        if mine is not None:
+            connection.execute(update(plugin_manifest).where(_code.id == mine.id).values(live=True))
+            return True
+        newest = connection.execute(select(func.max(_code.version)).where(same_plugin)).scalar()
+        connection.execute(
+            insert(plugin_manifest).values(
+                plugin_name=manifest.plugin,
+                content_hash=manifest.content_hash,
+                code=manifest.code,
+                origin=manifest.origin,
+                version=manifest.version or (newest or 0) + 1,
+                created_at_us=manifest.created_at_us or self._db.clock(),
+                live=True,
+            )
+        )
+        return True
+
+    def _apply_ageing(self, connection: Connection, ageing_us: int) -> bool:
+        changed = update(installation).where(installation.c.ageing_us != ageing_us)
+        if not connection.execute(changed.values(ageing_us=ageing_us)).rowcount:
+            return False
+        job = processing_job.c
+        due = job.enqueued_at_us - job.priority * ageing_us if ageing_us else -job.priority
+        over = (JobStatus.COMPLETED.value, JobStatus.SUPERSEDED.value)
+        connection.execute(update(processing_job).where(job.status.not_in(over)).values(due=due))
+        return True
+
+    # --- what workers read ---
+
+    def routing(self) -> RoutingTable:
+        with self._db.read() as connection:
+            return _routing(connection)
+
+    def live(self) -> Sequence[LivePlugin]:
+        with self._db.read() as connection:
+            configs = read_configs(connection, only_active=True)
+            statement = select(
+                _code.plugin_name, _code.content_hash, _code.quarantined_at_us
+            ).where(_code.live)
+            rows = connection.execute(statement.order_by(_code.plugin_name)).all()
+        return [
+            LivePlugin(configs[plugin], content_hash, quarantined is not None)
+            for plugin, content_hash, quarantined in rows
+            if plugin in configs
+        ]
+
+    def manifest(self, content_hash: str) -> PluginManifest:
+        statement = select(plugin_manifest).where(_code.content_hash == content_hash)
+        with self._db.read() as connection:
+            row = connection.execute(statement.order_by(_code.plugin_name)).first()
+        if row is None:
+            raise unknown_manifest(content_hash)
+        return manifest_of(row)
+
+    def revision(self) -> int:
+        with self._db.read() as connection:
+            return connection.execute(select(installation.c.revision)).scalar_one()
+
+    def quarantine(self, plugin: str, content_hash: str, reason: str) -> None:
+        mine = (_code.plugin_name == plugin, _code.content_hash == content_hash)
+        with self._db.write() as connection:
+            if connection.execute(select(_code.id).where(*mine)).first() is None:
+                raise unknown_manifest(content_hash, plugin)
+            first = update(plugin_manifest).where(*mine, _code.quarantined_at_us.is_(None))
+            values = {"quarantined_at_us": self._db.clock(), "quarantine_reason": storable(reason)}
+            if connection.execute(first.values(**values)).rowcount:
+                _raise_revision(connection)
+
+
+def _raise_revision(connection: Connection) -> None:
+    connection.execute(update(installation).values(revision=installation.c.revision + 1))
+
+
+def _make(
+    connection: Connection, table: Any, key: str, known: dict[Any, Row[Any]], wanted: dict[Any, Any]
+) -> bool:
+    """Insert what is new, change what differs, and end what is gone; True if anything was done.
+
+    `key` is the column by which a known row is found again.
+    """
+    column, changed = table.c[key], False
+    for identity, values in wanted.items():
+        row = known.get(identity)
+        if row is None:
+            connection.execute(insert(table).values(**values))
+            changed = True
+        elif any(getattr(row, name) != value for name, value in values.items()):
+            mine = column == getattr(row, key)
+            connection.execute(update(table).where(mine).values(**values))
+            changed = True
+    for identity, row in known.items():
+        if identity not in wanted and row.active:
+            mine = column == getattr(row, key)
+            connection.execute(update(table).where(mine).values(active=False))
+            changed = True
+    return changed
+
+
+def _active_roots(connection: Connection) -> set[int]:
+    return set(connection.execute(select(_root.id).where(_root.active)).scalars())
+
+
+def _routing(connection: Connection) -> RoutingTable:
+    rules = connection.execute(select(routing_rule).where(_rule.active).order_by(_rule.position))
+    tags = select(_config.plugin_name, _config.tags).where(_config.active)
+    plugins = connection.execute(tags.order_by(_config.plugin_name))
+    return RoutingTable(
+        tuple(RoutingRule(row.pattern, row.tag, row.priority, row.id) for row in rules),
+        tuple(Subscription(name, frozenset(json.loads(text))) for name, text in plugins),
+    )
+
+
+def _config_values(config: PluginConfig) -> dict[str, Any]:
+    return {
+        "plugin_name": config.plugin,
+        "tags": dumps(sorted(config.tags)),
+        "settings": config.settings_json(),
+        "timeout_s": float(config.timeout_s),
+        "memory_mb": config.memory_mb,
+        "cpu_s": config.cpu_s,
+        "max_rejects": json.dumps(config.max_rejects),
+        "active": True,
+    }
+
+
+def _topic_values(plugin: str, position: int, topic: TopicConfig) -> dict[str, Any]:
+    return {
+        "plugin_name": plugin,
+        "topic": topic.topic,
+        "sink": topic.sink,
+        "mode": topic.mode.value,
+        "position": position,
+        "active": True,
+    }
+
+
+def read_configs(connection: Connection, only_active: bool) -> dict[str, PluginConfig]:
+    """Every plugin's configuration by name."""
+    topics: dict[str, list[TopicConfig]] = {}
+    rows = connection.execute(select(topic_config).order_by(_topic.position))
+    for row in rows:
+        if row.active or not only_active:
+            topic = TopicConfig(row.topic, row.sink, Mode(row.mode))
+            topics.setdefault(row.plugin_name, []).append(topic)
+    return {
+        row.plugin_name: PluginConfig(
+            row.plugin_name,
+            frozenset(json.loads(row.tags)),
+            json.loads(row.settings),
+            tuple(topics.get(row.plugin_name, ())),
+            row.timeout_s,
+            row.memory_mb,
+            row.cpu_s,
+            json.loads(row.max_rejects),
+        )
+        for row in connection.execute(select(plugin_config).order_by(_config.plugin_name))
+        if row.active or not only_active
+    }

@@ -1,0 +1,290 @@
+"""Reports over SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, case, func, select
+
+from casparian.adapters.queue import documents
+from casparian.adapters.queue.common import JobEvent
+from casparian.adapters.queue.database import Database, chunks
+from casparian.adapters.queue.plugins import read_configs
+from casparian.adapters.queue.rows import (
+    JOB_COLUMNS,
+    event_of,
+    job_of,
+    location_of,
+    manifest_of,
+    version_of,
+)
+from casparian.adapters.queue.tables import (
+    file_location,
+    file_tag,
+    file_version,
+    job_event,
+    plugin_config,
+    plugin_manifest,
+    processing_job,
+    routing_rule,
+    source_root,
+)
+from casparian.adapters.queue.workers import read_workers
+from casparian.domain.files import FileLocation, SourceRoot, path_text
+from casparian.domain.jobs import JobStatus
+from casparian.domain.publish import Manifest
+from casparian.domain.routing import RoutingRule
+
+_job, _location, _version, _code = (
+    processing_job.c,
+    file_location.c,
+    file_version.c,
+    plugin_manifest.c,
+)
+
+
+class SqlReports:
+    """Read-only views."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    # --- status ---
+
+    def status(self) -> dict[str, Any]:
+        now = self._db.clock()
+        with self._db.read() as connection:
+            counted = select(_job.status, _job.plugin_name, func.count())
+            rows = connection.execute(counted.group_by(_job.status, _job.plugin_name))
+            counts = {(status, plugin): count for status, plugin, count in rows}
+            roots = _root_documents(connection)
+            return documents.status_document(
+                counts,
+                sum(root["files"] for root in roots),
+                sum(root["deleted"] for root in roots),
+                sum(root["versions"] for root in roots),
+                [documents.worker_document(node, now) for node in read_workers(connection)],
+                _plugin_documents(connection, counts),
+                roots,
+                _completed_since(connection, now - documents.THROUGHPUT_US),
+            )
+
+    # --- lists ---
+
+    def files(self) -> list[dict[str, Any]]:
+        statement = (
+            select(file_location, source_root.c.path.label("root_path"))
+            .join(source_root, source_root.c.id == _location.source_root_id)
+            .order_by(source_root.c.path, _location.path)
+        )
+        with self._db.read() as connection:
+            versions = _current_versions(connection)
+            tags = _current_tags(connection)
+            return [
+                documents.file_document(
+                    location_of(row),
+                    SourceRoot(row.source_root_id, row.root_path),
+                    versions.get(row.current_version_id),
+                    tags.get(row.current_version_id, ()),
+                )
+                for row in connection.execute(statement)
+            ]
+
+    def jobs(self, status: str | None = None, plugin: str | None = None) -> list[dict[str, Any]]:
+        where = []
+        if status is not None:
+            where.append(_job.status == status)
+        if plugin is not None:
+            where.append(_job.plugin_name == plugin)
+        with self._db.read() as connection:
+            return _job_documents(connection, where)
+
+    def current_failures(self) -> list[dict[str, Any]]:
+        bad = _job.status.in_((JobStatus.FAILED.value, JobStatus.BLOCKED.value))
+        current = _location.current_version_id == _job.file_version_id
+        with self._db.read() as connection:
+            return _job_documents(connection, [bad, current])
+
+    # --- why ---
+
+    def why(self, path: bytes) -> list[dict[str, Any]]:
+        statement = (
+            select(file_location, source_root.c.path.label("root_path"))
+            .join(source_root, source_root.c.id == _location.source_root_id)
+            .where(_location.path == path, _location.source_root_id.in_(select(source_root.c.id)))
+            .order_by(source_root.c.path)
+        )
+        with self._db.read() as connection:
+            around = documents.Surroundings(
+                self._db.clock(), read_workers(connection), _quarantined(connection)
+            )
+            found = [
+                (location_of(row), SourceRoot(row.source_root_id, row.root_path))
+                for row in connection.execute(statement)
+            ]
+            return [
+                documents.why_document(location, root, _stories(connection, location), around)
+                for location, root in found
+            ]
+
+
+# --- status -----------------------------------------------------------------------------
+
+
+def _root_documents(connection: Connection) -> list[dict[str, Any]]:
+    files = (
+        select(
+            _location.source_root_id,
+            func.count().label("known"),
+            func.sum(case((_location.deleted, 1), else_=0)).label("deleted"),
+            func.sum(_location.versions).label("versions"),
+        )
+        .group_by(_location.source_root_id)
+        .subquery()
+    )
+    statement = (
+        select(source_root, files.c.known, files.c.deleted, files.c.versions)
+        .outerjoin(files, files.c.source_root_id == source_root.c.id)
+        .order_by(source_root.c.id)
+    )
+    return [
+        {
+            "path": path_text(row.path),
+            "active": row.active,
+            "files": (row.known or 0) - (row.deleted or 0),
+            "deleted": row.deleted or 0,
+            "versions": row.versions or 0,
+        }
+        for row in connection.execute(statement)
+    ]
+
+
+def _plugin_documents(
+    connection: Connection, counts: Mapping[tuple[str, str], int]
+) -> list[dict[str, Any]]:
+    configs = read_configs(connection, only_active=False)
+    active = set(
+        connection.execute(select(plugin_config.c.plugin_name).where(plugin_config.c.active))
+        .scalars()
+        .all()
+    )
+    live = {
+        row.plugin_name: row
+        for row in connection.execute(select(plugin_manifest).where(_code.live))
+    }
+    return [
+        documents.plugin_document(
+            config,
+            name in active,
+            manifest_of(live[name]) if name in live else None,
+            live[name].quarantine_reason if name in live else None,
+            {status: n for (status, plugin), n in counts.items() if plugin == name},
+        )
+        for name, config in configs.items()
+    ]
+
+
+def _completed_since(connection: Connection, since_us: int) -> tuple[int, int]:
+    statement = select(func.count(), func.coalesce(func.sum(_job.rows), 0)).where(
+        _job.finished_at_us > since_us, _job.status == JobStatus.COMPLETED.value
+    )
+    jobs, rows = connection.execute(statement).one()
+    return jobs, rows
+
+
+def _quarantined(connection: Connection) -> dict[str, str]:
+    statement = select(_code.plugin_name, _code.quarantine_reason).where(
+        _code.live, _code.quarantined_at_us.is_not(None)
+    )
+    return {row.plugin_name: row.quarantine_reason for row in connection.execute(statement)}
+
+
+# --- lists ------------------------------------------------------------------------------
+
+
+def _current_versions(connection: Connection) -> dict[int | None, Any]:
+    statement = select(file_version).join(
+        file_location, _location.current_version_id == _version.id
+    )
+    return {row.id: version_of(row) for row in connection.execute(statement)}
+
+
+def _current_tags(connection: Connection) -> dict[int | None, list[str]]:
+    tags: dict[int | None, list[str]] = {}
+    statement = select(file_tag.c.file_version_id, file_tag.c.tag).join(
+        file_location, _location.current_version_id == file_tag.c.file_version_id
+    )
+    for version_id, tag in connection.execute(statement):
+        tags.setdefault(version_id, []).append(tag)
+    return tags
+
+
+def _job_documents(
+    connection: Connection, where: Iterable[ColumnElement[bool]]
+) -> list[dict[str, Any]]:
+    statement = (
+        select(*JOB_COLUMNS, _location.path.label("file_path"))
+        .join(file_location, _location.id == _job.location_id)
+        .where(*where)
+        .order_by(_job.id)
+    )
+    rows = connection.execute(statement).all()
+    # Only a job that failed shows its history.
+    events = _events(connection, [row.id for row in rows if row.error_message is not None])
+    return [
+        documents.job_document(job_of(row), row.file_path, events.get(row.id, ())) for row in rows
+    ]
+
+
+def _events(connection: Connection, job_ids: Sequence[int]) -> dict[int, list[JobEvent]]:
+    events: dict[int, list[JobEvent]] = {}
+    for ids in chunks(job_ids):
+        mine = select(job_event).where(job_event.c.job_id.in_(list(ids)))
+        for row in connection.execute(mine.order_by(job_event.c.id)):
+            events.setdefault(row.job_id, []).append(event_of(row))
+    return events
+
+
+# --- why --------------------------------------------------------------------------------
+
+
+def _stories(connection: Connection, location: FileLocation) -> list[documents.VersionStory]:
+    versions = connection.execute(
+        select(file_version).where(_version.location_id == location.id).order_by(_version.ordinal)
+    ).all()
+    return [
+        documents.VersionStory(
+            version_of(row), _tags(connection, row.id), _job_stories(connection, row.id)
+        )
+        for row in versions
+    ]
+
+
+def _tags(connection: Connection, version_id: int) -> dict[str, RoutingRule | None]:
+    statement = (
+        select(file_tag.c.tag, routing_rule)
+        .outerjoin(routing_rule, routing_rule.c.id == file_tag.c.rule_id)
+        .where(file_tag.c.file_version_id == version_id)
+    )
+    return {row[0]: _rule_of(row) for row in connection.execute(statement)}
+
+
+def _rule_of(row: Row[Any]) -> RoutingRule | None:
+    if row.id is None:
+        return None
+    return RoutingRule(row.pattern, row[0], row.priority, row.id)
+
+
+def _job_stories(connection: Connection, version_id: int) -> list[documents.JobStory]:
+    statement = select(*JOB_COLUMNS, _job.manifest).where(_job.file_version_id == version_id)
+    rows = connection.execute(statement.order_by(_job.id)).all()
+    events = _events(connection, [row.id for row in rows])
+    return [
+        documents.JobStory(
+            job_of(row),
+            events.get(row.id, ()),
+            Manifest.from_json(row.manifest) if row.manifest else None,
+        )
+        for row in rows
+    ]

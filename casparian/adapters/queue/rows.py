@@ -1,0 +1,186 @@
+"""Between table rows and domain values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, insert, select
+
+from casparian.adapters.queue.common import JobEvent
+from casparian.adapters.queue.database import storable
+from casparian.adapters.queue.tables import installation, job_event, processing_job
+from casparian.domain.errors import ErrorClass
+from casparian.domain.files import FileLocation, FileVersion, StatIdentity
+from casparian.domain.jobs import JobEventKind, JobStatus, ProcessingJob
+from casparian.domain.plugins import Mode, PluginManifest
+from casparian.domain.publish import PublishedSlot, SlotKey, Target
+
+_SIGN, _RANGE = 1 << 63, 1 << 64
+
+
+def _signed(number: int) -> int:
+    """Inodes and devices have 64 bits without a sign, columns have one."""
+    return number - _RANGE if number >= _SIGN else number
+
+
+def stat_values(identity: StatIdentity) -> dict[str, int]:
+    return {
+        "size": identity.size,
+        "mtime_ns": identity.mtime_ns,
+        "ctime_ns": identity.ctime_ns,
+        "inode": _signed(identity.inode),
+        "device": _signed(identity.device),
+    }
+
+
+NO_STAT: dict[str, None] = dict.fromkeys(StatIdentity._fields)
+
+
+def identity(
+    size: int | None, mtime_ns: int, ctime_ns: int, inode: int, device: int
+) -> StatIdentity | None:
+    if size is None:
+        return None
+    return StatIdentity(size, mtime_ns, ctime_ns, inode % _RANGE, device % _RANGE)
+
+
+def location_of(row: Any) -> FileLocation:
+    return FileLocation(
+        row.id,
+        row.source_root_id,
+        row.path,
+        identity(row.size, row.mtime_ns, row.ctime_ns, row.inode, row.device),
+        row.content_hash,
+        row.current_version_id,
+        row.versions,
+        row.hashed_at_us,
+        row.missed_scans,
+        row.deleted,
+    )
+
+
+def version_of(row: Any) -> FileVersion:
+    stat = identity(row.size, row.mtime_ns, row.ctime_ns, row.inode, row.device)
+    assert stat is not None
+    return FileVersion(
+        row.id, row.location_id, row.ordinal, row.content_hash, row.size, row.seen_at_us, stat
+    )
+
+
+JOB_COLUMNS = tuple(c for c in processing_job.c if c.name not in ("due", "manifest"))
+
+
+def job_of(row: Any) -> ProcessingJob:
+    """From a row of JOB_COLUMNS."""
+    return ProcessingJob(
+        id=row.id,
+        status=JobStatus(row.status),
+        plugin=row.plugin_name,
+        plugin_hash=row.plugin_hash,
+        file_version_id=row.file_version_id,
+        location_id=row.location_id,
+        ordinal=row.ordinal,
+        priority=row.priority,
+        attempt=row.attempt,
+        tries=row.tries,
+        crashes=row.crashes,
+        token=row.token,
+        worker=row.worker,
+        lease_until_us=row.lease_until_us,
+        not_before_us=row.not_before_us,
+        enqueued_at_us=row.enqueued_at_us,
+        started_at_us=row.started_at_us,
+        finished_at_us=row.finished_at_us,
+        rows=row.rows,
+        rejects=row.rejects,
+        error_class=ErrorClass(row.error_class) if row.error_class else None,
+        error_message=row.error_message,
+    )
+
+
+def queued_job(
+    plugin: str,
+    version_id: int,
+    location_id: int,
+    ordinal: int,
+    priority: int,
+    now_us: int,
+    due: int,
+) -> dict[str, Any]:
+    """The values of a new job."""
+    return {
+        "status": JobStatus.QUEUED.value,
+        "plugin_name": plugin,
+        "file_version_id": version_id,
+        "location_id": location_id,
+        "ordinal": ordinal,
+        "priority": priority,
+        "due": due,
+        "not_before_us": now_us,
+        "enqueued_at_us": now_us,
+    }
+
+
+def event_of(row: Any) -> JobEvent:
+    return JobEvent(
+        row.job_id,
+        row.attempt,
+        row.at_us,
+        JobEventKind(row.event),
+        row.worker,
+        row.error_class,
+        row.message,
+        row.detail,
+        row.actor,
+    )
+
+
+_INSERT_EVENT = insert(job_event)
+
+
+def log_events(connection: Connection, events: Sequence[JobEvent]) -> None:
+    if events:
+        texts = ("message", "detail", "actor")
+        values = [
+            event._asdict() | {name: storable(getattr(event, name)) for name in texts}
+            for event in events
+        ]
+        connection.execute(_INSERT_EVENT, values)
+
+
+_AGEING = select(installation.c.ageing_us)
+
+
+def ageing_us(connection: Connection) -> int:
+    return connection.execute(_AGEING).scalar_one()
+
+
+def manifest_of(row: Any) -> PluginManifest:
+    return PluginManifest(
+        row.content_hash, row.plugin_name, row.code, row.origin, row.version, row.created_at_us
+    )
+
+
+def published_of(row: Any) -> PublishedSlot:
+    return PublishedSlot(
+        Target(row.scheme, row.location, row.name),
+        Mode(row.mode),
+        SlotKey(row.plugin_name, row.topic, row.location_id, row.version_id),
+    )
+
+
+def published_values(plugin: str, location_id: int, published: PublishedSlot) -> dict[str, Any]:
+    return {
+        "plugin_name": plugin,
+        "location_id": location_id,
+        "topic": published.slot.topic,
+        "version_id": published.slot.version_id,
+        "mode": published.mode.value,
+        **published.target._asdict(),
+    }
+
+
+def dumps(value: Mapping[str, Any] | Sequence[Any]) -> str:
+    return json.dumps(value, sort_keys=True)

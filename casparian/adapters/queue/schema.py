@@ -1,0 +1,139 @@
+"""The guard at the database's door: a known schema is used, a new one made, any other refused.
+
+Nothing is written before the schema was found to be the one this program knows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, insert, inspect, select, text
+
+from casparian.adapters.queue.common import wall_clock_us
+from casparian.adapters.queue.tables import installation, metadata
+from casparian.domain.errors import SchemaVersionError
+
+REVISIONS = ("0001",)
+"""Every revision this program knows, oldest first."""
+VERSION_TABLE = "alembic_version"
+DEFAULT_AGEING_US = 60_000_000
+
+
+def compute_schema_fingerprint(engine: Engine) -> str:
+    """SHA-256 (hex) of the tables as they are in the database: `table:column:TYPE` lines."""
+    with engine.connect() as connection:
+        return _digest(_live_lines(connection))
+
+
+def expected_fingerprint(engine: Engine) -> str:
+    """The same of the tables as this program knows them, in this database's types."""
+    return _digest(
+        f"{table.name}:{column.name}:{column.type.compile(engine.dialect)}"
+        for table in metadata.tables.values()
+        for column in table.columns
+    )
+
+
+def _live_lines(connection: Connection) -> list[str]:
+    inspector = inspect(connection)
+    present = set(inspector.get_table_names())
+    return [
+        f"{name}:{column['name']}:{column['type'].compile(connection.dialect)}"
+        for name in metadata.tables
+        if name in present
+        for column in inspector.get_columns(name)
+    ]
+
+
+def _digest(lines: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+
+
+def ensure_schema(engine: Engine, create: bool) -> None:
+    """Make a new database where `create` allows it, accept the known one.
+
+    Raises SchemaVersionError, before anything is written, for all others. Several programs
+    may start on one new database at once.
+    """
+    with engine.connect() as connection:
+        if not _is_new(connection):
+            _check(connection, engine)
+            return
+    if not create:
+        raise SchemaVersionError(
+            f"The database {engine.url} holds no queue. Start the engine, which makes it, "
+            "or correct [database] url."
+        )
+    upgrade(engine)
+
+
+def upgrade(engine: Engine) -> None:
+    """Bring a new or older database to this program's revision, in one transaction."""
+    with engine.execution_options(casparian_write=True).begin() as connection:
+        # Another program may have done it while this one waited for the lock.
+        revision = None if _is_new(connection) else _revision(connection)
+        if revision != REVISIONS[-1]:
+            if not _is_new(connection):
+                _refuse_unknown(revision, engine)
+            _migrate(connection)
+        if connection.execute(select(installation.c.id)).first() is None:
+            connection.execute(
+                insert(installation).values(
+                    id=1,
+                    uuid=uuid.uuid4().hex,
+                    ageing_us=DEFAULT_AGEING_US,
+                    revision=0,
+                    created_at_us=wall_clock_us(),
+                )
+            )
+        _check(connection, engine)
+
+
+def _migrate(connection: Connection) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _is_new(connection: Connection) -> bool:
+    names = set(inspect(connection).get_table_names())
+    return names.isdisjoint({VERSION_TABLE, *metadata.tables})
+
+
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return None
+    return connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
+
+
+def _check(connection: Connection, engine: Engine) -> None:
+    revision = _revision(connection)
+    _refuse_unknown(revision, engine)
+    if revision != REVISIONS[-1]:
+        raise SchemaVersionError(
+            f"The database {engine.url} has the older schema {revision}, this program needs "
+            f"{REVISIONS[-1]}. Make a copy of it, then run `casparian upgrade`."
+        )
+    if _digest(_live_lines(connection)) != expected_fingerprint(engine):
+        raise SchemaVersionError(
+            f"The tables of {engine.url} are not those of schema {revision}: someone altered "
+            "them. `casparian upgrade` cannot mend this; restore them from a copy."
+        )
+
+
+def _refuse_unknown(revision: str | None, engine: Engine) -> None:
+    if revision not in REVISIONS:
+        raise SchemaVersionError(
+            f"The database {engine.url} has schema {revision or 'of unknown origin'}, which this "
+            f"program does not know (it knows {', '.join(REVISIONS)}): it was made by a newer or "
+            "another program. Use that one, or install a newer release and run "
+            "`casparian upgrade`."
+        )

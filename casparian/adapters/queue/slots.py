@@ -1,0 +1,192 @@
+"""The tables of publishing, read and written: lock rows, published slots, target schemas."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
+
+from casparian.adapters.queue.common import slot_order
+from casparian.adapters.queue.database import chunks, write_all
+from casparian.adapters.queue.decisions import JobHead, Key
+from casparian.adapters.queue.rows import published_of, published_values
+from casparian.adapters.queue.tables import (
+    processing_job,
+    publish_slot,
+    published_slot,
+    target_schema,
+)
+from casparian.domain.publish import (
+    Generation,
+    PublishedSlot,
+    SchemaChange,
+    SlotState,
+    Target,
+)
+
+_job, _slot, _published, _schema = (
+    processing_job.c,
+    publish_slot.c,
+    published_slot.c,
+    target_schema.c,
+)
+
+# --- jobs -------------------------------------------------------------------------------
+
+_HEADS = (
+    select(
+        _job.id, _job.status, _job.attempt, _job.token, _job.plugin_name, _job.location_id
+    )
+    .where(_job.id.in_(bindparam("ids", expanding=True)))
+    .with_for_update()
+)  # fmt: skip
+
+
+def locked_heads(connection: Connection, job_ids: Sequence[int]) -> dict[int, JobHead]:
+    """The jobs of these ids, locked until the transaction ends."""
+    found: dict[int, JobHead] = {}
+    for ids in chunks(job_ids):
+        for job_id, *head in connection.execute(_HEADS, {"ids": ids}):
+            found[job_id] = JobHead(*head)
+    return found
+
+
+# --- lock rows and published slots ------------------------------------------------------
+
+_PLUGINS: Any = bindparam("plugins", expanding=True)
+_LOCATIONS: Any = bindparam("ids", expanding=True)
+_SLOTS = (
+    select(publish_slot)
+    .where(_slot.plugin_name.in_(_PLUGINS), _slot.location_id.in_(_LOCATIONS))
+    .order_by(_slot.plugin_name, _slot.location_id)
+)
+_STANDING = select(published_slot).where(
+    _published.plugin_name.in_(_PLUGINS), _published.location_id.in_(_LOCATIONS)
+)
+
+
+def slot_states(
+    connection: Connection, keys: Iterable[Key], lock: bool = False
+) -> dict[Key, SlotState]:
+    """The states of those (plugin, location) that have a lock row; locked in key order."""
+    wanted = sorted(set(keys))
+    plugins = sorted({plugin for plugin, _ in wanted})
+    slots = _SLOTS.with_for_update() if lock else _SLOTS
+    states: dict[Key, SlotState] = {}
+    for part in chunks(wanted):
+        query = {"plugins": plugins, "ids": sorted({location_id for _, location_id in part})}
+        rows = connection.execute(slots, query).all()
+        standing: dict[Key, list[PublishedSlot]] = {}
+        for row in connection.execute(_STANDING, query) if rows else ():
+            key = (row.plugin_name, row.location_id)
+            standing.setdefault(key, []).append(published_of(row))
+        for plugin, location_id, ordinal, enqueue, holder in rows:
+            key = (plugin, location_id)
+            generation = None if ordinal is None else Generation(ordinal, enqueue)
+            published = tuple(sorted(standing.get(key, ()), key=slot_order))
+            states[key] = SlotState(generation, holder, published)
+    return {key: states[key] for key in wanted if key in states}
+
+
+_INSERT_SLOT = insert(publish_slot)
+_OWNER = (_slot.plugin_name == bindparam("b_plugin"), _slot.location_id == bindparam("b_location"))
+_TAKE_SLOT = (
+    update(publish_slot)
+    .where(*_OWNER, _slot.holder.is_(None))
+    .values(**{name: bindparam(name) for name in ("ordinal", "enqueue", "holder")})
+)
+_LET_GO = (
+    update(publish_slot).where(*_OWNER, _slot.holder == bindparam("b_holder")).values(holder=None)
+)
+
+
+def take_slots(
+    connection: Connection, holders: Mapping[Key, tuple[Generation | None, int]], known: set[Key]
+) -> None:
+    """Give each lock row its generation and holder; `known` are the rows that exist."""
+    new, standing = [], []
+    for key, (generation, holder) in sorted(holders.items()):
+        values = {
+            "ordinal": generation and generation.ordinal,
+            "enqueue": generation and generation.enqueue,
+            "holder": holder,
+        }
+        if key in known:
+            standing.append({"b_plugin": key[0], "b_location": key[1], **values})
+        else:
+            new.append({"plugin_name": key[0], "location_id": key[1], **values})
+    if new:
+        connection.execute(_INSERT_SLOT, new)
+    write_all(connection, _TAKE_SLOT, standing)
+
+
+def take_slot(connection: Connection, key: Key, holder: int) -> bool:
+    """Take a lock row as it is; False while another job holds it."""
+    statement = update(publish_slot).where(
+        _slot.plugin_name == key[0], _slot.location_id == key[1], _slot.holder.is_(None)
+    )
+    return connection.execute(statement.values(holder=holder)).rowcount == 1
+
+
+def let_go(connection: Connection, keys: Mapping[int, Key]) -> None:
+    """Release the lock rows that these jobs hold."""
+    values = [
+        {"b_plugin": plugin, "b_location": location_id, "b_holder": job_id}
+        for job_id, (plugin, location_id) in keys.items()
+    ]
+    connection.execute(_LET_GO, values)
+
+
+_INSERT_PUBLISHED = insert(published_slot)
+
+
+def note_published(connection: Connection, added: Sequence[tuple[Key, PublishedSlot]]) -> None:
+    values = [published_values(*key, published) for key, published in added]
+    if values:
+        connection.execute(_INSERT_PUBLISHED, values)
+
+
+def forget_published(connection: Connection, key: Key, emptied: PublishedSlot) -> None:
+    values: dict[str, Any] = published_values(*key, emptied)
+    same = [published_slot.c[name] == value for name, value in values.items()]
+    connection.execute(delete(published_slot).where(*same))
+
+
+# --- target schemas ---------------------------------------------------------------------
+
+
+def _target_key(target: Target) -> str:
+    text = "\0".join(target)
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def standing_schemas(connection: Connection, targets: Iterable[Target]) -> dict[Target, str]:
+    """The schema, as JSON, of each target that has one."""
+    by_key = {_target_key(target): target for target in targets}
+    found: dict[Target, str] = {}
+    for keys in chunks(list(by_key)):
+        statement = select(_schema.target_key, _schema.schema_json)
+        rows = connection.execute(statement.where(_schema.target_key.in_(list(keys))))
+        found.update((by_key[key], schema_json) for key, schema_json in rows)
+    return found
+
+
+def set_schema(connection: Connection, change: SchemaChange) -> None:
+    """Compare and set."""
+    key = _target_key(change.target)
+    if change.expected is None:
+        row = {"target_key": key, "schema_json": change.schema_json, **change.target._asdict()}
+        connection.execute(_INSERT_SCHEMA, [row])
+    else:
+        values = {"b_key": key, "b_expected": change.expected, "schema_json": change.schema_json}
+        write_all(connection, _SET_SCHEMA, [values])
+
+
+_INSERT_SCHEMA = insert(target_schema)
+_SET_SCHEMA = (
+    update(target_schema)
+    .where(_schema.target_key == bindparam("b_key"), _schema.schema_json == bindparam("b_expected"))
+    .values(schema_json=bindparam("schema_json"))
+)

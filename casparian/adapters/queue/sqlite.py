@@ -1,0 +1,190 @@
+"""The queue in a SQLite file: WAL, every commit synced, one writer at a time.
+
+Several threads and processes of one host may use the file at once. Nothing is written to a
+file, not even its journal mode, before its schema was found to be known.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import (
+    URL,
+    ColumnElement,
+    Connection,
+    Engine,
+    Select,
+    Table,
+    Update,
+    create_engine,
+    event,
+    func,
+    text,
+)
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.exc import DBAPIError
+
+from casparian.adapters.queue.catalog import SqlCatalog
+from casparian.adapters.queue.common import QueueStores, wall_clock_us
+from casparian.adapters.queue.database import Database
+from casparian.adapters.queue.jobs import SqlJobs
+from casparian.adapters.queue.ledger import SqlLedger
+from casparian.adapters.queue.plugins import SqlPlugins
+from casparian.adapters.queue.reports import SqlReports
+from casparian.adapters.queue.schema import ensure_schema
+from casparian.domain.errors import ConfigurationError, UnavailableError
+from casparian.domain.ports import Clock
+
+BUSY_S = 30.0
+"""How long a writer waits for another process's transaction."""
+
+
+def sqlite_engine(path: str) -> Engine:
+    """An engine on the file at `path`; connects to nothing yet."""
+    engine = create_engine(
+        URL.create("sqlite", database=path),
+        connect_args={"timeout": BUSY_S, "check_same_thread": False},
+        pool_size=10,
+        max_overflow=50,
+    )
+    event.listen(engine, "connect", _on_connect)
+    event.listen(engine, "begin", _on_begin)
+    return engine
+
+
+def _on_connect(connection: sqlite3.Connection, _record: object) -> None:
+    # Transactions are begun here and not by the driver, which would begin none for reads.
+    connection.isolation_level = None
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA synchronous = FULL")
+
+
+def _on_begin(connection: Connection) -> None:
+    kind = "IMMEDIATE" if connection.get_execution_options().get("casparian_write") else "DEFERRED"
+    connection.exec_driver_sql(f"BEGIN {kind}")
+
+
+def use_wal(engine: Engine) -> None:
+    """Readers then see one state while a writer writes. Stays with the file."""
+    deadline = time.monotonic() + BUSY_S
+    raw = engine.raw_connection()
+    try:
+        while True:
+            try:
+                raw.cursor().execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                # Changing the mode does not wait for others, as all else does.
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise UnavailableError(_unusable(engine.url.database, error)) from error
+                time.sleep(0.01)
+    finally:
+        raw.close()
+
+
+class SqliteDialect:
+    """What only SQLite does this way."""
+
+    fresh_token: ColumnElement[Any] = func.lower(func.hex(func.randomblob(16)))
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._lock = threading.Lock()
+        self._watcher: Any = None
+        self._data_version: int | None = None
+
+    def begin_write(self, connection: Connection) -> None:
+        connection.execution_options(casparian_write=True)
+        connection.begin()
+
+    def claim(self, update: Update, candidates: Select[Any]) -> Update:
+        # One writer at a time: whoever selects also wins.
+        table = update.table
+        return update.where(table.c.id.in_(candidates.scalar_subquery()))
+
+    def insert_missing(
+        self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]
+    ) -> None:
+        if rows:
+            connection.execute(insert(table).on_conflict_do_nothing(), list(rows))
+
+    def highest_id(self, connection: Connection, table: Table) -> int:
+        statement = text("SELECT seq FROM sqlite_sequence WHERE name = :name")
+        return connection.execute(statement, {"name": table.name}).scalar() or 0
+
+    def translate(self, error: DBAPIError, engine: Engine) -> Exception | None:
+        if isinstance(error.orig, sqlite3.OperationalError):
+            known = ("locked", "unable to open", "disk", "full", "readonly", "I/O")
+            if any(word in str(error.orig) for word in known):
+                return UnavailableError(_unusable(engine.url.database, error.orig))
+        elif isinstance(error.orig, sqlite3.DatabaseError):
+            if "not a database" in str(error.orig):
+                return ConfigurationError(
+                    f"The file {engine.url.database!r} is no SQLite database: "
+                    "correct [database] url."
+                )
+            if "malformed" in str(error.orig):
+                return UnavailableError(_unusable(engine.url.database, error.orig))
+        return None
+
+    def changed(self) -> bool:
+        with self._lock:
+            if self._watcher is None:
+                self._watcher = self._engine.raw_connection()
+            row = self._watcher.cursor().execute("PRAGMA data_version").fetchone()
+            before, self._data_version = self._data_version, row[0]
+            # The first look has nothing to compare with, and says yes.
+            return before != self._data_version
+
+    def close(self) -> None:
+        with self._lock:
+            if self._watcher is not None:
+                self._watcher.close()
+                self._watcher = None
+
+
+def _unusable(path: str | None, error: BaseException) -> str:
+    return (
+        f"The queue database {path!r} cannot be used: {error}. See that its directory exists and "
+        "may be written, that the disk has room, and that no other program keeps it locked."
+    )
+
+
+def open_database(
+    path: str, clock: Clock = wall_clock_us, create: bool = True, **options: Any
+) -> Database:
+    """The file at `path` with its schema checked, or made where `create` allows it."""
+    if not create and not os.path.exists(path):
+        raise UnavailableError(
+            f"There is no queue database at {path!r}. Start the engine, which makes it, "
+            "or correct [database] url."
+        )
+    engine = sqlite_engine(path)
+    database = Database(engine, SqliteDialect(engine), clock, **options)
+    try:
+        with database.translated():
+            ensure_schema(engine, create)
+            use_wal(engine)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def open_stores(
+    path: str, clock: Clock = wall_clock_us, create: bool = True, **options: Any
+) -> QueueStores:
+    database = open_database(path, clock, create, **options)
+    return QueueStores(
+        SqlCatalog(database),
+        SqlJobs(database),
+        SqlLedger(database),
+        SqlPlugins(database),
+        SqlReports(database),
+        database.close,
+    )

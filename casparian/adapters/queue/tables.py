@@ -1,0 +1,321 @@
+"""The tables, for every database. Statements are built from these; Alembic makes them.
+
+Times are integers, microseconds since the epoch (`*_us`). Paths are bytes. Ids are never
+given twice. Text that a person or a file system chose is Unicode; lengths are what SQL Server
+can index, other databases keep longer values.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    TypeDecorator,
+    Unicode,
+    UnicodeText,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.engine import Dialect
+
+from casparian.domain.files import path_bytes, path_text
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# Only a column of exactly this type counts up by itself in SQLite.
+Id = BigInteger().with_variant(Integer(), "sqlite")
+Path = LargeBinary(1600)
+
+
+class PathText(TypeDecorator[str]):
+    """Text with a path in it. Kept as bytes, since a path need not be UTF-8."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> bytes | None:
+        return None if value is None else path_bytes(value)
+
+    def process_result_value(self, value: bytes | None, dialect: Dialect) -> str | None:
+        return None if value is None else path_text(value)
+
+
+Hash = String(64)
+Name = Unicode(100)
+
+
+def _table(name: str, *items: Column[object] | Index | UniqueConstraint) -> Table:
+    return Table(name, metadata, *items, sqlite_autoincrement=True)
+
+
+def _id() -> Column[object]:
+    return Column("id", Id, primary_key=True, autoincrement=True)
+
+
+def _whole(name: str, default: int | None = None, nullable: bool = False) -> Column[object]:
+    given = None if default is None else text(str(default))
+    return Column(name, BigInteger, nullable=nullable, server_default=given)
+
+
+def _ref(name: str, target: str, nullable: bool = False) -> Column[object]:
+    return Column(name, Id, ForeignKey(target), nullable=nullable)
+
+
+def _stat(nullable: bool) -> list[Column[object]]:
+    names = ("size", "mtime_ns", "ctime_ns", "inode", "device")
+    return [Column(name, BigInteger, nullable=nullable) for name in names]
+
+
+def _only(condition: str) -> dict[str, Any]:
+    """A partial index, in each database's own words."""
+    return {f"{name}_where": text(condition) for name in ("sqlite", "postgresql", "mssql")}
+
+
+installation = Table(
+    "installation",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("uuid", String(32), nullable=False),
+    _whole("ageing_us"),
+    _whole("revision"),
+    _whole("created_at_us"),
+)
+
+# --- files ------------------------------------------------------------------------------
+
+source_root = _table(
+    "source_root",
+    _id(),
+    Column("path", Path, nullable=False, unique=True),
+    Column("active", Boolean, nullable=False),
+)
+
+file_hash_registry = Table(
+    "file_hash_registry",
+    metadata,
+    Column("content_hash", Hash, primary_key=True),
+    _whole("size"),
+    _whole("first_seen_us"),
+)
+
+# `content_hash` is what the last recording saw; NULL makes the next one a new version.
+# `current_version_id` has no foreign key, since versions refer to locations.
+file_location = _table(
+    "file_location",
+    _id(),
+    _ref("source_root_id", "source_root.id"),
+    Column("path", Path, nullable=False),
+    *_stat(nullable=True),
+    Column("content_hash", Hash),
+    _whole("current_version_id", nullable=True),
+    _whole("versions", 0),
+    _whole("hashed_at_us", 0),
+    Column("missed_scans", Integer, nullable=False, server_default=text("0")),
+    Column("deleted", Boolean, nullable=False),
+    UniqueConstraint("source_root_id", "path"),
+)
+
+file_version = _table(
+    "file_version",
+    _id(),
+    _ref("location_id", "file_location.id"),
+    _whole("ordinal"),
+    Column("content_hash", Hash, ForeignKey("file_hash_registry.content_hash"), nullable=False),
+    *_stat(nullable=False),
+    _whole("seen_at_us"),
+    UniqueConstraint("location_id", "ordinal"),
+)
+
+# --- routing and plugins ----------------------------------------------------------------
+
+routing_rule = _table(
+    "routing_rule",
+    _id(),
+    Column("pattern", Unicode(500), nullable=False),
+    Column("tag", Unicode(200), nullable=False),
+    _whole("priority"),
+    _whole("position"),
+    Column("active", Boolean, nullable=False),
+    UniqueConstraint("pattern", "tag", "priority"),
+)
+
+file_tag = _table(
+    "file_tag",
+    _id(),
+    _ref("file_version_id", "file_version.id"),
+    Column("tag", Unicode(200), nullable=False),
+    _ref("rule_id", "routing_rule.id", nullable=True),
+    UniqueConstraint("file_version_id", "tag"),
+)
+
+plugin_config = Table(
+    "plugin_config",
+    metadata,
+    Column("plugin_name", Name, primary_key=True),
+    Column("tags", UnicodeText, nullable=False),
+    Column("settings", UnicodeText, nullable=False),
+    Column("timeout_s", Float, nullable=False),
+    _whole("memory_mb"),
+    _whole("cpu_s"),
+    Column("max_rejects", String(40), nullable=False),
+    Column("active", Boolean, nullable=False),
+)
+
+topic_config = _table(
+    "topic_config",
+    _id(),
+    Column("plugin_name", Name, ForeignKey("plugin_config.plugin_name"), nullable=False),
+    Column("topic", Unicode(150), nullable=False),
+    Column("sink", PathText, nullable=False),
+    Column("mode", String(10), nullable=False),
+    _whole("position"),
+    Column("active", Boolean, nullable=False),
+    UniqueConstraint("plugin_name", "topic"),
+)
+
+plugin_manifest = _table(
+    "plugin_manifest",
+    _id(),
+    Column("plugin_name", Name, nullable=False),
+    Column("content_hash", Hash, nullable=False, index=True),
+    Column("code", LargeBinary, nullable=False),
+    Column("origin", Unicode(200), nullable=False),
+    _whole("version"),
+    _whole("created_at_us"),
+    Column("live", Boolean, nullable=False),
+    _whole("quarantined_at_us", nullable=True),
+    Column("quarantine_reason", UnicodeText),
+    UniqueConstraint("plugin_name", "content_hash"),
+)
+
+# --- jobs -------------------------------------------------------------------------------
+
+# `token` is set while someone holds the job; `worker` stays to tell who held it last.
+# The manifest comes last, so that nothing else lies behind its length.
+processing_job = _table(
+    "processing_job",
+    _id(),
+    Column("status", String(10), nullable=False),
+    Column("plugin_name", Name, nullable=False),
+    Column("plugin_hash", Hash),
+    _ref("file_version_id", "file_version.id"),
+    _whole("location_id"),
+    _whole("ordinal"),
+    _whole("priority"),
+    _whole("due"),
+    _whole("attempt", 0),
+    _whole("tries", 0),
+    _whole("crashes", 0),
+    Column("token", String(32)),
+    Column("worker", Unicode(200)),
+    _whole("lease_until_us", 0),
+    _whole("not_before_us"),
+    _whole("enqueued_at_us"),
+    _whole("started_at_us", nullable=True),
+    _whole("decided_at_us", nullable=True),
+    _whole("finished_at_us", nullable=True),
+    _whole("rows", 0),
+    _whole("rejects", 0),
+    Column("error_class", String(20)),
+    Column("error_message", UnicodeText),
+    Column("manifest", UnicodeText),
+)
+
+job = processing_job.c
+# Claiming reads this index alone, from its begin: what is not due or not wanted is passed by.
+Index("ix_processing_job_claim", job.due, job.id, job.plugin_name, job.not_before_us,
+      **_only("status = 'QUEUED'"))  # fmt: skip
+Index("ix_processing_job_lease", job.lease_until_us, **_only("token IS NOT NULL"))
+Index("ix_processing_job_status", job.status, job.plugin_name)
+Index("ix_processing_job_version", job.file_version_id, job.plugin_name)
+Index("ix_processing_job_finished", job.finished_at_us, **_only("finished_at_us IS NOT NULL"))
+
+job_event = _table(
+    "job_event",
+    _id(),
+    Column("job_id", Id, ForeignKey("processing_job.id"), nullable=False, index=True),
+    _whole("attempt"),
+    _whole("at_us"),
+    Column("event", String(20), nullable=False),
+    Column("worker", Unicode(200)),
+    Column("error_class", String(20)),
+    Column("message", UnicodeText),
+    Column("detail", UnicodeText),
+    Column("actor", Unicode(200)),
+)
+
+worker_node = Table(
+    "worker_node",
+    metadata,
+    Column("hostname", Unicode(255), primary_key=True),
+    Column("pid", BigInteger, primary_key=True, autoincrement=False),
+    Column("id", Unicode(200), nullable=False, unique=True),
+    Column("host_key", Unicode(300), nullable=False),
+    _whole("pid_started"),
+    Column("roles", UnicodeText, nullable=False),
+    Column("endpoint", UnicodeText, nullable=False),
+    Column("versions", UnicodeText, nullable=False),
+    Column("git_hash", String(64), nullable=False),
+    Column("user_name", Unicode(200), nullable=False),
+    _whole("started_at_us"),
+    _whole("heartbeat_at_us"),
+    Column("load", UnicodeText, nullable=False),
+    Column("stopped", Boolean, nullable=False),
+)
+
+# --- publishing -------------------------------------------------------------------------
+
+# The lock row of a (plugin, location): `holder` is the PROMOTING job's id, `ordinal` and
+# `enqueue` are the generation, both NULL before the first publication.
+publish_slot = Table(
+    "publish_slot",
+    metadata,
+    Column("plugin_name", Name, primary_key=True),
+    Column("location_id", BigInteger, primary_key=True, autoincrement=False),
+    _whole("ordinal", nullable=True),
+    _whole("enqueue", nullable=True),
+    _whole("holder", nullable=True),
+)
+
+published_slot = _table(
+    "published_slot",
+    _id(),
+    Column("plugin_name", Name, nullable=False),
+    _whole("location_id"),
+    Column("topic", Unicode(150), nullable=False),
+    _whole("version_id"),
+    Column("mode", String(10), nullable=False),
+    Column("scheme", String(50), nullable=False),
+    Column("location", PathText, nullable=False),
+    Column("name", UnicodeText, nullable=False),
+    Index("ix_published_slot_owner", "plugin_name", "location_id"),
+)
+
+# `target_key` is the SHA-256 of the target: locations may be too long for an index.
+target_schema = Table(
+    "target_schema",
+    metadata,
+    Column("target_key", Hash, primary_key=True),
+    Column("scheme", String(50), nullable=False),
+    Column("location", PathText, nullable=False),
+    Column("name", UnicodeText, nullable=False),
+    Column("schema_json", UnicodeText, nullable=False),
+)

@@ -1,0 +1,69 @@
+"""The table of workers: one row for each process of the engine, over SQL."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sqlalchemy import Connection, delete, insert, or_, select, update
+
+from casparian.adapters.queue.common import FORGET_WORKER_US
+from casparian.adapters.queue.rows import dumps
+from casparian.adapters.queue.tables import worker_node
+from casparian.domain.ports import WorkerNode
+
+_node = worker_node.c
+
+
+def beat(connection: Connection, node: WorkerNode, now_us: int) -> None:
+    """Write a heartbeat. A new process takes the row of an earlier one of its pid."""
+    values = _node_values(node) | {"heartbeat_at_us": now_us}
+    beats = update(worker_node).where(_node.id == node.id).values(**values)
+    if connection.execute(beats).rowcount:
+        return
+    same_pid = (_node.hostname == node.hostname) & (_node.pid == node.pid)
+    silent = _node.heartbeat_at_us <= now_us - FORGET_WORKER_US
+    connection.execute(delete(worker_node).where(or_(same_pid, silent)))
+    connection.execute(insert(worker_node).values(**values))
+
+
+def read_workers(connection: Connection) -> list[WorkerNode]:
+    statement = select(worker_node).order_by(_node.hostname, _node.pid)
+    return [_node_of(row) for row in connection.execute(statement)]
+
+
+def _node_values(node: WorkerNode) -> dict[str, Any]:
+    return {
+        "hostname": node.hostname,
+        "pid": node.pid,
+        "id": node.id,
+        "host_key": node.host_key,
+        "pid_started": node.pid_started,
+        "roles": dumps(node.roles),
+        "endpoint": node.endpoint,
+        "versions": dumps(node.versions),
+        "git_hash": node.git_hash,
+        "user_name": node.user,
+        "started_at_us": node.started_at_us,
+        "load": dumps(node.load),
+        "stopped": node.stopped,
+    }
+
+
+def _node_of(row: Any) -> WorkerNode:
+    return WorkerNode(
+        id=row.id,
+        hostname=row.hostname,
+        pid=row.pid,
+        host_key=row.host_key,
+        pid_started=row.pid_started,
+        roles=tuple(json.loads(row.roles)),
+        endpoint=row.endpoint,
+        versions=json.loads(row.versions),
+        git_hash=row.git_hash,
+        user=row.user_name,
+        started_at_us=row.started_at_us,
+        heartbeat_at_us=row.heartbeat_at_us,
+        load=json.loads(row.load),
+        stopped=row.stopped,
+    )
