@@ -10,8 +10,9 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
+from functools import cache
 from typing import Any, NamedTuple
 
 from casparian.domain.jobs import JobStatus
@@ -117,6 +118,11 @@ class ManifestItem:
     files: tuple[str, ...] = ()
 
 
+@cache
+def _fields(kind: type[Manifest | ManifestItem]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
+
+
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """The decision of a job, as written in S2 and promoted from for ever after.
@@ -155,7 +161,12 @@ class Manifest:
         return StagingKey(self.installation, self.job_id, self.attempt, token)
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), separators=(",", ":"))
+        # `asdict` copies every value deeply, at ten times the cost of the rest.
+        values = {name: getattr(self, name) for name in _fields(Manifest)}
+        values["items"] = [
+            {name: getattr(item, name) for name in _fields(ManifestItem)} for item in self.items
+        ]
+        return json.dumps(values, separators=(",", ":"))
 
     @staticmethod
     def from_json(text: str) -> Manifest:
