@@ -23,6 +23,10 @@ class Targets:
         """The target of a topic. Raises ConfigurationError for a URI that is none."""
         return self._factory(uri).parse(uri, base, plugin, topic)
 
+    def absolute(self, uri: str, base: str) -> str:
+        """The URI as workers everywhere can use it, whatever their directory."""
+        return self._factory(uri).absolute(uri, base)
+
     def _factory(self, uri: str) -> SinkFactory:
         scheme, separator, _ = uri.partition("://")
         if not separator or scheme not in self._factories:

@@ -120,6 +120,7 @@ class Worker:
         self._stopping = threading.Event()
         self._abort = threading.Event()
         self.ended: dict[str, int] = {}
+        self.failure: Exception | None = None
         self._ended_lock = threading.Lock()
         self.on_end: Callable[[int, JobStatus], None] = lambda job_id, status: None
         self._publisher = Publisher(
@@ -237,8 +238,7 @@ class Worker:
         self._post(lambda: self.router.offer(claims, time.monotonic()))
 
     def _lose(self, job_ids: list[int]) -> None:
-        for job_id in job_ids:
-            self._post(lambda job_id=job_id: self.router.lost(job_id))  # type: ignore[misc]
+        self._post(lambda: [i for job_id in job_ids for i in self.router.lost(job_id)])
 
     def _inherit(self, taken: list[Promoting]) -> None:
         for job in taken:
@@ -348,9 +348,9 @@ class Worker:
             bound.set()
         try:
             self._loop(prestart)
-        except Exception:
+        except Exception as error:
             log.exception("the router stopped; its jobs go back when their leases are over")
-            os._exit(70)
+            self.failure = error
         finally:
             self._transport.close()
 
@@ -430,13 +430,8 @@ class Worker:
                     self._send(instruction)
                 case FinishJob(claim, topics):
                     self._writers.finish(claim, topics)
-                case FailJob(claim, error_class, message, detail):
-                    self._writers.drop(
-                        claim,
-                        lambda i=instruction: self._report(  # type: ignore[misc]
-                            i.claim, i.error_class, i.message, i.detail
-                        ),
-                    )
+                case FailJob(claim):
+                    self._writers.drop(claim, self._reporter(instruction))
                 case StartSidecar(session, plugin):
                     self._host.start(self._spec(session, plugin))
                 case KillSidecar(session, reason):
@@ -447,6 +442,9 @@ class Worker:
                     threading.Thread(
                         target=self._quarantine, args=(plugin, content_hash, reason)
                     ).start()
+
+    def _reporter(self, failed: FailJob) -> Callable[[], None]:
+        return lambda: self._report(failed.claim, failed.error_class, failed.message, failed.detail)
 
     def _quarantine(self, plugin: str, content_hash: str, reason: str) -> None:
         self._store.quarantine(plugin, content_hash, reason)

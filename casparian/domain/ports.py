@@ -555,6 +555,10 @@ class SinkFactory(Protocol):
 
     scheme: str
 
+    def absolute(self, uri: str, base: str) -> str:
+        """The same URI with a relative path in it made absolute."""
+        ...
+
     def parse(self, uri: str, base: str, plugin: str, topic: str) -> Target:
         """The target of a topic; raises ConfigurationError saying what is wrong with the URI.
 

@@ -1,0 +1,111 @@
+"""From the settings to what the database holds: paths absolute, sinks parsed, plugins hashed."""
+
+from __future__ import annotations
+
+import os
+
+from casparian.app.loader import PluginRegistry
+from casparian.app.settings import PluginSection, Settings
+from casparian.app.targets import Targets
+from casparian.domain.errors import ConfigurationError
+from casparian.domain.plugins import (
+    EVERY_TOPIC,
+    PluginConfig,
+    TopicConfig,
+    check_plugin_name,
+    check_topic_name,
+)
+from casparian.domain.ports import Applied
+from casparian.domain.publish import Target
+from casparian.domain.routing import RoutingRule, check_rules
+
+SECOND_US = 1_000_000
+REJECTS = "_rejects"
+
+
+def resolve(settings: Settings, targets: Targets) -> Applied:
+    """The configuration as the database is to hold it.
+
+    Raises ConfigurationError for a plugin without its file, a sink that is none, two topics
+    with one target, a pattern that cannot be compiled, or what this version cannot do.
+    """
+    _refuse_what_is_not_there(settings)
+    registry = PluginRegistry(settings.plugin_directory)
+    rules = tuple(RoutingRule(r.pattern, r.tag, r.priority) for r in settings.rule)
+    check_rules(rules)
+    plugins = tuple(
+        _plugin(settings, targets, name, section) for name, section in settings.plugin.items()
+    )
+    return Applied(
+        roots=tuple(
+            dict.fromkeys(os.fsencode(settings.path(r.path)) for r in settings.source_root)
+        ),
+        rules=rules,
+        plugins=plugins,
+        manifests=tuple(registry.manifest(p.plugin) for p in plugins),
+        ageing_us=int(settings.queue.ageing_s * SECOND_US),
+    )
+
+
+def _refuse_what_is_not_there(settings: Settings) -> None:
+    if settings.plugins.require_signature:
+        raise ConfigurationError(
+            "plugins.require_signature = true needs signed deployment, which this version does "
+            "not have; set it to false to run the plugins of the directory."
+        )
+    if settings.plugins.sandbox == "required":
+        raise ConfigurationError(
+            'plugins.sandbox = "required" needs every layer of the sandbox, and this version has '
+            'only limits and a cleared environment; use "auto", or "off".'
+        )
+
+
+def _plugin(
+    settings: Settings, targets: Targets, name: str, section: PluginSection
+) -> PluginConfig:
+    check_plugin_name(name)
+    if isinstance(section.max_rejects, float) and not 0 <= section.max_rejects <= 1:
+        raise ConfigurationError(
+            f"plugin.{name}.max_rejects = {section.max_rejects}: a share lies between 0.0 and "
+            "1.0; a count is written without a point."
+        )
+    base = str(settings.base)
+    topics: list[TopicConfig] = []
+    used: dict[Target, str] = {}
+    for topic, table in section.topics.items():
+        where = f"plugin.{name}.topics.{topic!r}"
+        uri = targets.absolute(table.sink, base)
+        if topic == EVERY_TOPIC:
+            _check_every_topic(targets, uri, name, where)
+        else:
+            bad = check_topic_name(topic) if topic != REJECTS else None
+            if bad is not None:
+                raise ConfigurationError(f"{where}: the topic's name {bad}.")
+            target = targets.parse(uri, base, name, topic)
+            if target in used:
+                raise ConfigurationError(
+                    f"{where}: topic {used[target]!r} of the same plugin already goes to "
+                    f"{target}; give each topic a target of its own."
+                )
+            used[target] = topic
+        topics.append(TopicConfig(topic, uri, table.mode))
+    return PluginConfig(
+        plugin=name,
+        tags=frozenset(section.tags),
+        settings=section.settings,
+        topics=tuple(topics),
+        timeout_s=section.timeout_s,
+        memory_mb=section.memory_mb,
+        cpu_s=section.cpu_s,
+        max_rejects=section.max_rejects,
+    )
+
+
+def _check_every_topic(targets: Targets, uri: str, plugin: str, where: str) -> None:
+    """Under "*", two topics must not end in one target."""
+    one, other = (targets.parse(uri, "/", plugin, topic) for topic in ("one", "other"))
+    if one == other:
+        raise ConfigurationError(
+            f'{where}: under "*" every topic needs a target of its own, but {uri} is one for '
+            "all; put {topic} into the table's name, as in sqlite://out.db/{topic}."
+        )

@@ -1,0 +1,178 @@
+"""The engine: scout and worker of one configuration, run for ever or until all is done."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from casparian.app.configuration import resolve
+from casparian.app.container import build
+from casparian.app.scout_service import ScoutService
+from casparian.app.settings import Settings
+from casparian.app.worker import Worker
+from casparian.domain.errors import CasparianError
+from casparian.domain.files import ScanReport, path_text
+from casparian.domain.jobs import JobStatus
+
+SCOUT, WORKER = "scout", "worker"
+BOTH = (SCOUT, WORKER)
+DRAIN_POLL_S = 0.05
+
+log = structlog.get_logger("casparian.engine")
+
+
+@dataclass(frozen=True, slots=True)
+class DrainResult:
+    """What a drain left: how jobs ended while it ran, failures of current versions of files
+    (documents as of `casparian jobs --json`), and files that never settled."""
+
+    jobs: Mapping[str, int]
+    failures: Sequence[Mapping[str, Any]]
+    unsettled: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        return not self.failures and not self.unsettled
+
+
+class Engine:
+    """One engine in this process. Keyword arguments put adapters of one's own in place.
+
+    `sinks` maps URI schemes to sink factories; every other name is a provider of
+    `casparian.app.container.Container` (`stores`, `source`, `transport`, `host`, `clock`).
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        roles: Sequence[str] = BOTH,
+        sinks: Mapping[str, Any] | None = None,
+        **overrides: Any,
+    ) -> None:
+        self.settings = settings
+        self.roles = tuple(roles)
+        self.container = build(settings, self.roles, sinks or {}, overrides)
+        self._stop = threading.Event()
+        self._abort = threading.Event()
+
+    # --- what callers do ------------------------------------------------------------------
+
+    def apply(self) -> int:
+        """Write the configuration to the database; returns how many jobs that enqueued."""
+        applied = resolve(self.settings, self.container.targets())
+        return int(self.container.stores().store.apply(applied))
+
+    def scan(self) -> ScanReport:
+        """One scan of every root, without waiting for anything to settle."""
+        scout = self.container.scout()
+        total = ScanReport()
+        for root in self.container.stores().catalog.roots():
+            total.add(scout.scan(root))
+        return total
+
+    def run(self) -> None:
+        """Work until `stop`; then finish what is held."""
+        self._prepare()
+        service = self._start_scout()
+        worker = self._start_worker(prestart=True)
+        try:
+            while not self._stop.wait(0.2):
+                self._check_health(worker)
+        finally:
+            self._end(service, worker)
+
+    def drain(self) -> DrainResult:
+        """Scan, work until nothing is queued, running, promoting or settling, then return."""
+        self._prepare()
+        worker = self._start_worker(prestart=False)
+        report = ScanReport()
+        try:
+            if SCOUT in self.roles:
+                report = self.container.scout_service().scan_until_settled(self._stop)
+            if worker is not None:
+                self._wait_until_done(worker)
+        finally:
+            self._end(None, worker)
+        ended = dict(worker.ended) if worker is not None else {}
+        failures = self.container.stores().reports.current_failures()
+        unsettled = {path_text(p): reason for p, reason in report.deferred_paths.items()}
+        return DrainResult(ended, failures, unsettled)
+
+    def stop(self) -> None:
+        """Ask for the end; from any thread or a signal handler. A second call does not wait
+        for running jobs."""
+        if self._stop.is_set():
+            self._abort.set()
+            self.container.worker().abort()
+        self._stop.set()
+
+    def close(self) -> None:
+        """Close the databases."""
+        self.container.stores().close()
+
+    # --- inside ---------------------------------------------------------------------------
+
+    def _prepare(self) -> None:
+        self.container.stores()
+        if SCOUT in self.roles:
+            enqueued = self.apply()
+            if enqueued:
+                log.info("configuration applied", jobs=enqueued)
+
+    def _start_scout(self) -> tuple[ScoutService, threading.Thread] | None:
+        if SCOUT not in self.roles:
+            return None
+        service = self.container.scout_service()
+        thread = threading.Thread(
+            target=service.run, args=(self._stop,), name="casparian-scout", daemon=True
+        )
+        thread.start()
+        return service, thread
+
+    def _start_worker(self, prestart: bool) -> Worker | None:
+        if WORKER not in self.roles:
+            return None
+        worker = self.container.worker()
+        worker.start(prestart)
+        log.info("worker started", worker=self.container.context().id, endpoint=worker.endpoint)
+        return worker
+
+    def _check_health(self, worker: Worker | None) -> None:
+        if worker is not None and worker.failure is not None:
+            raise CasparianError(
+                f"The router stopped: {worker.failure!r}. Its jobs are queued again when their "
+                "leases are over; start the engine again, and report this with the log."
+            ) from worker.failure
+
+    def _wait_until_done(self, worker: Worker) -> None:
+        stores = self.container.stores()
+        scan_at = time.monotonic() + self.settings.scout.interval_s
+        while not self._stop.is_set():
+            self._check_health(worker)
+            counts = stores.queue.backlog()
+            busy = counts.get(JobStatus.RUNNING, 0) + counts.get(JobStatus.PROMOTING, 0)
+            waiting = stores.queue.next_due_us(list(worker.live_plugins()))
+            if not busy and worker.idle and waiting is None:
+                return
+            if SCOUT in self.roles and time.monotonic() >= scan_at:
+                # A job that waits for its file to be recorded anew needs a scan to do so.
+                self.scan()
+                scan_at = time.monotonic() + self.settings.scout.interval_s
+            self._stop.wait(DRAIN_POLL_S)
+
+    def _end(
+        self, service: tuple[ScoutService, threading.Thread] | None, worker: Worker | None
+    ) -> None:
+        self._stop.set()
+        if service is not None:
+            service[0].wake()
+            service[1].join()
+        if worker is not None:
+            if self._abort.is_set():
+                worker.abort()
+            worker.stop()
