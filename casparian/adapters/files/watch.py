@@ -88,7 +88,9 @@ class Watcher:
             for change, path in changes:
                 if change is not watchfiles.Change.deleted:
                     self._hint(path)
-            if self._present() != present:
+            # A root made anew may have the inode of the old one: its removal tells.
+            removed = any((watchfiles.Change.deleted, path) in changes for path in present)
+            if removed or self._present() != present:
                 return
 
     def _hint(self, path: str) -> None:

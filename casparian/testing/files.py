@@ -1,0 +1,298 @@
+"""What every FileSource must do, over real files. Subclass, and give the fixture `source`.
+
+Test names begin with the number of the promise in `casparian.domain.ports.FileSource`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from casparian.domain.files import StatIdentity
+from casparian.domain.ports import FileChangedError, FileEntry, FileSource, WalkError
+
+HARD_NAMES = [
+    b"plain.csv",
+    b" leading and trailing ",
+    b"line\nbreak",
+    b"\"double\" and 'single' \\ back",
+    b"-rf",
+    b"*[?]{a,b}",
+    "\N{PILE OF POO}\N{SNOWMAN}".encode(),
+    "e\u0301".encode(),
+    "\u00e9".encode(),
+    b"\xff\xfe not utf-8 \x80",
+    b"\x01\x7f\r",
+    b"n" * 255,
+    b"...",
+]
+
+
+def write(path: bytes, content: bytes) -> None:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "wb") as file:
+        file.write(content)
+
+
+class FileSourceContract:
+    @pytest.fixture
+    def source(self) -> FileSource:
+        raise NotImplementedError("Give the FileSource under test as the fixture `source`.")
+
+    @pytest.fixture
+    def root(self, tmp_path: Path) -> bytes:
+        root = os.fsencode(tmp_path / "root")
+        os.mkdir(root)
+        return root
+
+    def paths(self, source: FileSource, root: bytes, below: bytes = b"") -> list[bytes]:
+        entries = list(source.walk(root, below))
+        assert not [e for e in entries if isinstance(e, WalkError)]
+        return [e.path for e in entries]
+
+    # 1. every regular file, once, in byte order
+
+    def test_1_walk_yields_every_file_in_byte_order(self, source: FileSource, root: bytes) -> None:
+        made = [
+            b"a", b"a.b/x", b"a-b", b"b/c/d/e", b"b/c.d", b"b/c/d.e", b"b0", b"B", b"b/c/\xff",
+            b"z/1", b"z/10", b"z/2", b"z.z",
+        ]  # fmt: skip
+        for path in made:
+            write(root + b"/" + path, path)
+        os.mkdir(root + b"/empty")
+        assert self.paths(source, root) == sorted(made)
+
+    def test_1_walk_below_a_directory(self, source: FileSource, root: bytes) -> None:
+        for path in (b"a/x", b"a/y/z", b"a.x", b"ab/x", b"x"):
+            write(root + b"/" + path, b"")
+        assert self.paths(source, root, b"a") == [b"a/x", b"a/y/z"]
+        assert self.paths(source, root, b"a/y") == [b"a/y/z"]
+        assert self.paths(source, root, b"gone") == []
+
+    def test_1_walk_gives_the_identity_that_stat_gives(
+        self, source: FileSource, root: bytes
+    ) -> None:
+        write(root + b"/d/file", b"12345")
+        os.utime(root + b"/d/file", ns=(1, 1_600_000_000_123_456_789))
+        found = os.stat(root + b"/d/file")
+        expected = StatIdentity(
+            5, 1_600_000_000_123_456_789, found.st_ctime_ns, found.st_ino, found.st_dev
+        )
+        assert list(source.walk(root)) == [FileEntry(b"d/file", expected)]
+        assert source.stat(root, b"d/file") == expected
+        assert source.read_hash(root, b"d/file")[1] == expected
+
+    def test_1_a_tree_deeper_than_descriptors_and_path_limits(
+        self, source: FileSource, root: bytes
+    ) -> None:
+        depth, name = 300, b"directory-with-a-long-name"
+        fd = os.open(root, os.O_RDONLY)
+        try:
+            for _ in range(depth):
+                os.mkdir(name, dir_fd=fd)
+                inner = os.open(name, os.O_RDONLY, dir_fd=fd)
+                os.close(fd)
+                fd = inner
+            os.close(os.open(b"leaf", os.O_CREAT | os.O_WRONLY, dir_fd=fd))
+        finally:
+            os.close(fd)
+        path = b"/".join([name] * depth + [b"leaf"])
+        try:
+            assert self.paths(source, root) == [path]
+            assert source.read_hash(root, path)[0] == hashlib.sha256().hexdigest()
+        finally:
+            # Too deep for tools that use whole paths, the tests' own clean-up among them.
+            shutil.rmtree(root)
+
+    # 2. only regular files, nothing outside
+
+    def test_2_links_and_special_files_are_not_met(
+        self, source: FileSource, root: bytes, tmp_path: Path
+    ) -> None:
+        write(os.fsencode(tmp_path / "outside/secret"), b"secret")
+        write(root + b"/real/file", b"x")
+        os.symlink(os.fsencode(tmp_path / "outside"), root + b"/linked_directory")
+        os.symlink(os.fsencode(tmp_path / "outside/secret"), root + b"/linked_file")
+        os.symlink(b"real/file", root + b"/inner_link")
+        os.symlink(b".", root + b"/loop")
+        os.symlink(b"nowhere", root + b"/dangling")
+        os.mkfifo(root + b"/fifo")
+        # A socket's address is short; a path below a test's directory need not be.
+        at = os.getcwd()
+        os.chdir(root)
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(b"socket")
+            os.chdir(at)
+            assert self.paths(source, root) == [b"real/file"]
+            for path in (
+                b"linked_file", b"inner_link", b"dangling", b"fifo", b"socket", b"loop/real/file",
+                b"linked_directory/secret", b"real/file/below", b"loop",
+            ):  # fmt: skip
+                with pytest.raises(FileNotFoundError):
+                    source.stat(root, path)
+                with pytest.raises(FileNotFoundError):
+                    source.read_hash(root, path)
+            assert self.paths(source, root, b"linked_directory") == []
+
+    def test_2_a_directory_replaced_by_a_link_during_the_walk(
+        self, source: FileSource, root: bytes, tmp_path: Path
+    ) -> None:
+        write(os.fsencode(tmp_path / "outside/secret"), b"secret")
+        write(root + b"/a", b"")
+        write(root + b"/b/file", b"")
+        write(root + b"/c", b"")
+        walk = source.walk(root)
+        assert next(walk).path == b"a"
+        os.rename(root + b"/b", os.fsencode(tmp_path / "moved"))
+        os.symlink(os.fsencode(tmp_path / "outside"), root + b"/b")
+        assert [entry.path for entry in walk] == [b"c"]
+
+    def test_2_the_root_itself_may_be_a_link(
+        self, source: FileSource, root: bytes, tmp_path: Path
+    ) -> None:
+        write(root + b"/file", b"x")
+        link = os.fsencode(tmp_path / "link")
+        os.symlink(root, link)
+        assert self.paths(source, link) == [b"file"]
+        assert source.read_hash(link, b"file") == source.read_hash(root, b"file")
+
+    # 3. a directory that cannot be listed
+
+    def test_3_a_missing_root_is_a_walk_error(self, source: FileSource, root: bytes) -> None:
+        (error,) = source.walk(root + b"/none")
+        assert isinstance(error, WalkError)
+        assert error.path == b""
+        assert error.error
+
+    # 4. hashes of what was read, and of nothing that changed meanwhile
+
+    @pytest.mark.parametrize("size", [0, 1, 65_536, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 3 << 20])
+    def test_4_the_hash_is_the_sha256(self, source: FileSource, root: bytes, size: int) -> None:
+        content = os.urandom(size)
+        write(root + b"/file", content)
+        digest, identity = source.read_hash(root, b"file")
+        assert digest == hashlib.sha256(content).hexdigest()
+        assert identity.size == size
+
+    def test_4_a_sparse_file(self, source: FileSource, root: bytes) -> None:
+        write(root + b"/file", b"")
+        os.truncate(root + b"/file", 5 << 20)
+        assert source.read_hash(root, b"file")[0] == hashlib.sha256(bytes(5 << 20)).hexdigest()
+
+    def test_4_a_snapshot_is_what_was_hashed(
+        self, source: FileSource, root: bytes, tmp_path: Path
+    ) -> None:
+        content = os.urandom((2 << 20) + 17)
+        write(root + b"/d/file", content)
+        copy = tmp_path / "copy"
+        assert source.snapshot(root, b"d/file", str(copy)) == source.read_hash(root, b"d/file")
+        assert copy.read_bytes() == content
+
+    def test_4_a_snapshot_overwrites_nothing_and_leaves_nothing(
+        self, source: FileSource, root: bytes, tmp_path: Path
+    ) -> None:
+        write(root + b"/file", b"new")
+        copy = tmp_path / "copy"
+        copy.write_text("kept")
+        with pytest.raises(FileExistsError):
+            source.snapshot(root, b"file", str(copy))
+        assert copy.read_text() == "kept"
+        with pytest.raises(FileNotFoundError):
+            source.snapshot(root, b"gone", str(tmp_path / "other"))
+        assert not (tmp_path / "other").exists()
+
+    @pytest.mark.parametrize("change", ["append", "truncate", "touch", "overwrite"])
+    @pytest.mark.parametrize("size", [1000, 3 << 20])
+    def test_4_a_file_that_changes_while_it_is_read(
+        self,
+        source: FileSource,
+        root: bytes,
+        monkeypatch: pytest.MonkeyPatch,
+        change: str,
+        size: int,
+    ) -> None:
+        path = root + b"/file"
+        write(path, bytes(size))
+        os.utime(path, ns=(1, 1))
+        real = hashlib.sha256
+
+        def while_reading(data: bytes = b"") -> object:
+            if change == "append":
+                with open(path, "ab") as file:
+                    file.write(b"more")
+            elif change == "truncate":
+                os.truncate(path, size // 2)
+            elif change == "touch":
+                os.utime(path, ns=(2, 2))
+            else:
+                with open(path, "r+b") as file:
+                    file.write(b"other")
+            return real(data)
+
+        monkeypatch.setattr(hashlib, "sha256", while_reading)
+        with pytest.raises(FileChangedError, match="file"):
+            source.read_hash(root, b"file")
+
+    # 5. names
+
+    @pytest.mark.parametrize("name", HARD_NAMES, ids=range(len(HARD_NAMES)))
+    def test_5_every_name_survives(self, source: FileSource, root: bytes, name: bytes) -> None:
+        path = name + b"/" + name
+        write(root + b"/" + path, name)
+        assert self.paths(source, root) == [path]
+        assert source.stat(root, path).size == len(name)
+        assert source.read_hash(root, path)[0] == hashlib.sha256(name).hexdigest()
+
+    def test_5_no_folding(self, source: FileSource, root: bytes) -> None:
+        names = ["\u00e9".encode(), "e\u0301".encode(), b"A", b"a"]
+        for name in names:
+            write(root + b"/" + name, name)
+        assert self.paths(source, root) == sorted(names)
+
+    # 6. errors
+
+    def test_6_vanished_files(self, source: FileSource, root: bytes) -> None:
+        for path in (b"none", b"none/none"):
+            with pytest.raises(FileNotFoundError):
+                source.stat(root, path)
+            with pytest.raises(FileNotFoundError):
+                source.read_hash(root, path)
+
+    def test_6_a_file_that_vanishes_during_the_walk_is_not_met(
+        self, source: FileSource, root: bytes
+    ) -> None:
+        for name in (b"a", b"b", b"c", b"d/e"):
+            write(root + b"/" + name, b"")
+        walk: Iterator[FileEntry | WalkError] = source.walk(root)
+        assert next(walk).path == b"a"
+        os.unlink(root + b"/b")
+        shutil.rmtree(root + b"/d")
+        assert [entry.path for entry in walk] == [b"c"]
+
+    def test_6_a_directory_is_no_file(self, source: FileSource, root: bytes) -> None:
+        os.mkdir(root + b"/directory")
+        with pytest.raises(IsADirectoryError):
+            source.stat(root, b"directory")
+        with pytest.raises(OSError, match="directory"):
+            source.read_hash(root, b"directory")
+        found = os.stat(root)
+        assert source.stat(root, b"")[3:] == (found.st_ino, found.st_dev)
+
+    def test_6_no_descriptor_is_left_open(self, source: FileSource, root: bytes) -> None:
+        write(root + b"/d/file", b"x")
+        before = len(os.listdir("/proc/self/fd"))
+        walk = source.walk(root)
+        next(walk)
+        del walk
+        source.read_hash(root, b"d/file")
+        source.stat(root, b"d/file")
+        for path in (b"gone", b"d", b"d/file/x"):
+            with pytest.raises(OSError):  # noqa: PT011 - whichever it is
+                source.read_hash(root, path)
+        assert len(os.listdir("/proc/self/fd")) == before

@@ -1,0 +1,67 @@
+"""LocalFileSource keeps the promises of FileSource."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from casparian.adapters.files import LocalFileSource
+from casparian.domain.ports import FileSource
+from casparian.testing.files import FileSourceContract, write
+
+AS_NOBODY = """
+import json, os, sys
+from casparian.adapters.files import LocalFileSource
+from casparian.domain.ports import WalkError
+root = os.fsencode(sys.argv[1])
+if os.geteuid() == 0:
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+source = LocalFileSource()
+found = []
+for entry in source.walk(root):
+    found.append([os.fsdecode(entry.path), isinstance(entry, WalkError), entry.error])
+try:
+    source.read_hash(root, b"unreadable")
+except PermissionError as error:
+    found.append(["unreadable", "PermissionError", error.strerror])
+print(json.dumps(found))
+"""
+
+
+class TestLocalFileSource(FileSourceContract):
+    @pytest.fixture
+    def source(self) -> FileSource:
+        return LocalFileSource()
+
+
+def test_unreadable_directories_and_files(tmp_path: Path) -> None:
+    """Promises 3 and 6, in a process without root's rights."""
+    root = os.fsencode(tmp_path)
+    for above in (tmp_path, *tmp_path.parents[:2]):
+        above.chmod(0o755)
+    write(root + b"/a", b"")
+    write(root + b"/locked/file", b"")
+    write(root + b"/listed_only/file", b"")
+    write(root + b"/unreadable", b"x")
+    os.chmod(root + b"/locked", 0)
+    os.chmod(root + b"/listed_only", 0o444)
+    os.chmod(root + b"/unreadable", 0)
+    done = subprocess.run(
+        [sys.executable, "-c", AS_NOBODY, tmp_path], capture_output=True, text=True, timeout=30
+    )
+    os.chmod(root + b"/locked", 0o755)
+    os.chmod(root + b"/listed_only", 0o755)
+    assert done.returncode == 0, done.stderr
+    denied = "Permission denied"
+    assert json.loads(done.stdout) == [
+        ["a", False, None],
+        ["listed_only/file", False, denied],
+        ["locked", True, denied],
+        ["unreadable", False, None],
+        ["unreadable", "PermissionError", denied],
+    ]
