@@ -6,6 +6,18 @@ Everything else about the package stands in pyproject.toml.
 from __future__ import annotations
 
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import BaseError, CCompilerError
+
+
+class OptionalBuild(build_ext):
+    """`optional=True` alone forgives a compiler that fails, but not one that is not there."""
+
+    def build_extension(self, ext: Extension) -> None:
+        try:
+            super().build_extension(ext)
+        except (BaseError, CCompilerError, OSError) as error:
+            self.warn(f"{ext.name} is not compiled, its pure-Python twin will be used: {error}")
 
 
 def extensions() -> list[Extension]:
@@ -18,11 +30,12 @@ def extensions() -> list[Extension]:
         "casparian._fastpath._speed",
         ["casparian/_fastpath/_speed.pyx"],
         extra_compile_args=["-O3"],
-        # A missing or failing C compiler is reported by setuptools and does not end the install.
         optional=True,
     )
     modules: list[Extension] = cythonize([speed], language_level=3, annotate=False)
+    for module in modules:
+        module.optional = True  # cythonize makes new objects and forgets it
     return modules
 
 
-setup(ext_modules=extensions())
+setup(ext_modules=extensions(), cmdclass={"build_ext": OptionalBuild})

@@ -7,6 +7,7 @@ WHY is a sentence for people when it is the pure one, and empty otherwise.
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from typing import TYPE_CHECKING, Literal
 
 __all__ = [
@@ -40,8 +41,7 @@ else:
         WHY = "The environment variable CASPARIAN_PURE asks for the pure-Python fast path."
     else:
         try:
-            from casparian._fastpath import _speed as _twin
-
+            _twin = import_module("casparian._fastpath._speed")
             WHY = ""
         except ImportError as error:
             _twin = None

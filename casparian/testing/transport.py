@@ -174,8 +174,10 @@ class TransportContract:
         connection = connect()
         for number in range(20):
             connection.send(b"%d" % number, b"x" * 100_000)
-        connection.close()
+        closing = threading.Thread(target=connection.close)
+        closing.start()
         heads = [int(bytes(message.head)) for message in receive_from(transport, 20)]
+        closing.join()
         assert heads == list(range(20))
 
     # --- 2: receive ----------------------------------------------------------------------------

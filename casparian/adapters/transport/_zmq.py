@@ -19,12 +19,16 @@ from casparian.domain.errors import ConfigurationError, UnavailableError
 from casparian.domain.ports import Buffer, Incoming, PeerBusy, PeerGone
 from casparian.domain.wire import DEFAULT_LIMITS, Limits
 
+# What waits unread from one peer at the engine. Few, since each may be as large as the limit: a
+# peer that ignores its credit must not fill the memory before the router has seen it and ends it.
+ENGINE_UNREAD_MESSAGES = 16
 # What a single frame may have beyond the payload's limit, so that heads and limits never touch.
 FRAME_MARGIN = 64 * 1024
 CONNECT_TIMEOUT_S = 10.0
 ENGINE_LINGER_MS = 200
-# The last words of a sidecar (DONE, ERR) are often sent right before it closes.
-SIDECAR_LINGER_MS = 2_000
+# The last words of a sidecar (DONE, ERR) are often sent right before it closes, and the engine may
+# be slow to read them.
+SIDECAR_LINGER_MS = 10_000
 
 
 class Waker:
@@ -102,6 +106,7 @@ class ZmqTransport:
         self._waker = Waker()
         self._context: zmq.Context[Any] = zmq.Context()
         self._socket = _open_socket(self._context, zmq.ROUTER, limits)
+        self._socket.setsockopt(zmq.RCVHWM, ENGINE_UNREAD_MESSAGES)
         # Without it, what is sent to a peer that is gone would vanish silently.
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         # A stranger must not take over a peer by claiming its identity.
@@ -268,7 +273,8 @@ class ZmqConnection:
 
     def close(self) -> None:
         if not self._socket.closed:
+            self._read_monitor()
             self._socket.disable_monitor()
             self._monitor.close(linger=0)
-            self._context.destroy(linger=SIDECAR_LINGER_MS)
+            self._context.destroy(linger=0 if self._gone else SIDECAR_LINGER_MS)
             self._waker.close()
