@@ -1,0 +1,184 @@
+"""Any history of files, scanned at any moments: a model knows which versions must exist."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from casparian.adapters.files import LocalFileSource
+from casparian.adapters.queue import open_memory
+from casparian.app.scout import Scout
+from casparian.domain.files import SCANS_UNTIL_DELETED, ScanReport, ScanRules
+from casparian.domain.ports import Applied
+
+NAMES = st.sampled_from(["a", "a.b", "a-dir/x", "b/c/d", "b/c.d", "z\udcff"])
+CONTENTS = st.sampled_from([b"", b"A", b"B", b"AA", b"x" * 200_000])
+
+
+def next_tick() -> None:
+    """Wait for the kernel's clock of file timestamps to move on, some milliseconds at most.
+
+    A test's clock may jump between two writes; two writes within one tick look the same.
+    """
+    now_ns = time.clock_gettime_ns(time.CLOCK_REALTIME_COARSE)
+    while time.clock_gettime_ns(time.CLOCK_REALTIME_COARSE) == now_ns:
+        time.sleep(0)
+
+
+class Histories(RuleBasedStateMachine):
+    """Each file's content at every settled scan, as the scout should have seen it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.added_us = 0
+        self.path = Path(tempfile.mkdtemp())
+        self.files: dict[str, bytes] = {}
+        self.versions: dict[str, list[bytes]] = {}
+        self.standing: dict[str, bytes] = {}
+        self.missed: dict[str, int] = {}
+        stores = open_memory(self.clock)
+        stores.store.apply(Applied((os.fsencode(self.path),), (), (), ()))
+        self.catalog = stores.catalog
+        (self.root,) = self.catalog.roots()
+        self.scout = Scout(
+            self.catalog, LocalFileSource(), ScanRules(), self.clock, stores.store.routing
+        )
+
+    def clock(self) -> int:
+        return time.time_ns() // 1000 + self.added_us
+
+    def teardown(self) -> None:
+        shutil.rmtree(self.path)
+
+    @initialize()
+    def an_empty_root(self) -> None:
+        assert self.scout.scan(self.root).counts()["new"] == 0
+
+    # --- what happens to files ---
+
+    @rule(name=NAMES, content=CONTENTS)
+    def write(self, name: str, content: bytes) -> None:
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        self.files[name] = content
+
+    @rule(name=NAMES, content=CONTENTS)
+    def replace(self, name: str, content: bytes) -> None:
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        other = self.path / "other.tmp"
+        other.write_bytes(content)
+        other.rename(path)
+        self.files[name] = content
+
+    @precondition(lambda self: self.files)
+    @rule(data=st.data(), more=st.sampled_from([b"A", b"more"]))
+    def append(self, data: st.DataObject, more: bytes) -> None:
+        name = self.draw_file(data)
+        with (self.path / name).open("ab") as file:
+            file.write(more)
+        self.files[name] += more
+
+    @precondition(lambda self: self.files)
+    @rule(data=st.data())
+    def overwrite_and_restore_mtime(self, data: st.DataObject) -> None:
+        """Same size, same mtime, same inode: only ctime tells."""
+        name = self.draw_file(data)
+        path = self.path / name
+        before = path.stat()
+        content = bytes(byte ^ 1 for byte in self.files[name])
+        with path.open("r+b") as file:
+            file.write(content)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        self.files[name] = content
+
+    @precondition(lambda self: self.files)
+    @rule(data=st.data(), to=NAMES)
+    def rename(self, data: st.DataObject, to: str) -> None:
+        name = self.draw_file(data)
+        (self.path / to).parent.mkdir(parents=True, exist_ok=True)
+        (self.path / name).rename(self.path / to)
+        self.files[to] = self.files.pop(name)
+
+    @precondition(lambda self: self.files)
+    @rule(data=st.data(), to=NAMES)
+    def copy(self, data: st.DataObject, to: str) -> None:
+        name = self.draw_file(data)
+        if to in self.files:
+            return
+        (self.path / to).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(self.path / name, self.path / to)
+        self.files[to] = self.files[name]
+
+    @precondition(lambda self: self.files)
+    @rule(data=st.data())
+    def delete(self, data: st.DataObject) -> None:
+        name = self.draw_file(data)
+        (self.path / name).unlink()
+        del self.files[name]
+
+    def draw_file(self, data: st.DataObject) -> str:
+        return data.draw(st.sampled_from(sorted(self.files)))
+
+    # --- what the scout makes of it ---
+
+    @rule()
+    def scan_settled(self) -> None:
+        self.added_us += 5_000_000
+        self.expect_seen(self.scout.scan(self.root))
+        gone = [name for name in self.standing if name not in self.files]
+        for name in gone:
+            self.missed[name] = self.missed.get(name, 0) + 1
+            if self.missed[name] == SCANS_UNTIL_DELETED:
+                del self.standing[name], self.missed[name]
+
+    @rule()
+    def look_at_everything(self) -> None:
+        self.added_us += 5_000_000
+        report = self.scout.look(self.root, [os.fsencode(name) for name in self.files] + [b"gone"])
+        self.expect_seen(report)
+
+    def expect_seen(self, report: ScanReport) -> None:
+        expected = {"new": 0, "changed": 0, "unchanged": 0}
+        for name, content in self.files.items():
+            self.missed.pop(name, None)
+            case = "changed" if name in self.standing else "new"
+            if self.standing.get(name) == content:
+                case = "unchanged"
+            else:
+                self.versions.setdefault(name, []).append(content)
+                self.standing[name] = content
+            expected[case] += 1
+        assert {key: report.counts()[key] for key in expected} == expected
+        assert (report.deferred, report.unreadable, report.complete) == (0, 0, True)
+        next_tick()
+
+    @invariant()
+    def the_catalog_has_the_model_s_versions(self) -> None:
+        known = {os.fsdecode(x.path): x for x in self.catalog.locations(self.root.id)}
+        assert known.keys() == self.versions.keys()
+        for name, versions in self.versions.items():
+            location = known[name]
+            assert location.versions == len(versions)
+            assert location.content_hash == hashlib.sha256(versions[-1]).hexdigest()
+            assert location.deleted == (name not in self.standing)
+            if not location.deleted:
+                assert location.missed_scans == self.missed.get(name, 0)
+
+
+TestHistories = Histories.TestCase
+TestHistories.settings = settings(
+    max_examples=40,
+    stateful_step_count=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
