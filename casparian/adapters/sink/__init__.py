@@ -11,6 +11,7 @@ def builtin_factories() -> dict[str, SinkFactory]:
     `memory://` is not among them: it needs a store that its user shares.
     """
     from casparian.adapters.sink.parquet import ParquetSinkFactory
+    from casparian.adapters.sink.sqlite import SqliteSinkFactory
 
-    factories: list[SinkFactory] = [ParquetSinkFactory()]
+    factories: list[SinkFactory] = [ParquetSinkFactory(), SqliteSinkFactory()]
     return {factory.scheme: factory for factory in factories}

@@ -11,8 +11,11 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 
+from casparian.adapters.sink._durable import Syncer
+from casparian.adapters.sink._errors import disk_error
 from casparian.adapters.sink._libc import rename_new
 from casparian.domain.publish import StagingKey
 
@@ -27,6 +30,9 @@ class Places:
         self.working = working
         self.staging = os.path.join(working, "staging")
         self.replaced = os.path.join(working, "replaced")
+        self.syncer = Syncer(self.staging)
+        self._lock = threading.Lock()
+        self._epochs: dict[str, int] = {}
 
     def make(self) -> None:
         os.makedirs(self.staging, exist_ok=True)
@@ -46,7 +52,36 @@ class Places:
             self.make()
             with contextlib.suppress(FileExistsError):
                 os.mkdir(path)
+        with self._lock:
+            self._epochs.setdefault(key.name, self.syncer.epoch())
         return path
+
+    def sync(self, keys: Sequence[StagingKey]) -> None:
+        """Make these stagings durable; a key without one has nothing to lose.
+
+        Raises JobError (INFRASTRUCTURE): they are then to be thrown away.
+        """
+        try:
+            began = self.epoch(keys)
+            paths = [self.staging]
+            for key in keys:
+                for directory, _, files in os.walk(self.of(key)):
+                    paths.append(directory)
+                    paths.extend(os.path.join(directory, name) for name in files)
+            self.syncer.sync(paths, began)
+        except OSError as error:
+            raise disk_error(f"Making {len(keys)} stagings durable", error) from error
+
+    def epoch(self, keys: Sequence[StagingKey] = ()) -> int:
+        """The syncer's epoch before the first of these stagings was opened, or now."""
+        try:
+            now = self.syncer.epoch()
+        except FileNotFoundError:
+            self.make()
+            now = self.syncer.epoch()
+        with self._lock:
+            # Stagings of an earlier process: nothing says that no sync failed since.
+            return min((self._epochs.get(key.name, 0) for key in keys), default=now)
 
     def keys(self) -> list[StagingKey]:
         """Every staging; what carries no staging's name is not ours and not listed."""
@@ -62,6 +97,12 @@ class Places:
         From then on every path that an earlier holder names is gone. Without a staging there
         is nothing to do: all may be promoted already.
         """
+        try:
+            self._rekey(key)
+        except OSError as error:
+            raise disk_error(f"Taking over a staging below {self.staging}", error) from error
+
+    def _rekey(self, key: StagingKey) -> None:
         for _ in range(8):
             same = [other for other in self.keys() if other.same_attempt(key)]
             if not same or any(other.name == key.name for other in same):
@@ -75,6 +116,8 @@ class Places:
 
     def discard(self, key: StagingKey) -> None:
         remove_tree(self.of(key))
+        with self._lock:
+            self._epochs.pop(key.name, None)
 
     def retire(self, path: str, key: StagingKey, now_us: int) -> None:
         """Keep a replaced directory for the grace period. Gone means that the job was taken

@@ -176,6 +176,9 @@ class MemorySinkFactory:
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
 
+    def absolute(self, uri: str, base: str) -> str:
+        return uri
+
     def parse(self, uri: str, base: str, plugin: str, topic: str) -> Target:
         name = after_scheme(uri, SCHEME, "memory://NAME")
         return Target(SCHEME, name, topic_target_name(plugin, topic))

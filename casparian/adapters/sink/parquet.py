@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from casparian.adapters.sink._durable import Syncer, fsync_all
+from casparian.adapters.sink._durable import fsync_all
 from casparian.adapters.sink._errors import disk_error, failed, is_passing, taken_over, withheld
 from casparian.adapters.sink._libc import exchange, rename_new
 from casparian.adapters.sink._parquet_staging import FILE_BYTES, ParquetStaging
@@ -73,9 +72,6 @@ class ParquetSink:
         self._clock = clock
         self._grace_us = grace_us
         self._file_bytes = file_bytes
-        self._syncer = Syncer(self._places.staging)
-        self._epochs: dict[str, int] = {}
-        self._lock = threading.Lock()
 
     def check(self) -> None:
         try:
@@ -105,8 +101,6 @@ class ParquetSink:
     def _fresh(self, directory: str, key: StagingKey) -> str:
         """An empty directory for something staged; what an earlier call left is gone."""
         home = self._places.open(key)
-        with self._lock:
-            self._epochs.setdefault(key.name, self._syncer.epoch())
         remove_tree(directory)
         if os.path.dirname(directory) != home:
             with contextlib.suppress(FileExistsError):
@@ -143,29 +137,18 @@ class ParquetSink:
         return os.path.join(self._root, item.target.name, item.slot.name)
 
     def sync(self, keys: Sequence[StagingKey]) -> None:
-        with self._lock:
-            began = min((self._epochs.get(key.name, 0) for key in keys), default=0)
-        try:
-            paths = [self._places.staging]
-            for key in keys:
-                for directory, _, files in os.walk(self._places.of(key)):
-                    paths.append(directory)
-                    paths.extend(os.path.join(directory, name) for name in files)
-            self._syncer.epoch()
-            self._syncer.sync(paths, began)
-        except OSError as error:
-            raise disk_error(f"Making {len(keys)} stagings durable", error) from error
+        self._places.sync(keys)
 
     # --- promoting ----------------------------------------------------------------------
 
     def promote(self, items: Sequence[PromoteItem]) -> list[Receipt]:
-        began = self._begin()
+        began = self._places.epoch()
         todo = _Round()
         receipts = [self._attempt(job, todo) for job in items]
         try:
             # A staging renamed meanwhile is its new holder's to sync.
             touched = [path for path in todo.touched if os.path.isdir(path)]
-            self._syncer.sync(touched, began)
+            self._places.syncer.sync(touched, began)
         except OSError as error:
             text = f"Making what was published below {self._root} durable failed: {error}."
             return [r if r.case in (None, InstallCase.OLDER) else failed(r.item, text)
@@ -176,13 +159,6 @@ class ParquetSink:
             with contextlib.suppress(OSError):
                 self._places.retire(path, key, now_us)
         return receipts
-
-    def _begin(self) -> int:
-        try:
-            return self._syncer.epoch()
-        except FileNotFoundError:
-            self._places.make()
-            return self._syncer.epoch()
 
     def _attempt(self, job: PromoteItem, todo: _Round) -> Receipt:
         try:
@@ -203,7 +179,10 @@ class ParquetSink:
             if case is not MarkerCase.INSTALL:
                 assert standing is not None
                 if case is MarkerCase.ALREADY:
-                    self._finish_install(job, source, mine, todo)
+                    # The one who installed it may have stopped right after.
+                    self._touch(job, source, todo)
+                    if read_marker(source) not in (None, mine):
+                        todo.displaced.append((source, job.key))
                 return withheld(item, standing, case)
             staged = read_marker(source)
             if staged is None:
@@ -214,7 +193,9 @@ class ParquetSink:
                 self._move_in(source, slot, first=standing is None)
             except (FileNotFoundError, FileExistsError):
                 continue  # The staging or the slot changed in between; look again.
-            self._finish_install(job, source, mine, todo)
+            self._touch(job, source, todo)
+            if standing is not None:
+                todo.displaced.append((source, job.key))
             return Receipt(item, InstallCase.INSTALLED)
         return failed(item, f"{slot} changes again and again under this.", transient=True)
 
@@ -228,30 +209,20 @@ class ParquetSink:
             os.makedirs(os.path.dirname(slot), exist_ok=True)
             rename_new(source, slot)
 
-    def _finish_install(self, job: PromoteItem, source: str, mine: Marker, todo: _Round) -> None:
-        """Note what is to be done after an install, also where the one who did it stopped."""
-        parents = (self._root, os.path.dirname(self._slot_path(job.item)), os.path.dirname(source))
-        todo.touched.update(dict.fromkeys(path for path in parents if os.path.isdir(path)))
-        if read_marker(source) not in (None, mine):
-            todo.displaced.append((source, job.key))
+    def _touch(self, job: PromoteItem, source: str, todo: _Round) -> None:
+        topic = os.path.join(self._root, job.item.target.name)
+        todo.touched.update(dict.fromkeys((self._root, topic, os.path.dirname(source))))
 
     # --- upkeep -------------------------------------------------------------------------
 
     def rekey(self, key: StagingKey) -> None:
-        try:
-            self._places.rekey(key)
-        except OSError as error:
-            raise disk_error(f"Taking over a staging below {self._places.staging}", error) from (
-                error
-            )
+        self._places.rekey(key)
 
     def stagings(self) -> list[StagingKey]:
         return self._places.keys()
 
     def discard(self, key: StagingKey) -> None:
         self._places.discard(key)
-        with self._lock:
-            self._epochs.pop(key.name, None)
 
     def clean(self, now_us: int) -> None:
         self._places.clean(now_us, self._grace_us)
@@ -303,6 +274,9 @@ class ParquetSinkFactory:
     def __init__(self, clock: Clock = system_clock, grace_us: int = GRACE_US) -> None:
         self._clock = clock
         self._grace_us = grace_us
+
+    def absolute(self, uri: str, base: str) -> str:
+        return f"{SCHEME}://{absolute(after_scheme(uri, SCHEME, 'parquet://DIR'), base)}"
 
     def parse(self, uri: str, base: str, plugin: str, topic: str) -> Target:
         directory = absolute(after_scheme(uri, SCHEME, "parquet://DIR"), base)

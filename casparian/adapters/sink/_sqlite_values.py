@@ -1,0 +1,242 @@
+"""Arrow values as SQLite stores them, and back: the mapping of docs/reference/types.md.
+
+Every Arrow type has one stored form, so that a column can be read without looking at its
+values. What SQLite would change on the way (NaN, say) is refused.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from casparian.domain.errors import ErrorClass, JobError
+
+INTEGER, REAL, TEXT, BLOB, ANY = "INTEGER", "REAL", "TEXT", "BLOB", ""
+_STORED = {INTEGER: pa.int64(), REAL: pa.float64(), TEXT: pa.string(), BLOB: pa.binary()}
+_DAY_UNITS = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
+_FIRST_DAY, _LAST_DAY = -719_162, 2_932_896  # 0001-01-01 and 9999-12-31
+
+
+class _Refused(ValueError):
+    """Why a value cannot be stored: the end of a sentence."""
+
+
+def declared(kind: pa.DataType) -> str | None:
+    """The declared type (and so the affinity) of a column of this type; None: unsupported."""
+    t = pa.types
+    if isinstance(kind, pa.BaseExtensionType):
+        return declared(kind.storage_type)
+    if t.is_null(kind):
+        return ANY
+    if t.is_uint64(kind):
+        return TEXT
+    if t.is_integer(kind) or t.is_boolean(kind) or t.is_duration(kind):
+        return INTEGER
+    if t.is_floating(kind):
+        return REAL
+    if t.is_binary(kind) or t.is_fixed_size_binary(kind):
+        return BLOB
+    if t.is_string(kind) or t.is_decimal(kind) or t.is_date32(kind):
+        return TEXT
+    if t.is_time(kind) or t.is_timestamp(kind):
+        return TEXT
+    return TEXT if _is_nested(kind) and _nests_supported(kind) else None
+
+
+def _is_nested(kind: pa.DataType) -> bool:
+    t = pa.types
+    return t.is_list(kind) or t.is_fixed_size_list(kind) or t.is_struct(kind) or t.is_map(kind)
+
+
+def _nests_supported(kind: pa.DataType) -> bool:
+    children = [kind.field(i) for i in range(kind.num_fields)]
+    names = [child.name for child in children]
+    if pa.types.is_struct(kind) and len(set(names)) != len(names):
+        return False
+    return all(declared(child.type) is not None for child in children)
+
+
+def stored_type(kind: pa.DataType) -> pa.DataType:
+    """The Arrow type of `encode`'s result."""
+    return _STORED.get(declared(kind) or ANY, pa.null())
+
+
+def encode(array: pa.Array, column: str, where: str) -> pa.Array:
+    """The array as int64, double, string, binary or null, ready to be bound.
+
+    Raises JobError (DATA) for a value that SQLite cannot give back.
+    """
+    try:
+        return _encode(array)
+    except (_Refused, pa.ArrowException) as error:
+        raise JobError(
+            ErrorClass.DATA,
+            f"Column {column!r} ({array.type}) of the rows for {where} {error}. "
+            "Publish another value, or use a Parquet sink.",
+        ) from error
+
+
+def _encode(array: pa.Array) -> pa.Array:
+    kind, t = array.type, pa.types
+    if isinstance(kind, pa.BaseExtensionType):
+        return _encode(array.storage)
+    if t.is_null(kind):
+        return array
+    if _is_nested(kind):
+        return _encode_nested(array)
+    if t.is_floating(kind):
+        wide = array.cast(pa.float64())
+        at = pc.index(pc.is_nan(wide), pa.scalar(True)).as_py()
+        if at >= 0:
+            raise _Refused(f"holds NaN (the first in row {at} of its batch), which becomes NULL")
+        return wide
+    if t.is_date32(kind):
+        _check_range(array.cast(pa.int32()), _FIRST_DAY, _LAST_DAY, "a date outside 0001 to 9999")
+        return array.cast(pa.string())
+    if t.is_time(kind):
+        counts = array.cast(pa.int32() if t.is_time32(kind) else pa.int64())
+        _check_range(counts, 0, _DAY_UNITS[kind.unit] - 1, "a time outside of the day")
+        return array.cast(pa.string())
+    if t.is_timestamp(kind):
+        return _encode_timestamp(array)
+    if t.is_fixed_size_binary(kind):
+        return array.cast(pa.binary())
+    return array.cast(stored_type(kind))
+
+
+def _encode_timestamp(array: pa.Array) -> pa.Array:
+    kind, counts = array.type, array.cast(pa.int64())
+    if kind.unit != "ns":  # 64 bits of nanoseconds stay within the years 1677 to 2262.
+        day = _DAY_UNITS[kind.unit]
+        _check_range(
+            counts, _FIRST_DAY * day, (_LAST_DAY + 1) * day - 1, "a time outside 0001 to 9999"
+        )
+    text = pc.binary_replace_slice(
+        counts.cast(pa.timestamp(kind.unit)).cast(pa.string()), start=10, stop=11, replacement="T"
+    )
+    return text if kind.tz is None else pc.binary_join_element_wise(text, "Z", "")
+
+
+def _check_range(counts: pa.Array, low: int, high: int, what: str) -> None:
+    limits = pc.min_max(counts).as_py()
+    if limits["min"] is not None and (limits["min"] < low or limits["max"] > high):
+        raise _Refused(f"holds {what}, which has no ISO 8601 form that sorts")
+
+
+def _encode_nested(array: pa.Array) -> pa.Array:
+    try:
+        texts = [
+            None if value is None
+            else json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+            for value in _objects(array)
+        ]  # fmt: skip
+    except ValueError as error:
+        raise _Refused("holds a NaN or an infinity, which JSON has no word for") from error
+    return pa.array(texts, pa.string())
+
+
+def _objects(array: pa.Array) -> list[Any]:
+    """The values as JSON has them: structs as objects, lists as arrays, maps as pairs."""
+    kind, t = array.type, pa.types
+    if isinstance(kind, pa.BaseExtensionType):
+        return _objects(array.storage)
+    if t.is_struct(kind):
+        names = [kind.field(i).name for i in range(kind.num_fields)]
+        columns = [_objects(child) for child in array.flatten()]
+        rows = zip(*columns, strict=True) if columns else [()] * len(array)
+        valid = array.is_valid().to_pylist()
+        return [
+            dict(zip(names, row, strict=True)) if is_valid else None
+            for is_valid, row in zip(valid, rows, strict=True)
+        ]
+    if t.is_map(kind):
+        pairs = array.cast(pa.list_(pa.struct([("key", kind.key_type), ("value", kind.item_type)])))
+        return [
+            None if row is None else [[pair["key"], pair["value"]] for pair in row]
+            for row in _objects(pairs)
+        ]
+    if _is_nested(kind):
+        items, at, rows_ = _objects(array.flatten()), 0, []
+        for length in pc.list_value_length(array).to_pylist():
+            rows_.append(None if length is None else items[at : at + length])
+            at += length or 0
+        return rows_
+    if t.is_boolean(kind):
+        return list(array.to_pylist())
+    if t.is_binary(kind) or t.is_fixed_size_binary(kind):
+        return [None if v is None else base64.b64encode(v).decode() for v in array.to_pylist()]
+    return list(_encode(array).to_pylist())
+
+
+# --- and back ---------------------------------------------------------------------------
+
+
+def decode(values: list[Any], kind: pa.DataType) -> pa.Array:
+    """Values as read from a column of this Arrow type, as an array of it."""
+    if _is_nested(kind):
+        objects = [None if v is None else json.loads(v) for v in values]
+        return _from_objects(objects, kind)
+    if isinstance(kind, pa.BaseExtensionType):
+        return pa.ExtensionArray.from_storage(kind, decode(values, kind.storage_type))
+    return _decode_flat(pa.array(values, stored_type(kind)), kind)
+
+
+def _decode_flat(stored: pa.Array, kind: pa.DataType) -> pa.Array:
+    t = pa.types
+    if t.is_time(kind):
+        moments = pc.binary_join_element_wise("1970-01-01T", stored, "")
+        counts = moments.cast(pa.timestamp(kind.unit)).cast(pa.int64())
+        return (counts.cast(pa.int32()) if t.is_time32(kind) else counts).cast(kind)
+    if t.is_timestamp(kind):
+        naive = pc.utf8_rtrim(stored, characters="Z").cast(pa.timestamp(kind.unit))
+        return naive.cast(pa.int64()).cast(kind)
+    return stored.cast(kind)
+
+
+def _from_objects(values: list[Any], kind: pa.DataType) -> pa.Array:
+    t = pa.types
+    if isinstance(kind, pa.BaseExtensionType):
+        return pa.ExtensionArray.from_storage(kind, _from_objects(values, kind.storage_type))
+    if t.is_struct(kind):
+        fields = [kind.field(i) for i in range(kind.num_fields)]
+        children = [
+            _from_objects([None if v is None else v[f.name] for v in values], f.type)
+            for f in fields
+        ]
+        mask = pa.array([v is None for v in values], pa.bool_())
+        return pa.StructArray.from_arrays(children, fields=fields, mask=mask)
+    if t.is_fixed_size_list(kind):
+        padded = [
+            item for v in values for item in (v if v is not None else [None] * kind.list_size)
+        ]
+        mask = pa.array([v is None for v in values], pa.bool_())
+        items = _from_objects(padded, kind.value_type)
+        return pa.FixedSizeListArray.from_arrays(items, type=kind, mask=mask)
+    if t.is_list(kind) or t.is_map(kind):
+        return _lists_from_objects(values, kind)
+    if t.is_binary(kind) or t.is_fixed_size_binary(kind):
+        blobs = [None if v is None else base64.b64decode(v) for v in values]
+        return pa.array(blobs, kind)
+    if t.is_null(kind) or t.is_boolean(kind):
+        return pa.array(values, kind)
+    return _decode_flat(pa.array(values, stored_type(kind)), kind)
+
+
+def _lists_from_objects(values: list[Any], kind: pa.DataType) -> pa.Array:
+    starts: list[int | None] = []
+    items: list[Any] = []
+    for value in values:
+        starts.append(None if value is None else len(items))
+        items.extend(value or ())
+    starts.append(len(items))
+    offsets = pa.array(starts, pa.int32())
+    if pa.types.is_map(kind):
+        keys = _from_objects([k for k, _ in items], kind.key_type)
+        return pa.MapArray.from_arrays(
+            offsets, keys, _from_objects([v for _, v in items], kind.item_type), type=kind
+        )
+    return pa.ListArray.from_arrays(offsets, _from_objects(items, kind.value_type), type=kind)
