@@ -184,7 +184,7 @@ def read_rows(
     db: sqlite3.Connection, table: str, job_id: int | None = None
 ) -> Iterator[pa.RecordBatch]:
     """The rows of a table, or of one job, as the Arrow types they were published with."""
-    schema = _full_schema(db, table)
+    schema = full_schema(db, table)
     for values in _stored_rows(db, table, schema.names, job_id):
         arrays = [decode(list(v), f.type) for v, f in zip(values, schema, strict=True)]
         yield pa.RecordBatch.from_arrays(arrays, schema=schema)
@@ -192,7 +192,7 @@ def read_rows(
 
 def digest_of_rows(db: sqlite3.Connection, table: str, job_id: int) -> str:
     """The digest of one job's rows, computed anew from what the table holds."""
-    schema = _full_schema(db, table)
+    schema = full_schema(db, table)
     digest = RowDigest()
     for values in _stored_rows(db, table, schema.names, job_id):
         columns = {}
@@ -207,7 +207,8 @@ def _is_uint64(field: pa.Field) -> bool:
     return bool(pa.types.is_uint64(field.type))
 
 
-def _full_schema(db: sqlite3.Connection, table: str) -> pa.Schema:
+def full_schema(db: sqlite3.Connection, table: str) -> pa.Schema:
+    """A table's columns as Arrow types, with lineage."""
     schema = standing_schema(db, table)
     if schema is None:
         raise LookupError(f"{table!r} is not a table that Casparian made.")

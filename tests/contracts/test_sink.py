@@ -1,0 +1,95 @@
+"""The built-in sinks, held to the contract of the port."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from casparian.adapters.sink import _sqlite_target, builtin_factories
+from casparian.adapters.sink.memory import MemorySinkFactory, MemoryStore
+from casparian.adapters.sink.parquet import ParquetSinkFactory
+from casparian.adapters.sink.sqlite import SqliteSinkFactory
+from casparian.domain.ports import SinkFactory
+from casparian.domain.publish import Target
+from casparian.testing.sink import SinkContract
+
+
+@dataclass
+class ParquetPlace:
+    factory: SinkFactory
+    uri: str
+    base: str
+
+    def read(self, target: Target) -> pa.Table | None:
+        """As any reader: list, then open; and list again when a file is gone by then."""
+        while True:
+            pattern = os.path.join(target.location, target.name, "**", "*.parquet")
+            files = glob.glob(pattern, recursive=True, include_hidden=True)
+            try:
+                tables = [pq.ParquetFile(file).read() for file in files]
+            except FileNotFoundError:
+                continue
+            return pa.concat_tables(tables, promote_options="permissive") if tables else None
+
+
+@dataclass
+class SqlitePlace:
+    factory: SinkFactory
+    uri: str
+    base: str
+
+    def read(self, target: Target) -> pa.Table | None:
+        with contextlib.closing(sqlite3.connect(target.location)) as db:
+            db.execute("BEGIN")
+            schema = _sqlite_target.standing_schema(db, target.name)
+            if schema is None:
+                return None
+            return pa.Table.from_batches(
+                _sqlite_target.read_rows(db, target.name),
+                schema=_sqlite_target.full_schema(db, target.name),
+            )
+
+
+@dataclass
+class MemoryPlace:
+    store: MemoryStore
+    factory: SinkFactory
+    uri: str
+    base: str
+
+    def read(self, target: Target) -> pa.Table | None:
+        return self.store.read(target)
+
+
+class TestParquet(SinkContract):
+    @pytest.fixture
+    def place(self, tmp_path: Path) -> Any:
+        return ParquetPlace(ParquetSinkFactory(), "parquet://./out", str(tmp_path))
+
+
+class TestSqlite(SinkContract):
+    @pytest.fixture
+    def place(self, tmp_path: Path) -> Any:
+        return SqlitePlace(SqliteSinkFactory(), "sqlite://out.db/{topic}", str(tmp_path))
+
+
+class TestMemory(SinkContract):
+    @pytest.fixture
+    def place(self, tmp_path: Path) -> Any:
+        store = MemoryStore()
+        return MemoryPlace(store, MemorySinkFactory(store), "memory://out", str(tmp_path))
+
+
+def test_the_built_in_sinks_are_found_by_their_scheme() -> None:
+    factories = builtin_factories()
+    assert sorted(factories) == ["parquet", "sqlite"]
+    assert all(factory.scheme == scheme for scheme, factory in factories.items())
