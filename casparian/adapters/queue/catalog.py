@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, bindparam, insert, select, update
 
 from casparian.adapters.queue.common import below_range
-from casparian.adapters.queue.database import Database, chunks
+from casparian.adapters.queue.database import Database, chunks, execute_many
 from casparian.adapters.queue.rows import (
+    INSERT_JOB,
+    INSERT_TAG,
     NO_STAT,
     ageing_us,
     location_of,
@@ -19,9 +21,7 @@ from casparian.adapters.queue.rows import (
 from casparian.adapters.queue.tables import (
     file_hash_registry,
     file_location,
-    file_tag,
     file_version,
-    processing_job,
     source_root,
 )
 from casparian.domain.files import (
@@ -138,12 +138,11 @@ class SqlCatalog:
         }
 
     def _touch(self, connection: Connection, seen: Sequence[_Seen], now: int) -> None:
-        if seen:
-            values = [
-                {"b_id": s.location.id, **stat_values(s.sighting.identity), "hashed_at_us": now}
-                for s in seen
-            ]
-            connection.execute(_TOUCH, values)
+        values = [
+            {"b_id": s.location.id, **stat_values(s.sighting.identity), "hashed_at_us": now}
+            for s in seen
+        ]
+        execute_many(connection, _TOUCH, values)
 
     def _add_versions(self, connection: Connection, seen: Sequence[_Seen], now: int) -> int:
         """Registry, versions, current versions, tags and jobs; returns the count of jobs."""
@@ -157,14 +156,13 @@ class SqlCatalog:
             ],
         )
         versions = self._new_versions(connection, seen, now)
-        connection.execute(_MOVE_CURRENT, [_current(s, versions, now) for s in seen])
+        execute_many(connection, _MOVE_CURRENT, [_current(s, versions, now) for s in seen])
         tags = [
             {"file_version_id": versions[s.location.id], "tag": tag, "rule_id": rule.id or None}
             for s in seen
             for tag, rule in s.routed.tags.items()
         ]
-        if tags:
-            connection.execute(_INSERT_TAG, tags)
+        execute_many(connection, INSERT_TAG, tags)
         ageing = ageing_us(connection)
         jobs = [
             queued_job(
@@ -179,8 +177,7 @@ class SqlCatalog:
             for s in seen
             for plugin in s.routed.plugins
         ]
-        if jobs:
-            connection.execute(_INSERT_JOB, jobs)
+        execute_many(connection, INSERT_JOB, jobs)
         return len(jobs)
 
     def _new_versions(
@@ -239,8 +236,6 @@ _MOVE_CURRENT = _TOUCH.values(
     versions=bindparam("versions"),
     deleted=False,
 )
-_INSERT_TAG = insert(file_tag)
-_INSERT_JOB = insert(processing_job)
 
 
 def _current(seen: _Seen, versions: dict[int, int], now: int) -> dict[str, Any]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, case, literal_column, select, update
+from sqlalchemy import Connection, bindparam, case, select, update
 from sqlalchemy.sql.dml import ReturningUpdate
 
+from casparian.adapters.queue.conditions import WAITING
 from casparian.adapters.queue.database import Dialect, chunks
 from casparian.adapters.queue.rows import identity
 from casparian.adapters.queue.tables import (
@@ -19,8 +20,6 @@ from casparian.adapters.queue.tables import (
 from casparian.domain.jobs import Claim, JobStatus
 
 _job = processing_job.c
-QUEUED: Any = literal_column("'QUEUED'")
-"""Written out, since a partial index serves no parameter."""
 
 _CLAIMED = (
     "id", "plugin_name", "plugin_hash", "attempt", "token", "file_version_id", "location_id",
@@ -53,7 +52,7 @@ def claim_statement(dialect: Dialect, plugins: int) -> ReturningUpdate[Any]:
     candidates = (
         select(_job.id)
         .where(
-            _job.status == QUEUED,
+            WAITING,
             _job.plugin_name.in_(numbered),
             _job.not_before_us <= bindparam("now"),
         )
@@ -83,9 +82,8 @@ def read_claims(connection: Connection, won: Sequence[Any]) -> list[Claim]:
 
 def _claim_of(won: Any, version: Any) -> Claim:
     version_id, root_path, path, content_hash, standing, current_id, *stats = version
-    own, latest = identity(*stats[:5]), identity(*stats[5:])
-    still_there = latest is not None and current_id == version_id and standing == content_hash
-    stat = latest if still_there else own
+    still_there = current_id == version_id and standing == content_hash
+    stat = identity(*stats[5:]) if still_there else identity(*stats[:5])
     assert stat is not None
     return Claim(
         job_id=won.id,

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, select
 
 from casparian.adapters.queue.changes import Added, RoutingChange
-from casparian.adapters.queue.rows import queued_job
+from casparian.adapters.queue.database import execute_many
+from casparian.adapters.queue.rows import INSERT_JOB, INSERT_TAG, queued_job
 from casparian.adapters.queue.tables import (
     file_location,
     file_tag,
@@ -70,8 +71,7 @@ def _add_tags(connection: Connection, added: Sequence[tuple[Any, Added]]) -> Non
         for tag, rule in gained.tags.items()
         if (row.version_id, tag) not in known
     ]
-    if values:
-        connection.execute(insert(file_tag), values)
+    execute_many(connection, INSERT_TAG, values)
 
 
 def _add_jobs(
@@ -96,6 +96,5 @@ def _add_jobs(
         for plugin in gained.plugins
         if (row.version_id, plugin) not in known
     ]
-    if values:
-        connection.execute(insert(processing_job), values)
+    execute_many(connection, INSERT_JOB, values)
     return len(values)

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, bindparam, or_, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, select, update
 
 from casparian.adapters.queue.common import JobEvent, reaped_because
+from casparian.adapters.queue.conditions import WAITING, lost_jobs
 from casparian.adapters.queue.database import Database, chunks, storable, write_all
 from casparian.adapters.queue.rows import JOB_COLUMNS, job_of, log_events
 from casparian.adapters.queue.tables import file_location, file_version, processing_job
@@ -113,7 +114,7 @@ class Failures:
     def fail_queued(self, plugin: str, message: str) -> int:
         quarantined = {"error_class": ErrorClass.QUARANTINED.value, "message": message}
         with self._db.write() as connection:
-            waiting = (_job.status == JobStatus.QUEUED.value, _job.plugin_name == plugin)
+            waiting = (WAITING, _job.plugin_name == plugin)
             outcomes: list[Outcome] = [
                 (
                     job,
@@ -129,7 +130,7 @@ class Failures:
     def reap(self, policy: RetryPolicy, dead_workers: Iterable[str] = ()) -> int:
         dead = set(dead_workers)
         with self._db.write() as connection:
-            lost = _locked(connection, *lost_jobs(JobStatus.RUNNING, self._db.clock(), dead))
+            lost = _locked(connection, lost_jobs(JobStatus.RUNNING, self._db.clock(), dead))
             outcomes = []
             for job in lost:
                 _, status, changes = self._verdict(job, ErrorClass.ENGINE, policy)
@@ -176,19 +177,6 @@ class Failures:
             )
         write_all(connection, _END_ATTEMPT, values)
         log_events(connection, [event for _, event, _, _ in outcomes])
-
-
-def lost_jobs(
-    status: JobStatus, now_us: int, dead_workers: Iterable[str]
-) -> tuple[ColumnElement[bool], ...]:
-    """The condition under which a held job has lost its holder."""
-    over = _job.lease_until_us <= now_us
-    # `token IS NOT NULL` is what the index of leases is for.
-    return (
-        _job.status == status.value,
-        _job.token.is_not(None),
-        or_(over, _job.worker.in_(sorted(dead_workers))),
-    )
 
 
 def _has_newer(connection: Connection, job: ProcessingJob) -> bool:

@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, func, select, update
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from casparian.adapters.queue.claims import QUEUED, claim_statement, read_claims
+from casparian.adapters.queue.claims import claim_statement, read_claims
+from casparian.adapters.queue.conditions import WAITING, counted
 from casparian.adapters.queue.database import Database, chunks, write_all
 from casparian.adapters.queue.failures import Failures, locked_jobs
 from casparian.adapters.queue.rows import log_events
@@ -162,7 +163,7 @@ class SqlJobs:
             return {JobStatus(status): n for status, n in connection.execute(_BACKLOG)}
 
     def next_due_us(self, plugins: Iterable[str] | None = None) -> int | None:
-        statement = select(func.min(_job.not_before_us)).where(_job.status == QUEUED)
+        statement = select(func.min(_job.not_before_us)).where(WAITING)
         if plugins is not None:
             statement = statement.where(_job.plugin_name.in_(list(plugins)))
         with self._db.read() as connection:
@@ -188,4 +189,4 @@ _RENEW = (
     .where(_job.id == bindparam("b_id"), _job.token == bindparam("b_token"))
     .values(lease_until_us=bindparam("until"))
 )
-_BACKLOG = select(_job.status, func.count()).group_by(_job.status)
+_BACKLOG = counted(_job.status)

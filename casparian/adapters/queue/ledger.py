@@ -13,9 +13,9 @@ from casparian.adapters.queue.common import (
     published_by,
     rejects_of,
 )
+from casparian.adapters.queue.conditions import has_status, lost_jobs
 from casparian.adapters.queue.database import Database, chunks, storable, write_all
 from casparian.adapters.queue.decisions import JobHead, Key, refusals_of
-from casparian.adapters.queue.failures import lost_jobs
 from casparian.adapters.queue.rows import log_events
 from casparian.adapters.queue.slots import (
     forget_published,
@@ -211,7 +211,7 @@ class SqlLedger:
         if limit <= 0:
             return []
         now = self._db.clock()
-        left = select(_job.id).where(*lost_jobs(JobStatus.PROMOTING, now, dead_workers))
+        left = select(_job.id).where(lost_jobs(JobStatus.PROMOTING, now, dead_workers))
         taken = update(processing_job).values(
             token=self._db.dialect.fresh_token, worker=worker, lease_until_us=now + lease_us
         )
@@ -313,6 +313,6 @@ _COMPLETE = (
     )
 )
 _BLOCKED = select(_job.id, _job.plugin_name, _job.location_id, _job.ordinal).where(
-    _job.status == JobStatus.BLOCKED.value,
+    has_status(JobStatus.BLOCKED),
     _job.plugin_name.in_(bindparam("plugins", expanding=True)),
 )

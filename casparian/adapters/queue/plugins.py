@@ -22,6 +22,7 @@ from casparian.adapters.queue.tables import (
     source_root,
     topic_config,
 )
+from casparian.domain.files import path_bytes, path_text
 from casparian.domain.jobs import JobStatus
 from casparian.domain.plugins import LivePlugin, Mode, PluginConfig, PluginManifest, TopicConfig
 from casparian.domain.ports import Applied
@@ -238,7 +239,7 @@ def _topic_values(plugin: str, position: int, topic: TopicConfig) -> dict[str, A
     return {
         "plugin_name": plugin,
         "topic": topic.topic,
-        "sink": topic.sink,
+        "sink": path_bytes(topic.sink),
         "mode": topic.mode.value,
         "position": position,
         "active": True,
@@ -251,7 +252,7 @@ def read_configs(connection: Connection, only_active: bool) -> dict[str, PluginC
     rows = connection.execute(select(topic_config).order_by(_topic.position))
     for row in rows:
         if row.active or not only_active:
-            topic = TopicConfig(row.topic, row.sink, Mode(row.mode))
+            topic = TopicConfig(row.topic, path_text(row.sink), Mode(row.mode))
             topics.setdefault(row.plugin_name, []).append(topic)
     return {
         row.plugin_name: PluginConfig(

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Row, case, func, select
 
 from casparian.adapters.queue import documents
 from casparian.adapters.queue.common import JobEvent
+from casparian.adapters.queue.conditions import counted, has_status
 from casparian.adapters.queue.database import Database, chunks
 from casparian.adapters.queue.plugins import read_configs
 from casparian.adapters.queue.rows import (
@@ -55,8 +56,7 @@ class SqlReports:
     def status(self) -> dict[str, Any]:
         now = self._db.clock()
         with self._db.read() as connection:
-            counted = select(_job.status, _job.plugin_name, func.count())
-            rows = connection.execute(counted.group_by(_job.status, _job.plugin_name))
+            rows = connection.execute(counted(_job.status, _job.plugin_name))
             counts = {(status, plugin): count for status, plugin, count in rows}
             roots = _root_documents(connection)
             return documents.status_document(
@@ -94,14 +94,14 @@ class SqlReports:
     def jobs(self, status: str | None = None, plugin: str | None = None) -> list[dict[str, Any]]:
         where = []
         if status is not None:
-            where.append(_job.status == status)
+            where.append(has_status(JobStatus(status)))
         if plugin is not None:
             where.append(_job.plugin_name == plugin)
         with self._db.read() as connection:
             return _job_documents(connection, where)
 
     def current_failures(self) -> list[dict[str, Any]]:
-        bad = _job.status.in_((JobStatus.FAILED.value, JobStatus.BLOCKED.value))
+        bad = has_status(JobStatus.FAILED, JobStatus.BLOCKED)
         current = _location.current_version_id == _job.file_version_id
         with self._db.read() as connection:
             return _job_documents(connection, [bad, current])
@@ -187,7 +187,7 @@ def _plugin_documents(
 
 def _completed_since(connection: Connection, since_us: int) -> tuple[int, int]:
     statement = select(func.count(), func.coalesce(func.sum(_job.rows), 0)).where(
-        _job.finished_at_us > since_us, _job.status == JobStatus.COMPLETED.value
+        _job.finished_at_us > since_us, has_status(JobStatus.COMPLETED)
     )
     jobs, rows = connection.execute(statement).one()
     return jobs, rows

@@ -6,13 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, select
 
 from casparian.adapters.queue.common import JobEvent
-from casparian.adapters.queue.database import storable
-from casparian.adapters.queue.tables import installation, job_event, processing_job
+from casparian.adapters.queue.database import execute_many, insert_of, storable
+from casparian.adapters.queue.tables import file_tag, installation, job_event, processing_job
 from casparian.domain.errors import ErrorClass
-from casparian.domain.files import FileLocation, FileVersion, StatIdentity
+from casparian.domain.files import FileLocation, FileVersion, StatIdentity, path_bytes, path_text
 from casparian.domain.jobs import JobEventKind, JobStatus, ProcessingJob
 from casparian.domain.plugins import Mode, PluginManifest
 from casparian.domain.publish import PublishedSlot, SlotKey, Target
@@ -123,6 +123,14 @@ def queued_job(
     }
 
 
+INSERT_JOB = insert_of(
+    processing_job,
+    "status", "plugin_name", "file_version_id", "location_id", "ordinal", "priority", "due",
+    "not_before_us", "enqueued_at_us",
+)  # fmt: skip
+INSERT_TAG = insert_of(file_tag, "file_version_id", "tag", "rule_id")
+
+
 def event_of(row: Any) -> JobEvent:
     return JobEvent(
         row.job_id,
@@ -137,17 +145,16 @@ def event_of(row: Any) -> JobEvent:
     )
 
 
-_INSERT_EVENT = insert(job_event)
+_INSERT_EVENT = insert_of(job_event, *JobEvent._fields)
 
 
 def log_events(connection: Connection, events: Sequence[JobEvent]) -> None:
-    if events:
-        texts = ("message", "detail", "actor")
-        values = [
-            event._asdict() | {name: storable(getattr(event, name)) for name in texts}
-            for event in events
-        ]
-        connection.execute(_INSERT_EVENT, values)
+    texts = ("message", "detail", "actor")
+    values = [
+        event._asdict() | {name: storable(getattr(event, name)) for name in texts}
+        for event in events
+    ]
+    execute_many(connection, _INSERT_EVENT, values)
 
 
 _AGEING = select(installation.c.ageing_us)
@@ -165,10 +172,18 @@ def manifest_of(row: Any) -> PluginManifest:
 
 def published_of(row: Any) -> PublishedSlot:
     return PublishedSlot(
-        Target(row.scheme, row.location, row.name),
+        Target(row.scheme, path_text(row.location), row.name),
         Mode(row.mode),
         SlotKey(row.plugin_name, row.topic, row.location_id, row.version_id),
     )
+
+
+def target_values(target: Target) -> dict[str, Any]:
+    return {
+        "scheme": target.scheme,
+        "location": path_bytes(target.location),
+        "name": target.name,
+    }
 
 
 def published_values(plugin: str, location_id: int, published: PublishedSlot) -> dict[str, Any]:
@@ -178,7 +193,7 @@ def published_values(plugin: str, location_id: int, published: PublishedSlot) ->
         "topic": published.slot.topic,
         "version_id": published.slot.version_id,
         "mode": published.mode.value,
-        **published.target._asdict(),
+        **target_values(published.target),
     }
 
 

@@ -6,12 +6,12 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 
 from casparian.adapters.queue.common import slot_order
-from casparian.adapters.queue.database import chunks, write_all
+from casparian.adapters.queue.database import chunks, execute_many, insert_of, write_all
 from casparian.adapters.queue.decisions import JobHead, Key
-from casparian.adapters.queue.rows import published_of, published_values
+from casparian.adapters.queue.rows import published_of, published_values, target_values
 from casparian.adapters.queue.tables import (
     processing_job,
     publish_slot,
@@ -90,7 +90,7 @@ def slot_states(
     return {key: states[key] for key in wanted if key in states}
 
 
-_INSERT_SLOT = insert(publish_slot)
+_INSERT_SLOT = insert_of(publish_slot, "plugin_name", "location_id", "ordinal", "enqueue", "holder")
 _OWNER = (_slot.plugin_name == bindparam("b_plugin"), _slot.location_id == bindparam("b_location"))
 _TAKE_SLOT = (
     update(publish_slot)
@@ -117,8 +117,7 @@ def take_slots(
             standing.append({"b_plugin": key[0], "b_location": key[1], **values})
         else:
             new.append({"plugin_name": key[0], "location_id": key[1], **values})
-    if new:
-        connection.execute(_INSERT_SLOT, new)
+    execute_many(connection, _INSERT_SLOT, new)
     write_all(connection, _TAKE_SLOT, standing)
 
 
@@ -136,16 +135,18 @@ def let_go(connection: Connection, keys: Mapping[int, Key]) -> None:
         {"b_plugin": plugin, "b_location": location_id, "b_holder": job_id}
         for job_id, (plugin, location_id) in keys.items()
     ]
-    connection.execute(_LET_GO, values)
+    execute_many(connection, _LET_GO, values)
 
 
-_INSERT_PUBLISHED = insert(published_slot)
+_INSERT_PUBLISHED = insert_of(
+    published_slot,
+    "plugin_name", "location_id", "topic", "version_id", "mode", "scheme", "location", "name",
+)  # fmt: skip
 
 
 def note_published(connection: Connection, added: Sequence[tuple[Key, PublishedSlot]]) -> None:
     values = [published_values(*key, published) for key, published in added]
-    if values:
-        connection.execute(_INSERT_PUBLISHED, values)
+    execute_many(connection, _INSERT_PUBLISHED, values)
 
 
 def forget_published(connection: Connection, key: Key, emptied: PublishedSlot) -> None:
@@ -177,14 +178,14 @@ def set_schema(connection: Connection, change: SchemaChange) -> None:
     """Compare and set."""
     key = _target_key(change.target)
     if change.expected is None:
-        row = {"target_key": key, "schema_json": change.schema_json, **change.target._asdict()}
-        connection.execute(_INSERT_SCHEMA, [row])
+        row = {"target_key": key, "schema_json": change.schema_json}
+        execute_many(connection, _INSERT_SCHEMA, [row | target_values(change.target)])
     else:
         values = {"b_key": key, "b_expected": change.expected, "schema_json": change.schema_json}
         write_all(connection, _SET_SCHEMA, [values])
 
 
-_INSERT_SCHEMA = insert(target_schema)
+_INSERT_SCHEMA = insert_of(target_schema, "target_key", "scheme", "location", "name", "schema_json")
 _SET_SCHEMA = (
     update(target_schema)
     .where(_schema.target_key == bindparam("b_key"), _schema.schema_json == bindparam("b_expected"))

@@ -1,8 +1,8 @@
 """The tables, for every database. Statements are built from these; Alembic makes them.
 
-Times are integers, microseconds since the epoch (`*_us`). Paths are bytes. Ids are never
-given twice. Text that a person or a file system chose is Unicode; lengths are what SQL Server
-can index, other databases keep longer values.
+Times are integers, microseconds since the epoch (`*_us`). Paths, and text with a path in it,
+are bytes: they need not be UTF-8. Ids are never given twice. Text that a person chose is
+Unicode; lengths are what SQL Server can index, other databases keep longer values.
 """
 
 from __future__ import annotations
@@ -21,15 +21,11 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
-    TypeDecorator,
     Unicode,
     UnicodeText,
     UniqueConstraint,
     text,
 )
-from sqlalchemy.engine import Dialect
-
-from casparian.domain.files import path_bytes, path_text
 
 metadata = MetaData(
     naming_convention={
@@ -43,21 +39,6 @@ metadata = MetaData(
 # Only a column of exactly this type counts up by itself in SQLite.
 Id = BigInteger().with_variant(Integer(), "sqlite")
 Path = LargeBinary(1600)
-
-
-class PathText(TypeDecorator[str]):
-    """Text with a path in it. Kept as bytes, since a path need not be UTF-8."""
-
-    impl = LargeBinary
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> bytes | None:
-        return None if value is None else path_bytes(value)
-
-    def process_result_value(self, value: bytes | None, dialect: Dialect) -> str | None:
-        return None if value is None else path_text(value)
-
-
 Hash = String(64)
 Name = Unicode(100)
 
@@ -184,7 +165,7 @@ topic_config = _table(
     _id(),
     Column("plugin_name", Name, ForeignKey("plugin_config.plugin_name"), nullable=False),
     Column("topic", Unicode(150), nullable=False),
-    Column("sink", PathText, nullable=False),
+    Column("sink", LargeBinary, nullable=False),
     Column("mode", String(10), nullable=False),
     _whole("position"),
     Column("active", Boolean, nullable=False),
@@ -208,7 +189,8 @@ plugin_manifest = _table(
 
 # --- jobs -------------------------------------------------------------------------------
 
-# `token` is set while someone holds the job; `worker` stays to tell who held it last.
+# `token` is set while someone holds the job (RUNNING, PROMOTING), `finished_at_us` when it has
+# ended (COMPLETED, FAILED, BLOCKED, CANCELLED, SUPERSEDED); `worker` tells who held it last.
 # The manifest comes last, so that nothing else lies behind its length.
 processing_job = _table(
     "processing_job",
@@ -240,13 +222,15 @@ processing_job = _table(
 )
 
 job = processing_job.c
-# Claiming reads this index alone, from its begin: what is not due or not wanted is passed by.
+# Which jobs wait, which are held, which have ended: each kind is in one index, so that a step
+# of a job touches few, and no planner can take the wrong one to claim by. Claiming reads the
+# first from its begin, and passes by what is not due or not wanted.
 Index("ix_processing_job_claim", job.due, job.id, job.plugin_name, job.not_before_us,
       **_only("status = 'QUEUED'"))  # fmt: skip
-Index("ix_processing_job_lease", job.lease_until_us, **_only("token IS NOT NULL"))
-Index("ix_processing_job_status", job.status, job.plugin_name)
+Index("ix_processing_job_held", job.lease_until_us, **_only("token IS NOT NULL"))
+Index("ix_processing_job_ended", job.status, job.finished_at_us, job.plugin_name,
+      **_only("finished_at_us IS NOT NULL"))  # fmt: skip
 Index("ix_processing_job_version", job.file_version_id, job.plugin_name)
-Index("ix_processing_job_finished", job.finished_at_us, **_only("finished_at_us IS NOT NULL"))
 
 job_event = _table(
     "job_event",
@@ -304,7 +288,7 @@ published_slot = _table(
     _whole("version_id"),
     Column("mode", String(10), nullable=False),
     Column("scheme", String(50), nullable=False),
-    Column("location", PathText, nullable=False),
+    Column("location", LargeBinary, nullable=False),
     Column("name", UnicodeText, nullable=False),
     Index("ix_published_slot_owner", "plugin_name", "location_id"),
 )
@@ -315,7 +299,7 @@ target_schema = Table(
     metadata,
     Column("target_key", Hash, primary_key=True),
     Column("scheme", String(50), nullable=False),
-    Column("location", PathText, nullable=False),
+    Column("location", LargeBinary, nullable=False),
     Column("name", UnicodeText, nullable=False),
     Column("schema_json", UnicodeText, nullable=False),
 )

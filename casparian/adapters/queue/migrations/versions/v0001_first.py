@@ -270,16 +270,7 @@ def upgrade() -> None:
         mssql_where=sa.text("status = 'QUEUED'"),
     )
     op.create_index(
-        "ix_processing_job_finished",
-        "processing_job",
-        ["finished_at_us"],
-        unique=False,
-        sqlite_where=sa.text("finished_at_us IS NOT NULL"),
-        postgresql_where=sa.text("finished_at_us IS NOT NULL"),
-        mssql_where=sa.text("finished_at_us IS NOT NULL"),
-    )
-    op.create_index(
-        "ix_processing_job_lease",
+        "ix_processing_job_held",
         "processing_job",
         ["lease_until_us"],
         unique=False,
@@ -288,7 +279,13 @@ def upgrade() -> None:
         mssql_where=sa.text("token IS NOT NULL"),
     )
     op.create_index(
-        "ix_processing_job_status", "processing_job", ["status", "plugin_name"], unique=False
+        "ix_processing_job_ended",
+        "processing_job",
+        ["status", "finished_at_us", "plugin_name"],
+        unique=False,
+        sqlite_where=sa.text("finished_at_us IS NOT NULL"),
+        postgresql_where=sa.text("finished_at_us IS NOT NULL"),
+        mssql_where=sa.text("finished_at_us IS NOT NULL"),
     )
     op.create_index(
         "ix_processing_job_version",
