@@ -91,7 +91,14 @@ def compile_glob(pattern: str) -> re.Pattern[str]:
             f"The pattern {pattern!r} is matched against the path below the source root: "
             "it must not be empty or start with '/'."
         )
-    return re.compile("".join(_translate(pattern)), re.DOTALL)
+    try:
+        return re.compile("".join(_translate(pattern)), re.DOTALL)
+    except re.error as error:
+        # All but the ranges of a class is escaped.
+        raise ConfigurationError(
+            f"The pattern {pattern!r} has a range in [...] that runs backwards: "
+            "write the lower character first."
+        ) from error
 
 
 def _translate(pattern: str) -> Iterable[str]:

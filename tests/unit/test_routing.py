@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from casparian.domain.errors import ConfigurationError
@@ -90,12 +90,13 @@ def test_globs_by_example(pattern: str, path: bytes, matched: bool) -> None:
     assert RoutingRule(pattern, "tag").matches(path) is matched
 
 
-@pytest.mark.parametrize("pattern", ["", "/abs", "a[b", "[", "[!]"])
+@pytest.mark.parametrize("pattern", ["", "/abs", "a[b", "[", "[!]", "[b-a]"])
 def test_a_pattern_that_cannot_be_is_refused(pattern: str) -> None:
     with pytest.raises(ConfigurationError, match="The pattern"):
         check_rules([RoutingRule(pattern, "tag")])
 
 
+@settings(max_examples=1000)
 @given(st.text("ab[]!^-\\*?/&|~", max_size=8))
 def test_any_pattern_is_compiled_or_refused_by_a_sentence(pattern: str) -> None:
     refused = ""
