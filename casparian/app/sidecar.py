@@ -10,6 +10,7 @@ import base64
 import ctypes
 import json
 import logging
+import mmap
 import os
 import resource
 import signal
@@ -17,6 +18,7 @@ import sys
 import threading
 from typing import Any
 
+from casparian.adapters.host.job_note import JOB_ID, JOB_NOTE
 from casparian.adapters.transport import connection_for
 from casparian.sdk.loader import load_handler
 from casparian.sdk.runtime import Runtime
@@ -44,7 +46,7 @@ def main() -> int:
         connection_for(instructions["endpoint"]),
         instructions["session"],
         instructions["heartbeat_s"],
-        lambda: _allow_cpu(instructions["cpu_s"]),
+        _JobNote(instructions["cpu_s"]),
     )
     runtime.run(
         name,
@@ -98,6 +100,21 @@ def _set_limit(kind: int, value: int) -> None:
     if hard != resource.RLIM_INFINITY:
         value = min(value, hard)
     resource.setrlimit(kind, (value, value))
+
+
+class _JobNote:
+    """Called before each job: notes its id where the host finds it even after a SIGKILL."""
+
+    def __init__(self, cpu_s: int) -> None:
+        self._cpu_s = cpu_s
+        file = os.open(JOB_NOTE, os.O_RDWR | os.O_CREAT, 0o600)
+        os.ftruncate(file, JOB_ID.size)
+        self._note = mmap.mmap(file, JOB_ID.size)
+        os.close(file)
+
+    def __call__(self, job_id: int) -> None:
+        JOB_ID.pack_into(self._note, 0, job_id)
+        _allow_cpu(self._cpu_s)
 
 
 def _allow_cpu(seconds: int) -> None:

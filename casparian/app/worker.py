@@ -364,9 +364,12 @@ class Worker:
             if prestart:
                 self._perform(self.router.pool.prestart(time.monotonic()))
                 prestart = False
-            for exit_ in self._host.exits():
+            exits = self._host.exits()
+            # What a sidecar sent before it died counts.
+            while self._take_messages() and exits:
+                pass
+            for exit_ in exits:
                 self._perform(self.router.exited(exit_, time.monotonic()))
-            self._take_messages()
             now = time.monotonic()
             if now >= tick_at:
                 self._perform(self.router.tick(now))
@@ -388,8 +391,10 @@ class Worker:
                 return
             self._perform(event())
 
-    def _take_messages(self) -> None:
-        for incoming in self._transport.receive():
+    def _take_messages(self) -> bool:
+        """Handle what has arrived, up to a limit; True when there was anything."""
+        arrived = self._transport.receive()
+        for incoming in arrived:
             now = time.monotonic()
             try:
                 message = decode_from_sidecar(
@@ -399,6 +404,7 @@ class Worker:
                 self._perform(self.router.malformed(incoming.peer, str(error)))
                 continue
             self._perform(self.router.received(incoming.peer, message, incoming.payload, now))
+        return bool(arrived)
 
     def _begin_stop(self) -> None:
         instructions, unstarted = self.router.stop()

@@ -22,7 +22,7 @@ from casparian.domain.plugins import LivePlugin, Mode
 from casparian.domain.ports import Buffer, Sink, StageRequest, Staging
 from casparian.domain.publish import Manifest, ManifestItem, StagingKey, Target, slot_for
 from casparian.domain.schemas import TargetSchema
-from casparian.domain.wire import DEFAULT_LIMITS, Flag
+from casparian.domain.wire import DEFAULT_LIMITS, Flag, RemoteProtocolError
 
 
 class GarbledPayload(Exception):
@@ -176,7 +176,7 @@ def _read_batch(payload: Buffer, schema: pa.Schema) -> pa.RecordBatch:
     try:
         batch = _fastpath.batch_from_frame(payload, schema)
         batch.validate(full=True)
-    except (pa.ArrowException, OSError, ValueError, TypeError) as error:
+    except (RemoteProtocolError, pa.ArrowException, OSError, ValueError, TypeError) as error:
         raise GarbledPayload(f"a payload is no valid Arrow batch: {error}") from error
     return batch
 

@@ -1,7 +1,7 @@
 """The pool of sidecars: which runs what, who gets the next job, who is started, stopped, killed.
 
-A sidecar works its jobs in the order they were sent, so its first job is the one it runs;
-those behind it were never started and go back to the waiting ones when it dies.
+A sidecar works its jobs in the order they were sent. When it dies, the job it was at fails;
+those it never started wait again; one whose end was lost with it is queued anew.
 """
 
 from __future__ import annotations
@@ -289,12 +289,10 @@ class Pool:
             return []
         self.by_peer.pop(sidecar.peer, None)
         error_class, message = sidecar.ending or exit_reason(exit_, sidecar.plugin)
-        out: list[Instruction] = []
-        if sidecar.runs:
-            first = sidecar.runs.popleft()
-            if not first.condemned:
-                out.append(FailJob(first.claim, error_class, message, exit_.tail))
-            out += self._take_back(sidecar)
+        culprit = self._culprit(sidecar, exit_.job_id)
+        out = self._take_back(sidecar, culprit)
+        if culprit is not None and not culprit.condemned:
+            out.insert(0, FailJob(culprit.claim, error_class, message, exit_.tail))
         lane = self.lane_of(sidecar)
         if lane is not None and not sidecar.peer:
             self._count_failed_start(lane, message, exit_.tail, now)
@@ -303,15 +301,33 @@ class Pool:
             lane.back_off(lane.crashes, self.rules, now)
         return out + self.assign(now)
 
-    def _take_back(self, sidecar: Sidecar) -> list[Instruction]:
-        """Jobs a dead sidecar had not started wait again, in front and in their order."""
-        claims = [run.claim for run in sidecar.runs if not run.condemned]
-        sidecar.runs.clear()
+    @staticmethod
+    def _culprit(sidecar: Sidecar, job_id: int | None) -> Run | None:
+        """The job at which a sidecar died; None when its end had arrived."""
+        if job_id is None:
+            return sidecar.runs[0] if sidecar.runs else None
+        return next((run for run in sidecar.runs if run.claim.job_id == job_id), None)
+
+    def _take_back(self, sidecar: Sidecar, culprit: Run | None) -> list[Instruction]:
+        """What becomes of a dead sidecar's other jobs. Those it never started wait again, in
+        front and in their order; a started one is staged in part, so it is queued anew."""
+        runs, sidecar.runs = list(sidecar.runs), deque()
         lane = self.lanes.get(sidecar.plugin.name)
-        if lane is None or self.stopping:
-            return [given_back(claim) for claim in claims]
-        lane.waiting.extendleft(reversed(claims))
-        return []
+        before_culprit = culprit in runs
+        again: list[Claim] = []
+        out: list[Instruction] = []
+        for run in runs:
+            if run is culprit:
+                before_culprit = False
+            elif run.condemned:
+                continue
+            elif before_culprit or run.sequence or lane is None or self.stopping:
+                out.append(given_back(run.claim))
+            else:
+                again.append(run.claim)
+        if lane is not None:
+            lane.waiting.extendleft(reversed(again))
+        return out
 
     def _count_failed_start(self, lane: Lane, message: str, tail: str, now: float) -> None:
         """A sidecar that never registered: tried again, each time later, then given up."""

@@ -416,13 +416,18 @@ class SidecarSpec:
 
 
 class SidecarExit(NamedTuple):
-    """A sidecar ended: exit code, or minus the signal; `tail` is the end of its stderr."""
+    """A sidecar ended: exit code, or minus the signal; `tail` is the end of its stderr.
+
+    `job_id` is the last job it began (0: none), None where that is not known: its messages
+    may have been lost with it, so the router cannot tell by itself.
+    """
 
     session: str
     code: int
     tail: str
     out_of_memory: bool = False
     cpu_exceeded: bool = False
+    job_id: int | None = None
 
 
 class PluginHost(Protocol):

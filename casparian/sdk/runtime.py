@@ -101,7 +101,8 @@ class _JobLogger(logging.LoggerAdapter[logging.Logger]):
 class Runtime:
     """One session of one plugin. `run` returns when the engine ends it.
 
-    `before_job` is called before each job (a sidecar sets its CPU limit there).
+    `before_job` is called with each job's id before it runs (a sidecar notes it, and sets its
+    CPU limit).
     """
 
     def __init__(
@@ -109,7 +110,7 @@ class Runtime:
         connection: Connection,
         secret: str,
         heartbeat_s: float = 1.0,
-        before_job: Callable[[], None] = lambda: None,
+        before_job: Callable[[int], None] = lambda job_id: None,
     ) -> None:
         self.session = Session(secret)
         self._connection = connection
@@ -167,7 +168,7 @@ class Runtime:
         return job
 
     def _execute(self, handler: CaspPlugin, job: Execute) -> None:
-        self._before_job()
+        self._before_job(job.job_id)
         try:
             handler.execute(job.input_path)
         except JobAbandoned:

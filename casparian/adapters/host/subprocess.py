@@ -14,6 +14,7 @@ import queue
 import selectors
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,7 @@ from typing import IO
 
 import structlog
 
+from casparian.adapters.host.job_note import JOB_ID, JOB_NOTE
 from casparian.domain.ports import SidecarExit, SidecarSpec
 
 TAIL_BYTES = 8192
@@ -208,6 +210,7 @@ class SubprocessHost:
         if process.popen.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 process.popen.stdin.close()
+        job_id = _noted_job(process.scratch)
         shutil.rmtree(process.scratch, ignore_errors=True)
         del self._processes[process.spec.session]
         tail = bytes(process.tail)
@@ -222,6 +225,7 @@ class SubprocessHost:
                 tail.decode("utf-8", "replace"),
                 out_of_memory=memory,
                 cpu_exceeded=code == -signal.SIGXCPU,
+                job_id=job_id,
             )
         )
 
@@ -237,6 +241,15 @@ class SubprocessHost:
     def _report(self, exit_: SidecarExit) -> None:
         self._exits.put(exit_)
         self._on_exit()
+
+
+def _noted_job(scratch: str) -> int | None:
+    """The last job that a sidecar began; 0 when it began none, None where it left no note."""
+    try:
+        with open(os.path.join(scratch, JOB_NOTE), "rb") as note:
+            return int(JOB_ID.unpack(note.read(JOB_ID.size))[0])
+    except (OSError, struct.error):
+        return None
 
 
 def _kill_group(pid: int) -> None:

@@ -1,0 +1,25 @@
+"""The stores that the queue's contracts are run over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from casparian.adapters.queue import QueueStores, open_memory, open_sqlite
+from casparian.testing.world import VirtualClock
+
+
+class Memory:
+    @pytest.fixture
+    def stores(self, clock: VirtualClock) -> QueueStores:
+        return open_memory(clock)
+
+
+class Sqlite:
+    @pytest.fixture
+    def stores(self, clock: VirtualClock, tmp_path: Path) -> Iterator[QueueStores]:
+        stores = open_sqlite(str(tmp_path / "queue.sqlite3"), clock)
+        yield stores
+        stores.close()
