@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from casparian.adapters.queue.common import below_range
 from casparian.adapters.queue.memory.state import MemoryState
+from casparian.domain.errors import ConfigurationError
 from casparian.domain.files import (
     SCANS_UNTIL_DELETED,
     FileHashRegistry,
@@ -48,7 +49,10 @@ class MemoryCatalog(MemoryState):
     ) -> RecordOutcome:
         routed = [routing.route(sighting.path) for sighting in sightings]
         counts = {"new": 0, "changed": 0, "touched": 0, "jobs": 0}
+        given = {rule.id for route in routed for rule in route.tags.values() if rule.id}
         with self.lock:
+            if unknown := given.difference(self.rule_ids.values()):
+                raise ConfigurationError(f"The database has no rules {sorted(unknown)}.")
             for sighting, route in zip(sightings, routed, strict=True):
                 case, jobs = self._record(root_id, sighting, route)
                 counts[case] += 1

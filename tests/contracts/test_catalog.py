@@ -1,0 +1,14 @@
+"""FileCatalog: the contract over every queue database."""
+
+from __future__ import annotations
+
+from casparian.testing.catalog import FileCatalogContract
+from tests.support.queue_stores import Memory, Sqlite
+
+
+class TestMemory(Memory, FileCatalogContract):
+    pass
+
+
+class TestSqlite(Sqlite, FileCatalogContract):
+    pass

@@ -1,0 +1,14 @@
+"""JobQueue: the contract over every queue database."""
+
+from __future__ import annotations
+
+from casparian.testing.queue import JobQueueContract
+from tests.support.queue_stores import Memory, Sqlite
+
+
+class TestMemory(Memory, JobQueueContract):
+    pass
+
+
+class TestSqlite(Sqlite, JobQueueContract):
+    pass
