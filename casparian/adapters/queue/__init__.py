@@ -6,11 +6,24 @@ imported before it is asked for.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from casparian.adapters.queue.common import QueueStores, wall_clock_us
 from casparian.domain.errors import ConfigurationError
 from casparian.domain.ports import Clock
 
-__all__ = ["QueueStores", "open_memory", "open_sqlite", "open_url", "wall_clock_us"]
+if TYPE_CHECKING:
+    from casparian.adapters.queue.schema import SchemaState
+
+__all__ = [
+    "QueueStores",
+    "open_memory",
+    "open_sqlite",
+    "open_url",
+    "upgrade_url",
+    "url_schema",
+    "wall_clock_us",
+]
 
 SCHEMES = ("sqlite",)
 
@@ -36,6 +49,28 @@ def open_sqlite(path: str, clock: Clock = wall_clock_us, create: bool = True) ->
 
 def open_url(url: str, clock: Clock = wall_clock_us, create: bool = True) -> QueueStores:
     """The queue at a `[database] url`; the scheme picks the adapter."""
+    return open_sqlite(_sqlite_file(url), clock, create)
+
+
+def url_schema(url: str) -> SchemaState:
+    """What schema the database at a url has, known to this program or not."""
+    from casparian.adapters.queue.sqlite import file_schema
+
+    return file_schema(_sqlite_file(url))
+
+
+def upgrade_url(url: str) -> tuple[str, str]:
+    """Migrate the database at a url; its revision before and after.
+
+    Raises SchemaVersionError, before anything is written, for one that holds no queue or a
+    newer one, and UnavailableError where there is none.
+    """
+    from casparian.adapters.queue.sqlite import upgrade_file
+
+    return upgrade_file(_sqlite_file(url))
+
+
+def _sqlite_file(url: str) -> str:
     scheme, separator, rest = url.partition("://")
     if scheme not in SCHEMES or not separator:
         raise ConfigurationError(
@@ -47,4 +82,4 @@ def open_url(url: str, clock: Clock = wall_clock_us, create: bool = True) -> Que
             f"The database url {url!r} names no file: write sqlite:///relative/path "
             "or sqlite:////absolute/path."
         )
-    return open_sqlite(rest[1:], clock, create)
+    return rest[1:]

@@ -9,6 +9,7 @@ import hashlib
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine, insert, inspect, select, text
 
@@ -20,6 +21,14 @@ REVISIONS = ("0001",)
 """Every revision this program knows, oldest first."""
 VERSION_TABLE = "alembic_version"
 DEFAULT_AGEING_US = 60_000_000
+
+
+class SchemaState(NamedTuple):
+    """A database's revision (None: it holds no queue, or one of unknown origin) and the
+    fingerprint of its tables."""
+
+    revision: str | None
+    fingerprint: str
 
 
 def compute_schema_fingerprint(engine: Engine) -> str:
@@ -64,10 +73,28 @@ def ensure_schema(engine: Engine, create: bool) -> None:
             return
     if not create:
         raise SchemaVersionError(
-            f"The database {engine.url} holds no queue. Start the engine, which makes it, "
-            "or correct [database] url."
+            f"The database {engine.url} holds no queue: run `casparian-engine run` or "
+            "`casparian scan` first, which make it, or correct [database] url."
         )
     upgrade(engine)
+
+
+def schema_state(engine: Engine) -> SchemaState:
+    """What the database says of itself; nothing is refused."""
+    with engine.connect() as connection:
+        return SchemaState(_revision(connection), _digest(_live_lines(connection)))
+
+
+def upgrade_known(engine: Engine) -> tuple[str, str]:
+    """`upgrade` for a database that holds a queue: its revision before and after.
+
+    Raises SchemaVersionError for any other.
+    """
+    with engine.connect() as connection:
+        before = _revision(connection)
+    _refuse_unknown(before, engine)
+    upgrade(engine)
+    return str(before), REVISIONS[-1]
 
 
 def upgrade(engine: Engine) -> None:

@@ -10,7 +10,8 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import (
@@ -36,7 +37,7 @@ from casparian.adapters.queue.jobs import SqlJobs
 from casparian.adapters.queue.ledger import SqlLedger
 from casparian.adapters.queue.plugins import SqlPlugins
 from casparian.adapters.queue.reports import SqlReports
-from casparian.adapters.queue.schema import ensure_schema
+from casparian.adapters.queue.schema import SchemaState, ensure_schema, schema_state, upgrade_known
 from casparian.domain.errors import ConfigurationError, UnavailableError
 from casparian.domain.ports import Clock
 
@@ -155,15 +156,20 @@ def _unusable(path: str | None, error: BaseException) -> str:
     )
 
 
+def _must_exist(path: str) -> None:
+    if not os.path.exists(path):
+        raise UnavailableError(
+            f"There is no queue database at {path!r}: run `casparian-engine run` or "
+            "`casparian scan` first, which make it, or correct [database] url."
+        )
+
+
 def open_database(
     path: str, clock: Clock = wall_clock_us, create: bool = True, **options: Any
 ) -> Database:
     """The file at `path` with its schema checked, or made where `create` allows it."""
-    if not create and not os.path.exists(path):
-        raise UnavailableError(
-            f"There is no queue database at {path!r}. Start the engine, which makes it, "
-            "or correct [database] url."
-        )
+    if not create:
+        _must_exist(path)
     engine = sqlite_engine(path)
     database = Database(engine, SqliteDialect(engine), clock, **options)
     try:
@@ -188,3 +194,28 @@ def open_stores(
         SqlReports(database),
         database.close,
     )
+
+
+def file_schema(path: str) -> SchemaState:
+    """What schema the file at `path` has, known or not. Raises UnavailableError without one."""
+    with _unchecked(path) as database:
+        return schema_state(database.engine)
+
+
+def upgrade_file(path: str) -> tuple[str, str]:
+    """Migrate the file at `path`; the revision before and after."""
+    with _unchecked(path) as database:
+        return upgrade_known(database.engine)
+
+
+@contextmanager
+def _unchecked(path: str) -> Iterator[Database]:
+    """The file at `path`, whatever its schema."""
+    _must_exist(path)
+    engine = sqlite_engine(path)
+    database = Database(engine, SqliteDialect(engine), wall_clock_us)
+    try:
+        with database.translated():
+            yield database
+    finally:
+        database.close()

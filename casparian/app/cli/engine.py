@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Sequence
 from enum import StrEnum
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import structlog
 import typer
 
-from casparian.app.cli._shared import ConfigOption, Exit, VersionOption, run_program
-from casparian.app.engine import BOTH, SCOUT, WORKER, DrainResult, Engine
-from casparian.app.logs import configure_logs
-from casparian.app.settings import Settings
+from casparian.app.cli._shared import ConfigOption, Exit, new_program, run_program
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="Watches directories, runs plugins on new file versions, publishes their rows.",
-)
-log = structlog.get_logger("casparian.engine")
+if TYPE_CHECKING:
+    from casparian.app.engine import DrainResult
+
+app = new_program("Watches directories, runs plugins on new file versions, publishes their rows.")
 
 
 class Role(StrEnum):
-    SCOUT = SCOUT
-    WORKER = WORKER
+    SCOUT = "scout"
+    WORKER = "worker"
 
 
 class LogLevel(StrEnum):
@@ -34,14 +28,6 @@ class LogLevel(StrEnum):
     INFO = "info"
     WARNING = "warning"
     ERROR = "error"
-
-
-@app.callback()
-def options(
-    ctx: typer.Context, config: ConfigOption = None, version: VersionOption = False
-) -> None:
-    """Options that may stand before the command."""
-    ctx.obj = config
 
 
 @app.command()
@@ -54,7 +40,9 @@ def run(
     role: Annotated[
         Role | None, typer.Option("--role", help="One half only [default: both].")
     ] = None,
-    log_level: Annotated[LogLevel, typer.Option("--log-level")] = LogLevel.INFO,
+    log_level: Annotated[
+        LogLevel, typer.Option("--log-level", help="What is logged, on standard error.")
+    ] = LogLevel.INFO,
     log_json: Annotated[
         bool | None,
         typer.Option("--log-json/--log-text", help="Logs as JSON [default: unless on a terminal]."),
@@ -64,6 +52,10 @@ def run(
 
     Example: casparian-engine run --drain --config casparian.toml
     """
+    from casparian.app.engine import BOTH, Engine
+    from casparian.app.logs import configure_logs
+    from casparian.app.settings import Settings
+
     configure_logs(log_level.value, log_json)
     roles = (role.value,) if role is not None else BOTH
     engine = Engine(Settings.load(config or ctx.obj), roles)
@@ -86,6 +78,9 @@ def run(
 
 
 def _report(result: DrainResult) -> None:
+    import structlog
+
+    log = structlog.get_logger("casparian.engine")
     for failure in result.failures:
         error = failure.get("error") or {}
         log.error(
@@ -101,9 +96,9 @@ def _report(result: DrainResult) -> None:
     log.info("drained", **result.jobs, failures=len(result.failures))
 
 
-def main() -> None:
-    """Entry point."""
-    run_program(app)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point; `arguments` are those of the process where none are given."""
+    run_program(app, "casparian-engine", arguments)
 
 
 if __name__ == "__main__":

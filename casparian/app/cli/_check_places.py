@@ -1,0 +1,184 @@
+"""Checks of places: source roots, the queue's database, the sinks and whose rows they hold."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from itertools import combinations
+
+from casparian.app.cli._findings import Finding, Findings, ok, problem, warning
+from casparian.app.configuration import resolve
+from casparian.app.settings import Settings
+from casparian.app.targets import Targets
+from casparian.domain.errors import CasparianError, ConfigurationError, UnavailableError
+from casparian.domain.plugins import LivePlugin
+from casparian.domain.ports import PublishLedger, Sink
+
+ROOTS = "[[source_root]]"
+DATABASE = "[database]"
+
+
+# --- source roots -----------------------------------------------------------------------------
+
+
+def check_roots(settings: Settings) -> Findings:
+    paths = list(dict.fromkeys(str(settings.path(r.path)) for r in settings.source_root))
+    if not paths:
+        yield warning(ROOTS, "There is no source root: nothing is looked at.", "Add one.")
+    for path in paths:
+        yield _root(path)
+    for one, other in combinations(paths, 2):
+        for outer, inner in ((one, other), (other, one)):
+            if _inside(inner, outer):
+                yield problem(
+                    f"{ROOTS} {inner}",
+                    f"It lies in the source root {outer}: each file in it is met twice.",
+                    "Leave one of them out; rules tell their files apart by pattern.",
+                )
+                break
+
+
+def _root(path: str) -> Finding:
+    where = f"{ROOTS} {path}"
+    if not os.path.exists(path):
+        return problem(where, "The directory does not exist.", "Make or mount it.")
+    if not os.path.isdir(path):
+        return problem(where, "It is no directory.", "Name the directory that files come to.")
+    if not os.access(path, os.R_OK | os.X_OK):
+        return problem(where, "It may not be read.", "Give the engine's user the right to.")
+    return ok(where, "The directory is there and may be read.")
+
+
+def _inside(inner: str, outer: str) -> bool:
+    """True where `inner` is `outer` or lies in it, links followed."""
+    inner, outer = os.path.realpath(inner), os.path.realpath(outer)
+    return os.path.commonpath((inner, outer)) == outer
+
+
+# --- the queue database -----------------------------------------------------------------------
+
+
+def check_database(settings: Settings) -> Findings:
+    """The schema of a database that is there; none is made."""
+    from casparian.adapters.queue import open_url, url_schema
+
+    try:
+        state = url_schema(settings.database_url)
+        with closing(open_url(settings.database_url, create=False)) as stores:
+            installation = stores.ledger.installation
+    except UnavailableError as error:
+        if _file_is_missing(settings):
+            yield warning(
+                DATABASE,
+                f"There is no database yet at {settings.database_url}.",
+                "`casparian-engine run` or `casparian scan` makes it.",
+            )
+        else:
+            yield problem(DATABASE, str(error), "See that it can be reached.")
+    except CasparianError as error:
+        yield problem(DATABASE, str(error), "Run `casparian upgrade`, or correct [database] url.")
+    else:
+        yield ok(
+            DATABASE,
+            f"Schema {state.revision}, fingerprint {state.fingerprint[:16]}, "
+            f"installation {installation[:12]}.",
+        )
+
+
+def _file_is_missing(settings: Settings) -> bool:
+    url = settings.database_url
+    return url.startswith("sqlite:///") and not os.path.exists(url.removeprefix("sqlite:///"))
+
+
+# --- sinks ------------------------------------------------------------------------------------
+
+
+def check_sinks(settings: Settings, targets: Targets) -> Findings:
+    """Every sink that can be opened is tried, as the engine does when it starts."""
+    sinks = _sinks(settings, targets)
+    yield from check_outputs(settings, sinks)
+    ledger_found = _installation(settings)
+    for sink in sinks:
+        where = f"{sink.scheme}://{sink.location}"
+        try:
+            sink.check()
+            foreign = _foreign_rows(sink, ledger_found)
+        except CasparianError as error:
+            yield problem(where, str(error), "Correct what it says, or choose another sink.")
+            continue
+        if foreign is not None:
+            yield problem(
+                where,
+                foreign,
+                "Point the topics elsewhere, or restore the queue database that published them.",
+            )
+        else:
+            yield ok(where, "Rows can be published there in one step.")
+
+
+def check_outputs(settings: Settings, sinks: Iterable[Sink]) -> Findings:
+    """What the engine writes must not be found by its own scans."""
+    written = [(f"{s.scheme}://{s.location}", s.location) for s in sinks]
+    url = settings.database_url
+    if url.startswith("sqlite:///"):
+        written.append((DATABASE, url.removeprefix("sqlite:///")))
+    roots = [str(settings.path(root.path)) for root in settings.source_root]
+    for where, path in written:
+        for root in roots:
+            if os.path.isabs(path) and _inside(path, root):
+                yield problem(
+                    where,
+                    f"It lies in the source root {root}: what is written would be taken for input.",
+                    "Let it be written outside of every source root.",
+                )
+
+
+def _sinks(settings: Settings, targets: Targets) -> Sequence[Sink]:
+    """The sinks of every plugin that is configured well; the others were told before."""
+    plugins = []
+    for name, section in settings.plugin.items():
+        try:
+            applied = resolve(
+                settings.model_copy(update={"plugin": {name: section}, "rule": []}), targets
+            )
+        except ConfigurationError:
+            continue
+        plugins += [
+            LivePlugin(config, manifest.content_hash)
+            for config, manifest in zip(applied.plugins, applied.manifests, strict=True)
+        ]
+    return targets.configured(plugins)
+
+
+def _installation(settings: Settings) -> tuple[str, int] | None:
+    """Whose rows the sinks may hold, and up to which job; None where no database tells."""
+    from casparian.adapters.queue import open_url
+
+    try:
+        with closing(open_url(settings.database_url, create=False)) as stores:
+            ledger: PublishLedger = stores.ledger
+            return ledger.installation, ledger.highest_job_id()
+    except CasparianError:
+        return None  # `check_database` tells why.
+
+
+def _foreign_rows(sink: Sink, mine: tuple[str, int] | None) -> str | None:
+    """The first published rows that this queue does not know; None where all are its own."""
+    for target, marker in sink.markers():
+        if mine is None:
+            return (
+                f"{target} holds rows of installation {marker.installation[:12]}, but there is "
+                "no database that published them."
+            )
+        if marker.installation != mine[0]:
+            return (
+                f"{target} holds rows of another installation, {marker.installation[:12]} "
+                f"(job {marker.job_id}); this one is {mine[0][:12]}."
+            )
+        if marker.job_id > mine[1]:
+            return (
+                f"{target} holds rows of job {marker.job_id}, but the highest job here is "
+                f"{mine[1]}: the database was restored from an older copy."
+            )
+    return None

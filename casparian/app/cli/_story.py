@@ -1,0 +1,137 @@
+"""The document of `casparian why` as a text that a person can act on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from casparian.app.cli._output import count, moment, printable
+
+Document = dict[str, Any]
+
+
+def story(document: Document) -> str:
+    return "\n".join(_lines(document))
+
+
+def _lines(document: Document) -> Iterator[str]:
+    gone = ", no longer there" if document["deleted"] else ""
+    yield f"{printable(document['path'])}, in {printable(document['source_root'])}{gone}"
+    for version in document["versions"]:
+        yield ""
+        yield from _version(version, document["versions"])
+    yield ""
+    yield "What to do"
+    for sentence in document["advice"] or [_nothing_to_do(document)]:
+        yield from _indented(sentence, "  ")
+    for other in document.get("others", ()):
+        yield ""
+        yield (
+            f"The path is also known in {printable(other['source_root'])}: "
+            f"casparian why {printable(other['source_root'].rstrip('/') + '/' + other['path'])}"
+        )
+
+
+def _nothing_to_do(document: Document) -> str:
+    current = [job for v in document["versions"] if v["current"] for job in v["jobs"]]
+    if any(job["status"] in ("RUNNING", "PROMOTING") for job in current):
+        return "Nothing: it is being worked on."
+    return "Nothing: all is done."
+
+
+def _version(version: Document, versions: list[Document]) -> Iterator[str]:
+    current = "the current one" if version["current"] else "replaced since"
+    yield f"Version {version['ordinal']} (id {version['file_version_id']}), {current}"
+    yield f"  found    {moment(version['seen_at'])}, {count(version['size'], 'byte')}"
+    yield f"  content  SHA-256 {version['content_hash']}"
+    for rule in version["rules"]:
+        yield f"  tag      {printable(rule['tag'])}, {_reason(rule)}"
+    if not version["tags"]:
+        yield "  tag      none: no rule matched it"
+    for job in version["jobs"]:
+        yield from _job(job, version, versions)
+    if version["tags"] and not version["jobs"]:
+        yield "  job      none: no plugin subscribes to these tags"
+
+
+def _reason(rule: Document) -> str:
+    if rule["pattern"] is None:
+        return "by a rule that is no longer known"
+    return f"since the rule {printable(rule['pattern'])} matches (priority {rule['priority']})"
+
+
+def _job(job: Document, version: Document, versions: list[Document]) -> Iterator[str]:
+    tags = ", ".join(job["subscription"])
+    because = f"subscribes to {tags}" if tags else "subscribed to it then, and no longer does"
+    code = f" (code {job['plugin_hash'][:12]})" if job["plugin_hash"] else ""
+    yield f"  job {job['id']:<4} {job['status']}: plugin {job['plugin']} {because}{code}"
+    yield f"    {moment(job['enqueued_at'])}  queued"
+    for event in job["events"]:
+        yield from _event(event)
+    yield from _last_attempt(job)
+    for output in job["outputs"]:
+        yield f"    {_output(output, job, version, versions)}"
+
+
+def _event(event: Document) -> Iterator[str]:
+    by = f" by {printable(event['actor'])}" if event.get("actor") else ""
+    worker = f" on worker {event['worker']}" if event["worker"] else ""
+    kind = f" ({event['class']})" if event["class"] else ""
+    said = f"{event['event']}{kind}{by}"
+    yield f"    {moment(event['at'])}  attempt {event['attempt']}{worker}: {said}"
+    for text in (event["message"], event.get("detail")):
+        if text:
+            yield from _indented(text, " " * 6)
+
+
+def _last_attempt(job: Document) -> Iterator[str]:
+    """What no event tells: an attempt that runs, or one that went well."""
+    attempt = f"attempt {job['attempt']} on worker {job['worker']}"
+    if job["status"] in ("RUNNING", "PROMOTING"):
+        yield f"    {moment(job['started_at'])}  {attempt} works on it"
+    elif job["status"] == "COMPLETED":
+        yield f"    {moment(job['started_at'])}  {attempt} began"
+        rejects = f", {count(job['rejects'], 'row')} rejected" if job["rejects"] else ""
+        yield f"    {moment(job['finished_at'])}  published {count(job['rows'], 'row')}{rejects}"
+
+
+def _output(output: Document, job: Document, version: Document, versions: list[Document]) -> str:
+    what = f"rows of topic {printable(output['topic'])}"
+    where = f"{printable(output['target'])}, {_slot(output)}"
+    if output["emptied"]:
+        return f"{what}: none; the earlier ones in {where} were removed"
+    rows = count(output["rows"], "row")
+    if job["status"] == "COMPLETED":
+        newer = _replaced_by(output, job, version, versions)
+        if newer is not None:
+            return f"{what}: {rows} in {where}, until version {newer} replaced them"
+        return f"{what}: {rows} in {where}"
+    if job["status"] == "SUPERSEDED":
+        return f"{what}: {rows} not published, since those of a newer version stand"
+    return f"{what}: {rows} decided for {where}, not all of them published yet"
+
+
+def _slot(output: Document) -> str:
+    return f"slot {printable(output['slot'])} ({output['mode']})"
+
+
+def _replaced_by(
+    output: Document, job: Document, version: Document, versions: list[Document]
+) -> int | None:
+    """The later version whose published rows stand in the same slot; None where none do."""
+    for later in versions:
+        if later["ordinal"] <= version["ordinal"]:
+            continue
+        for other in later["jobs"]:
+            same = any(
+                (o["target"], o["slot"]) == (output["target"], output["slot"])
+                for o in other["outputs"]
+            )
+            if same and other["status"] == "COMPLETED" and other["plugin"] == job["plugin"]:
+                return int(later["ordinal"])
+    return None
+
+
+def _indented(text: str, by: str) -> Iterator[str]:
+    for line in text.splitlines():
+        yield f"{by}{printable(line)}"

@@ -1,0 +1,75 @@
+"""`casparian check`: all that can be looked at before an engine runs, each with a remedy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from casparian.app.cli._findings import Finding, Level
+from casparian.app.cli._output import count, on_terminal, printable, show_json, show_table
+from casparian.app.cli._shared import ConfigOption, Exit, JsonOption, load_settings
+
+if TYPE_CHECKING:
+    from casparian.app.settings import Settings
+
+
+def check(ctx: typer.Context, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Look for problems, each with a remedy.
+
+    Looked at: configuration, plugins, database, sinks, source roots and this machine. Plugins are compiled, not run. Sinks are tried by writing beside their place and
+    removing it again. Exits with 1 when there is a problem.
+
+    Example: casparian check --config flights/casparian.toml
+    """
+    findings = _findings(load_settings(ctx, config))
+    problems = sum(f.level is Level.PROBLEM for f in findings)
+    if as_json:
+        show_json({"problems": problems, "findings": [f._asdict() for f in findings]})
+    else:
+        _show(findings, problems)
+    if problems:
+        raise typer.Exit(Exit.FAILURES)
+
+
+def _findings(settings: Settings) -> list[Finding]:
+    from casparian.app.cli import _check_host, _check_places, _check_plugins
+    from casparian.app.cli._findings import ok, problem
+    from casparian.app.configuration import resolve
+    from casparian.app.registry import Registry
+    from casparian.app.targets import Targets
+    from casparian.domain.errors import ConfigurationError
+
+    registry = Registry.default()
+    targets = Targets(registry.sinks)
+    found: list[Finding] = []
+    try:
+        resolve(settings.model_copy(update={"plugin": {}, "rule": []}), targets)
+        found.append(ok("configuration", "The file's tables and keys are known."))
+    except ConfigurationError as error:
+        found.append(problem("configuration", str(error), "Change this key."))
+        # Told once, not again by every plugin.
+        tolerated = {"require_signature": False, "sandbox": "auto"}
+        plugins = settings.plugins.model_copy(update=tolerated)
+        settings = settings.model_copy(update={"plugins": plugins})
+    found += _check_plugins.check_plugins(settings, targets)
+    found += _check_plugins.check_rules(settings, targets)
+    found += _check_places.check_roots(settings)
+    found += _check_places.check_database(settings)
+    found += _check_places.check_sinks(settings, targets)
+    found.append(_check_host.check_compiled())
+    found += _check_host.check_adapters(settings, registry)
+    found += _check_host.check_sandbox(settings)
+    found += _check_host.check_watches(settings)
+    return found
+
+
+def _show(findings: list[Finding], problems: int) -> None:
+    if not on_terminal():
+        show_table(Finding._fields, findings)
+        return
+    for finding in sorted(findings, key=lambda f: list(Level).index(f.level)):
+        print(f"{finding.level:8} {printable(finding.where)}: {printable(finding.what)}")
+        if finding.remedy:
+            print(f"         -> {printable(finding.remedy)}")
+    print(f"{count(problems, 'problem')}.")

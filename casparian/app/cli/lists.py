@@ -1,0 +1,170 @@
+"""`casparian status`, `files` and `jobs`: what the database says, as tables or as JSON."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Annotated, Any
+
+import typer
+
+from casparian.app.cli._output import count, moment, printable, show_json, show_table
+from casparian.app.cli._shared import ConfigOption, JsonOption, load_settings, open_stores
+from casparian.domain.errors import ConfigurationError
+from casparian.domain.jobs import JobStatus
+
+
+def status(ctx: typer.Context, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Counts of jobs and files, and the workers.
+
+    Jobs by status and by plugin, files by source root, and how much was done lately.
+
+    Example: casparian status --json
+    """
+    with closing(open_stores(load_settings(ctx, config))) as stores:
+        document = stores.reports.status()
+    if as_json:
+        show_json(document)
+        return
+    show_table(
+        ("status", "jobs"), document["jobs"].items(), title="Jobs by status", numbers=["jobs"]
+    )
+    show_table(
+        ("plugin", "version", "tags", "state", "jobs"),
+        [_plugin_row(plugin) for plugin in document["plugins"]],
+        title="Plugins",
+    )
+    show_table(
+        ("source_root", "files", "deleted", "versions", "active"),
+        [
+            (root["path"], root["files"], root["deleted"], root["versions"], root["active"])
+            for root in document["source_roots"]
+        ],
+        title="Source roots",
+        numbers=["files", "deleted", "versions"],
+    )
+    show_table(
+        ("worker", "roles", "state", "heartbeat", "jobs"),
+        [_worker_row(worker) for worker in document["workers"]],
+        title="Workers",
+        numbers=["jobs"],
+    )
+    lately = document["throughput"]
+    print(
+        f"{count(document['files'], 'file')}, {count(document['versions'], 'version')}; in the "
+        f"last {lately['window_s']} s {count(lately['jobs'], 'job')} and "
+        f"{count(lately['rows'], 'row')} were completed."
+    )
+
+
+def _plugin_row(plugin: dict[str, Any]) -> tuple[object, ...]:
+    state = "active" if plugin["active"] else "not in the configuration"
+    if plugin["quarantined"]:
+        state = f"under quarantine: {plugin['quarantined']}"
+    jobs = ", ".join(f"{number} {status}" for status, number in plugin["jobs"].items())
+    return plugin["name"], plugin["version"], ", ".join(plugin["tags"]), state, jobs
+
+
+def _worker_row(worker: dict[str, Any]) -> tuple[object, ...]:
+    state = "stopped" if worker["stopped"] else "alive" if worker["alive"] else "silent"
+    return (
+        worker["id"],
+        ", ".join(worker["roles"]),
+        state,
+        moment(worker["heartbeat_at"]),
+        worker["load"].get("jobs"),
+    )
+
+
+def files(ctx: typer.Context, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """List files: current version and tags.
+
+    Example: casparian files --config flights/casparian.toml
+    """
+    with closing(open_stores(load_settings(ctx, config))) as stores:
+        documents = stores.reports.files()
+    if as_json:
+        show_json(documents)
+        return
+    show_table(
+        ("path", "version", "size", "seen", "tags", "deleted", "content_hash", "source_root"),
+        [
+            (
+                file["path"],
+                file["version"],
+                file["size"],
+                moment(file["seen_at"]),
+                ", ".join(file["tags"]),
+                file["deleted"],
+                (file["content_hash"] or "")[:12],
+                file["source_root"],
+            )
+            for file in documents
+        ],
+        numbers=["version", "size"],
+    )
+
+
+def jobs(
+    ctx: typer.Context,
+    status: Annotated[
+        str | None,
+        typer.Option(
+            "--status", help=f"Only jobs of this status: {', '.join(JobStatus)}.", metavar="STATUS"
+        ),
+    ] = None,
+    plugin: Annotated[
+        str | None, typer.Option("--plugin", help="Only jobs of this plugin.")
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List jobs, with the error of each that failed.
+
+    Example: casparian jobs --status FAILED --plugin csv_table
+    """
+    wanted = _status_named(status)
+    with closing(open_stores(load_settings(ctx, config))) as stores:
+        documents = stores.reports.jobs(wanted, plugin)
+        if plugin is not None and not documents:
+            known = [one["name"] for one in stores.reports.status()["plugins"]]
+            if plugin not in known:
+                raise ConfigurationError(
+                    f"There is no plugin {plugin!r}; known: {', '.join(known) or 'none'}."
+                )
+    if as_json:
+        show_json(documents)
+        return
+    show_table(
+        ("id", "status", "plugin", "attempt", "rows", "rejects", "path", "error"),
+        [
+            (
+                job["id"],
+                job["status"],
+                job["plugin"],
+                job["attempt"],
+                job["rows"],
+                job["rejects"],
+                job["path"],
+                _error_line(job["error"]),
+            )
+            for job in documents
+        ],
+        numbers=["id", "attempt", "rows", "rejects"],
+    )
+
+
+def _status_named(text: str | None) -> str | None:
+    if text is None:
+        return None
+    try:
+        return JobStatus(text.upper()).value
+    except ValueError:
+        raise ConfigurationError(
+            f"There is no status {text!r}; known: {', '.join(JobStatus)}."
+        ) from None
+
+
+def _error_line(error: dict[str, Any] | None) -> str:
+    if error is None:
+        return ""
+    return printable(f"{error['class']}: {' '.join(error['message'].split())}")

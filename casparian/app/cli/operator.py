@@ -1,0 +1,17 @@
+"""`casparian`: the operator's tool, put together from one module per command."""
+
+from __future__ import annotations
+
+from casparian.app.cli._shared import new_program
+from casparian.app.cli.check import check
+from casparian.app.cli.init import init
+from casparian.app.cli.lists import files, jobs, status
+from casparian.app.cli.scan import scan
+from casparian.app.cli.upgrade import upgrade
+from casparian.app.cli.why import why
+
+app = new_program(
+    "Looks after an engine: makes a configuration, shows files, jobs and what became of them."
+)
+for command in (init, scan, status, files, jobs, why, check, upgrade):
+    app.command()(command)

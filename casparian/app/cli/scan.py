@@ -1,0 +1,77 @@
+"""`casparian scan`: the configuration is applied, and every source root is walked once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from typing import Any
+
+import typer
+
+from casparian.app.cli._output import count, printable, show_json, show_table
+from casparian.app.cli._shared import ConfigOption, Exit, JsonOption, load_settings
+from casparian.domain.files import ScanReport, path_text
+
+NAMED_AT_MOST = 20
+
+
+def scan(ctx: typer.Context, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Look for new and changed files once.
+
+    The configuration is applied before. A file that is not settled yet is deferred to a later scan; one is deleted at the second
+    complete scan without it. Exits with 1 when something could not be read.
+
+    Example: casparian scan --config flights/casparian.toml
+    """
+    settings = load_settings(ctx, config)
+    from casparian.app.engine import SCOUT, Engine
+
+    total = ScanReport()
+    with closing(Engine(settings, (SCOUT,))) as engine:
+        enqueued = engine.apply()
+        scout = engine.container.scout()
+        for root in engine.container.stores().catalog.roots():
+            with _progress(path_text(root.path)) as on_progress:
+                report = scout.scan(root, on_progress=on_progress)
+            _name("deferred", root.path, report.deferred_paths)
+            _name("unreadable", root.path, report.errors)
+            total.add(report)
+    if as_json:
+        show_json(
+            dict(total.counts()) | {"complete": total.complete, "jobs": total.jobs + enqueued}
+        )
+    else:
+        show_table(("found", "files"), total.counts().items(), numbers=["files"])
+        print(f"{count(total.jobs + enqueued, 'job')} enqueued.")
+    if total.unreadable:
+        raise typer.Exit(Exit.FAILURES)
+
+
+def _name(what: str, root: bytes, reasons: Mapping[bytes, str]) -> None:
+    """Say on standard error which files are meant, and why."""
+    top = path_text(root).rstrip("/")
+    for path, reason in list(reasons.items())[:NAMED_AT_MOST]:
+        name = f"{top}/{path_text(path)}" if path else top
+        print(f"{what}: {printable(name)}: {printable(reason)}", file=sys.stderr)
+    if len(reasons) > NAMED_AT_MOST:
+        print(f"{what}: and {len(reasons) - NAMED_AT_MOST} more", file=sys.stderr)
+
+
+@contextmanager
+def _progress(root: str) -> Iterator[Any]:
+    """Counts of the scan so far, on a terminal; nothing is known of how many are to come."""
+    if not sys.stderr.isatty():
+        yield lambda report: None
+        return
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = Console(stderr=True)
+    with console.status(escape(printable(root))) as shown:
+
+        def on_progress(report: ScanReport) -> None:
+            met = sum(report.counts().values())
+            shown.update(f"{escape(printable(root))}: {count(met, 'file')}, {report.new:,} new")
+
+        yield on_progress
