@@ -1,0 +1,14 @@
+"""PublishLedger: the contract over every queue database."""
+
+from __future__ import annotations
+
+from casparian.testing.ledger import PublishLedgerContract
+from tests.support.queue_stores import Memory, Sqlite
+
+
+class TestMemory(Memory, PublishLedgerContract):
+    pass
+
+
+class TestSqlite(Sqlite, PublishLedgerContract):
+    pass
