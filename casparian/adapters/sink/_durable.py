@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable
 from casparian.adapters.sink._libc import syncfs
 
 # benchmarks/test_sinks.py measures where one syncfs becomes cheaper than fsyncs.
-SYNCFS_FROM = 16
+SYNCFS_FROM = 8
 # File systems whose syncfs is known to wait for the disk and to report its errors.
 _WITH_SYNCFS = frozenset({"ext4", "xfs", "btrfs", "tmpfs"})
 _FIRST_KERNEL = (5, 8)

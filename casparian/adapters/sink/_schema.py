@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import pyarrow as pa
 
-from casparian.adapters.sink._types import canonical_field, cast_array
+from casparian.adapters.sink._types import canonical_field, cast_array, has_fixed_lists_of_null
 from casparian.domain import lineage
 from casparian.domain.errors import ErrorClass, JobError
 from casparian.domain.schemas import Column, TargetSchema, reconcile
@@ -98,6 +98,13 @@ class Shaper:
             raise ValueError(f"a batch for {self._where} lacks the lineage columns at its end")
         check_columns(names[:-3], self._where)
         data = pa.schema([canonical_field(incoming.field(i)) for i in range(len(names) - 3)])
+        for field in data:
+            if has_fixed_lists_of_null(field.type):
+                raise JobError(
+                    ErrorClass.DATA,
+                    f"Column {field.name!r} of the rows for {self._where} is {field.type}: lists "
+                    "of a fixed size need items of a type. Publish plain lists.",
+                )
         self.schema = reconcile(self.schema, to_domain(data), self._where).schema
         check_columns([column.name for column in self.schema.columns], self._where)
         self.arrow = _with_lineage(self.schema)

@@ -54,6 +54,13 @@ def _child(field: pa.Field, name: str) -> pa.Field:
     return pa.field(name, canonical_type(field.type), field.nullable)
 
 
+def has_fixed_lists_of_null(kind: pa.DataType) -> bool:
+    """True where Arrow's own kernels make invalid arrays of this type."""
+    if pa.types.is_fixed_size_list(kind) and pa.types.is_null(kind.value_type):
+        return True
+    return any(has_fixed_lists_of_null(kind.field(i).type) for i in range(kind.num_fields))
+
+
 def canonical_field(field: pa.Field) -> pa.Field:
     """The field in canonical form. Parquet's field ids belong to the file they came from."""
     kept = {k: v for k, v in (field.metadata or {}).items() if not k.startswith(b"PARQUET:")}
