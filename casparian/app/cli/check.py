@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 def check(ctx: typer.Context, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Look for problems, each with a remedy.
 
-    Looked at: configuration, plugins, database, sinks, source roots and this machine. Plugins are compiled, not run. Sinks are tried by writing beside their place and
-    removing it again. Exits with 1 when there is a problem.
+    Looked at: configuration, plugins, database, sinks, source roots and this machine. Plugins
+    are compiled, not run. Sinks are tried by writing beside their place and removing it
+    again. Exits with 1 when there is a problem.
 
     Example: casparian check --config flights/casparian.toml
     """

@@ -38,10 +38,12 @@ def run(
         bool, typer.Option("--drain", help="Work until nothing is left to do, then exit.")
     ] = False,
     role: Annotated[
-        Role | None, typer.Option("--role", help="One half only [default: both].")
+        Role | None,
+        typer.Option("--role", metavar="|".join(Role), help="One half only [default: both]."),
     ] = None,
     log_level: Annotated[
-        LogLevel, typer.Option("--log-level", help="What is logged, on standard error.")
+        LogLevel,
+        typer.Option("--log-level", metavar="|".join(LogLevel), help="The least that is logged."),
     ] = LogLevel.INFO,
     log_json: Annotated[
         bool | None,

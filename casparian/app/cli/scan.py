@@ -19,8 +19,9 @@ NAMED_AT_MOST = 20
 def scan(ctx: typer.Context, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Look for new and changed files once.
 
-    The configuration is applied before. A file that is not settled yet is deferred to a later scan; one is deleted at the second
-    complete scan without it. Exits with 1 when something could not be read.
+    The configuration is applied before. A file that is not settled yet is deferred to a later
+    scan; one is deleted at the second complete scan without it. Exits with 1 when something
+    could not be read.
 
     Example: casparian scan --config flights/casparian.toml
     """

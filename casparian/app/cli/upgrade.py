@@ -10,7 +10,8 @@ from casparian.app.cli._shared import ConfigOption, load_settings
 def upgrade(ctx: typer.Context, config: ConfigOption = None) -> None:
     """Migrate the database to this release.
 
-    It is one transaction; make a copy of the database first. Stop every engine that uses it before; one of an older release refuses it afterwards.
+    It is one transaction; make a copy of the database first. Stop every engine that uses it
+    before; one of an older release refuses it afterwards.
 
     Example: casparian upgrade --config flights/casparian.toml
     """

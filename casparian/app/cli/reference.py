@@ -1,0 +1,90 @@
+"""Writes docs/reference/cli.md from the commands themselves.
+
+python -m casparian.app.cli.reference > docs/reference/cli.md
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+import typer
+
+from casparian.app.cli import engine, operator
+
+INTRODUCTION = """\
+# Command line
+
+<!-- Written by `python -m casparian.app.cli.reference`; change the commands, not this file. -->
+
+Two programs: `casparian-engine` is the daemon, `casparian` the operator's tool. Both take
+`--config PATH` before or after the command's name. Without it the environment variable
+`CASPARIAN_CONFIG` names the file, and without that it is `casparian.toml` in the current
+directory. `casparian init` works without a configuration. Both have `--version`.
+
+## Output
+
+With `--json` a command writes one JSON document to standard output, and nothing else there.
+Without it, tables are drawn on a terminal; into a pipe go lines of fields set apart by tabs,
+the first of them the names. Control characters in names of files, and bytes that are not
+UTF-8, are shown as escapes such as `\\n` and `\\xff`; in JSON such a byte is a lone surrogate
+(Python's `surrogateescape`), so that every name can be told exactly. Logs and errors go to
+standard error; an error is one line. `CASPARIAN_TRACEBACK=1` adds the traceback of a mistake
+in the program.
+
+## Exit codes
+
+| code | meaning |
+|---|---|
+| 0 | Done. A listing is done whatever it lists. |
+| 1 | Done, with failures (`run --drain`, `scan`) or with problems found (`check`). |
+| 2 | Wrong use, an unknown path or name, a wrong configuration, an unknown database schema. |
+| 3 | The database or a peer cannot be reached, or there is no database yet. |
+| 130 | Interrupted by Ctrl-C. |
+"""
+
+
+def reference() -> str:
+    """The whole document."""
+    programs = (("casparian-engine", engine.app), ("casparian", operator.app))
+    parts = [INTRODUCTION]
+    for name, app in programs:
+        parts.append(f"## {name}\n\n{app.info.help}\n")
+        commands: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+        for command_name, command in commands.items():
+            parts.append("\n".join(_command(f"{name} {command_name}", command)))
+    return "\n".join(parts)
+
+
+def _command(path: str, command: Any) -> Iterator[str]:
+    arguments = [p for p in command.params if p.param_type_name == "argument"]
+    options = [p for p in command.params if p.param_type_name == "option"]
+    names = " ".join(argument.metavar or argument.name.upper() for argument in arguments)
+    yield f"### {path}{f' {names}' if names else ''}\n"
+    for paragraph in inspect.cleandoc(command.help).split("\n\n"):
+        text = " ".join(paragraph.split())
+        before, separator, example = text.partition("Example: ")
+        yield f"```sh\n{example}\n```\n" if separator and not before else f"{text}\n"
+    yield "| argument or option | meaning |"
+    yield "|---|---|"
+    for argument in arguments:
+        yield f"| `{argument.metavar or argument.name.upper()}` | {_cell(argument.help)} |"
+    for option in options:
+        yield f"| `{_spelling(option)}` | {_cell(option.help)} |"
+    yield ""
+
+
+def _spelling(option: Any) -> str:
+    spelled = " / ".join([*option.opts, *option.secondary_opts])
+    if option.is_flag:
+        return spelled
+    return f"{spelled} {option.metavar or option.name.upper()}"
+
+
+def _cell(text: str | None) -> str:
+    return (text or "").replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    print(reference(), end="")
