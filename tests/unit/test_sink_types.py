@@ -105,7 +105,9 @@ def nested(depth: int) -> st.SearchStrategy[tuple[pa.DataType, st.SearchStrategy
     lists = st.sampled_from([pa.list_, pa.large_list])
     return st.one_of(
         st.builds(lambda make, i: (make(i[0]), st.lists(optional(i[1]), max_size=3)), lists, inner),
-        inner.map(lambda i: (pa.list_(i[0], 2), st.lists(optional(i[1]), min_size=2, max_size=2))),
+        inner.filter(lambda i: i[0] != pa.null()).map(
+            lambda i: (pa.list_(i[0], 2), st.lists(optional(i[1]), min_size=2, max_size=2))
+        ),
         st.tuples(inner, inner).map(
             lambda p: (
                 pa.struct([("a", p[0][0]), ("b", p[1][0])]),
