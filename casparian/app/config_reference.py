@@ -1,0 +1,152 @@
+"""The reference of the configuration file, made from the settings model: it cannot be out of date.
+
+python -m casparian.app.config_reference > docs/reference/configuration.md
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from enum import StrEnum
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, MinLen
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from casparian.app.settings import Settings
+
+HEAD = """\
+# Configuration
+
+One TOML file, `casparian.toml` unless `--config PATH` or the variable `CASPARIAN_CONFIG` names
+another. Made from the settings model by `python -m casparian.app.config_reference`.
+
+- Relative paths are relative to the file.
+- A key that is not listed here is an error that names the known ones.
+- `${NAME}` in a value is taken from the environment; a variable that is not set is an error.
+- Each key is overridden by the environment variable `CASPARIAN_SECTION__KEY`, such as
+  `CASPARIAN_SCOUT__INTERVAL_S=1`; a list or a table is given as JSON.
+- The engine applies the file to its database when it starts: a change is seen at the next start.
+- Times are in seconds.
+"""
+
+_WORDS = {
+    str: "text",
+    int: "whole number",
+    float: "number",
+    bool: "true or false",
+    dict: "table",
+    Any: "any value",
+}
+
+
+def reference() -> str:
+    """The whole reference as Markdown; ends with a line's end."""
+    return "\n".join([HEAD, *_tables(Settings, ())])
+
+
+def _tables(model: type[BaseModel], above: tuple[str, ...]) -> Iterator[str]:
+    """A section for each table below this model, outer ones first."""
+    for name, field in model.model_fields.items():
+        inner, heading = _table_of(field.annotation, (*above, name))
+        if inner is None:
+            continue
+        path = heading.strip("[]")
+        yield f"## `{heading}`\n"
+        yield f"{_one_line(inner.__doc__)}\n"
+        if field.description:
+            yield f"{_one_line(field.description)}\n"
+        yield from _keys(inner)
+        yield from _tables(inner, tuple(path.split(".")))
+    if not above:
+        yield "## `[sinks.NAME]`\n"
+        yield "Settings of a sink's scheme; none of the sinks of this version has any.\n"
+
+
+def _keys(model: type[BaseModel]) -> Iterator[str]:
+    rows = [
+        f"| `{name}` | {_type(field)} | {_default(field)} | {_one_line(field.description)} |"
+        for name, field in model.model_fields.items()
+        if _table_of(field.annotation, (name,))[0] is None
+    ]
+    yield "\n".join(["| key | value | default | meaning |", "|---|---|---|---|", *rows, ""])
+
+
+def _table_of(kind: Any, path: tuple[str, ...]) -> tuple[type[BaseModel] | None, str]:
+    """The model behind a key that is a table, and the table's heading in TOML."""
+    joined = ".".join(path)
+    arguments = get_args(kind)
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return kind, f"[{joined}]"
+    inner = arguments[-1] if arguments else None
+    if isinstance(inner, type) and issubclass(inner, BaseModel):
+        if get_origin(kind) is list:
+            return inner, f"[[{joined}]]"
+        return inner, f"[{joined}.{'TOPIC' if path[-1] == 'topics' else 'NAME'}]"
+    return None, ""
+
+
+def _type(field: FieldInfo) -> str:
+    kind, limits = field.annotation, list(field.metadata)
+    while get_origin(kind) is Annotated:
+        kind, *more = get_args(kind)
+        limits += more
+    return ", ".join([_words(kind), *_limits(limits)])
+
+
+def _words(kind: Any) -> str:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return " or ".join(f"`{_toml(value)}`" for value in arguments if value != "")
+    if origin in (Union, UnionType):
+        return " or ".join(_words(argument) for argument in arguments)
+    if origin in (list, tuple):
+        return f"list of {_words(arguments[0])}"
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return " or ".join(f"`{_toml(str(value))}`" for value in kind)
+    return _WORDS.get(origin or kind) or str(kind)
+
+
+def _limits(metadata: list[Any]) -> Iterator[str]:
+    for limit in metadata:
+        match limit:
+            case Gt(gt=bound):
+                yield f"above {bound}"
+            case Ge(ge=bound):
+                yield f"{bound} or more"
+            case Le(le=bound):
+                yield f"{bound} or less"
+            case MinLen():
+                yield "not empty"
+            case FieldInfo():
+                yield from _limits(list(limit.metadata))
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "**required**"
+    value = field.get_default(call_default_factory=True, validated_data={})
+    if value is PydanticUndefined:
+        raise TypeError(f"the default of {field} is not known")
+    return "" if value == "" else f"`{_toml(value)}`"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, tuple):
+        value = list(value)
+    if value == {}:
+        return "{}"
+    return json.dumps(value)
+
+
+def _one_line(text: str | None) -> str:
+    if not text:
+        raise TypeError("every table and every key of the settings needs a docstring")
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    print(reference(), end="")
