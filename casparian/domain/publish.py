@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from functools import cache
 from typing import Any, NamedTuple
@@ -119,7 +119,7 @@ class ManifestItem:
 
 
 @cache
-def _fields(kind: type[Manifest | ManifestItem]) -> tuple[str, ...]:
+def _fields(kind: type[Manifest | ManifestItem | Marker]) -> tuple[str, ...]:
     return tuple(field.name for field in fields(kind))
 
 
@@ -229,7 +229,7 @@ class Marker:
         return SlotKey(self.plugin, self.topic, self.location_id, self.version_id)
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self))
+        return json.dumps({name: getattr(self, name) for name in _fields(Marker)})
 
     @staticmethod
     def from_json(text: str) -> Marker:

@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 _ABSENT = struct.pack("<q", -1)
+_EIGHT = struct.pack("<q", 8)
 
 
 class RowDigest:
@@ -75,11 +76,13 @@ class _ColumnDigest:
             self.storage = b"text" if pa.types.is_string(kind) else b"blob"
             self.data.update(_characters(valid))
         else:
-            lengths = pc.if_else(array.is_valid(), pa.scalar(8), pa.scalar(-1))
+            lengths = None
+            if array.null_count:
+                lengths = pc.if_else(array.is_valid(), pa.scalar(8), pa.scalar(-1))
             self.storage = b"real" if pa.types.is_floating(kind) else b"int"
             # The target stores -0.0 as 0.0.
             self.data.update(_fixed(pc.add(valid, 0.0) if self.storage == b"real" else valid))
-        self.presence.update(_fixed(lengths))
+        self.presence.update(_EIGHT * len(array) if lengths is None else _fixed(lengths))
 
 
 def _fixed(array: pa.Array) -> memoryview | bytes:

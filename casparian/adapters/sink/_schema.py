@@ -25,10 +25,15 @@ def to_domain(schema: pa.Schema) -> TargetSchema:
     return TargetSchema(tuple(_column(field) for field in schema))
 
 
-@lru_cache(maxsize=4096)
 def _column(field: pa.Field) -> Column:
+    # Fields compare equal whatever their metadata and the names of list items.
+    return _described(field, str(field.type), tuple(sorted((field.metadata or {}).items())))
+
+
+@lru_cache(maxsize=4096)
+def _described(field: pa.Field, kind: str, metadata: tuple[tuple[bytes, bytes], ...]) -> Column:
     definition = base64.b64encode(pa.schema([field]).serialize()).decode("ascii")
-    return Column(field.name, str(field.type), field.nullable, definition)
+    return Column(field.name, kind, field.nullable, definition)
 
 
 def to_arrow(schema: TargetSchema) -> pa.Schema:

@@ -167,8 +167,7 @@ def _describe(db: sqlite3.Connection, table: str, schema: TargetSchema) -> None:
 
 def delete_rows(db: sqlite3.Connection, table: str, job_id: int) -> None:
     """Remove one job's rows, which are one slot's: a job fills one slot of a target."""
-    if standing_schema(db, table) is not None:
-        db.execute(f"DELETE FROM {quote(table)} WHERE {lineage.JOB_ID} = ?", (job_id,))
+    db.execute(f"DELETE FROM {quote(table)} WHERE {lineage.JOB_ID} = ?", (job_id,))
 
 
 def copy_rows(db: sqlite3.Connection, table: str, source: str, names: Sequence[str]) -> int:

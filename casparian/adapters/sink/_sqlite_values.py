@@ -105,7 +105,8 @@ def _encode(array: pa.Array) -> pa.Array:
         return _encode_timestamp(array)
     if t.is_fixed_size_binary(kind):
         return array.cast(pa.binary())
-    return array.cast(stored_type(kind))
+    stored = stored_type(kind)
+    return array if kind == stored else array.cast(stored)
 
 
 def _encode_timestamp(array: pa.Array) -> pa.Array:

@@ -232,7 +232,7 @@ class SqliteSink:
         held = os.path.exists(self._side_path(job) if item.staged else self._places.of(job.key))
         if not held or (item.staged and source is None):
             return taken_over(item, self._places.of(job.key))
-        if standing is not None:
+        if standing is not None and standing.rows:
             tables.delete_rows(db, table, standing.job_id)
         if source is not None:
             staged = TargetSchema.from_json(item.schema_json)
