@@ -6,21 +6,27 @@ from the environment. Relative paths are relative to the file.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
+from casparian.app.settings_errors import check_variables, explain, explain_variable
 from casparian.domain.errors import ConfigurationError
 from casparian.domain.files import DEFAULT_IGNORED_SUFFIXES
 from casparian.domain.plugins import Mode
 
+PREFIX = "CASPARIAN_"
 DEFAULT_FILE = "casparian.toml"
 DEFAULT_DATABASE = "casparian_flow.sqlite3"
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -200,7 +206,7 @@ class Settings(BaseSettings):
     """The whole configuration. `Settings.load(path)` reads the file."""
 
     model_config = SettingsConfigDict(
-        env_prefix="CASPARIAN_",
+        env_prefix=PREFIX,
         env_nested_delimiter="__",
         extra="forbid",
         use_attribute_docstrings=True,
@@ -261,10 +267,13 @@ class Settings(BaseSettings):
     @classmethod
     def of(cls, raw: Mapping[str, Any], base: Path, name: str = "configuration") -> Settings:
         """Settings from a parsed document."""
+        check_variables(cls, PREFIX, name)
         try:
             settings = cls(**_interpolate(dict(raw), name, ()))
         except ValidationError as error:
-            raise ConfigurationError(_explain(error, name)) from error
+            raise ConfigurationError(explain(error, cls, name, raw)) from error
+        except SettingsError as error:
+            raise ConfigurationError(explain_variable(error, PREFIX, name)) from error
         settings._base = base
         return settings
 
@@ -307,35 +316,3 @@ def _interpolate(value: Any, name: str, where: tuple[str, ...]) -> Any:
             ) from None
 
     return _VARIABLE.sub(look_up, value)
-
-
-def _explain(error: ValidationError, name: str) -> str:
-    """The first problem of a validation, as one line."""
-    problems = error.errors(include_url=False)
-    first = problems[0]
-    where = ".".join(str(part) for part in first["loc"]) or "the file"
-    if first["type"] == "extra_forbidden":
-        known = sorted(_known_keys(first["loc"][:-1]))
-        key = str(first["loc"][-1])
-        near = difflib.get_close_matches(key, known, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        return f"{name}: the key {where} is unknown; known here: {', '.join(known)}.{hint}"
-    more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
-    text = first["msg"].removeprefix("Value error, ")
-    value = first.get("input")
-    shown = f" (it is {value!r})" if isinstance(value, (str, int, float, bool)) else ""
-    return f"{name}: {where}: {text}{shown}.{more}"
-
-
-def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    """The keys that the table at this place of the file may have."""
-    model: Any = Settings
-    for part in location:
-        if isinstance(model, type) and issubclass(model, BaseModel):
-            model = model.model_fields[str(part)].annotation if part in model.model_fields else None
-        else:
-            # An element of a list, or a named table: its model is the last type argument.
-            model = get_args(model)[-1] if get_args(model) else None
-    if isinstance(model, type) and issubclass(model, BaseModel):
-        return [n for n in model.model_fields if not n.startswith("_")]
-    return []

@@ -160,4 +160,6 @@ def _is_wrong_use(error: Exception) -> bool:
 def _wrong_use(error: Any) -> str:
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "casparian"
-    return f"{error.format_message().rstrip('.')}. See `{path} --help`."
+    # Typer tells what its converters raise in the words of its validator.
+    message = error.format_message().replace("Value error, ", "").rstrip(".")
+    return f"{message}. See `{path} --help`."

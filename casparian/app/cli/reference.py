@@ -71,7 +71,7 @@ def _command(path: str, command: Any) -> Iterator[str]:
     for argument in arguments:
         yield f"| `{argument.metavar or argument.name.upper()}` | {_cell(argument.help)} |"
     for option in options:
-        yield f"| `{_spelling(option)}` | {_cell(option.help)} |"
+        yield f"| `{_cell(_spelling(option))}` | {_cell(option.help)} |"
     yield ""
 
 

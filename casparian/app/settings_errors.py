@@ -1,0 +1,101 @@
+"""A mistake in the configuration as one line: what is wrong, where, and what would be right.
+
+A value is told only where it stands in the file itself: one from the environment, be it by
+`${NAME}` or by a `CASPARIAN_…` variable, may be a secret.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from casparian.domain.errors import ConfigurationError
+
+Location = tuple[int | str, ...]
+
+
+def check_variables(model: type[BaseModel], prefix: str, name: str) -> None:
+    """Refuse a variable for a table that does not exist: it would be passed over silently."""
+    known = sorted(model.model_fields)
+    for variable in os.environ:
+        if not variable.upper().startswith(prefix) or "__" not in variable:
+            continue
+        section = variable[len(prefix) :].partition("__")[0].lower()
+        if section not in known:
+            raise ConfigurationError(
+                f"{name}: the environment variable {variable} names the table {section!r}, "
+                f"which is unknown; known: {', '.join(known)}.{_nearest(section, known)}"
+            )
+
+
+def explain(error: ValidationError, model: type[BaseModel], name: str, raw: Any) -> str:
+    """The first problem of a validation. `raw` is what the file itself says."""
+    problems = error.errors(include_url=False)
+    first = problems[0]
+    location = first["loc"]
+    where = ".".join(str(part) for part in location) or "the file"
+    if first["type"] == "extra_forbidden":
+        known = sorted(_known_keys(model, location[:-1]))
+        near = _nearest(str(location[-1]), known)
+        return f"{name}: the key {where} is unknown; known here: {', '.join(known)}.{near}"
+    more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
+    value = first.get("input")
+    plain = isinstance(value, (str, int, float, bool)) and value == _at(raw, location)
+    shown = f" (it is {value!r})" if plain else ""
+    return f"{name}: {where}: {_message(first, where)}{shown}.{more}"
+
+
+def _message(problem: Mapping[str, Any], where: str) -> str:
+    match problem["type"]:
+        case "model_type" | "dict_type":
+            return f"must be a table, written as [{where}]"
+        case "list_type" if where in ("rule", "source_root"):
+            return f"is a list of tables, each written as [[{where}]]"
+        case _:
+            return str(problem["msg"]).removeprefix("Value error, ")
+
+
+def explain_variable(error: Exception, prefix: str, name: str) -> str:
+    """A variable whose text cannot be parsed; the library names the table, we the variables."""
+    table = re.search(r'field "(\w+)"', str(error))
+    start = f"{prefix}{table[1].upper()}" if table else prefix
+    names = ", ".join(sorted(v for v in os.environ if v.upper().startswith(start)))
+    return (
+        f"{name}: an environment variable cannot be read ({names}): a list or a table is "
+        'written as JSON, such as ["a", "b"]; a single key is set by '
+        f"{prefix}TABLE__KEY."
+    )
+
+
+def _nearest(key: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(key, known, n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def _at(raw: Any, location: Location) -> Any:
+    """What the file says at a place; None where it says nothing."""
+    for part in location:
+        try:
+            raw = raw[part]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return raw
+
+
+def _known_keys(root: type[BaseModel], location: Location) -> list[str]:
+    """The keys that the table at this place of the file may have."""
+    model: Any = root
+    for part in location:
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            model = model.model_fields[str(part)].annotation if part in model.model_fields else None
+        else:
+            # An element of a list, or a named table: its model is the last type argument.
+            model = get_args(model)[-1] if get_args(model) else None
+    if isinstance(model, type) and issubclass(model, BaseModel):
+        return [n for n in model.model_fields if not n.startswith("_")]
+    return []
