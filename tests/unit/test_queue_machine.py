@@ -13,7 +13,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from casparian.adapters.queue import open_memory, open_sqlite
+from casparian.adapters.queue import QueueStores
+from casparian.adapters.queue.memory import MemoryQueue
+from casparian.adapters.queue.sqlite import open_stores
 from casparian.domain.errors import ErrorClass
 from casparian.domain.files import Sighting
 from casparian.domain.jobs import Claim, Failure, JobStatus, RetryPolicy
@@ -59,18 +61,20 @@ class Queues(RuleBasedStateMachine):
         super().__init__()
         self.directory = Path(tempfile.mkdtemp())
         self.clock = VirtualClock()
-        memory = open_memory(self.clock)
-        database = open_sqlite(str(self.directory / "queue.sqlite3"), self.clock)
         # The spread of the backoff is chance: the same for both.
-        memory.queue.chance = lambda: 0.5  # type: ignore[attr-defined]
-        database.queue._db.chance = lambda: 0.5  # type: ignore[attr-defined]
-        self.worlds = (World(memory, self.clock), World(database, self.clock))
+        memory = MemoryQueue(self.clock, chance=lambda: 0.5)
+        path = str(self.directory / "queue.sqlite3")
+        self.stores = (
+            QueueStores(memory, memory, memory, memory, memory, lambda: None),
+            open_stores(path, self.clock, chance=lambda: 0.5),
+        )
+        self.worlds = tuple(World(stores, self.clock) for stores in self.stores)
         self.claims: list[tuple[Claim, Claim]] = []
         self.inode = 0
 
     def teardown(self) -> None:
-        for world in self.worlds:
-            world.stores.close()  # type: ignore[attr-defined]
+        for stores in self.stores:
+            stores.close()
         shutil.rmtree(self.directory)
 
     def both(self, act: Callable[[World], Any]) -> Any:
@@ -247,5 +251,5 @@ def _with_token(claim: Claim, token: str) -> Claim:
 
 TestQueues = Queues.TestCase
 TestQueues.settings = settings(
-    max_examples=15, stateful_step_count=40, deadline=None, derandomize=True
+    max_examples=12, stateful_step_count=30, deadline=None, derandomize=True
 )

@@ -135,6 +135,10 @@ class SqlLedger:
             done.update(mine)
         return done
 
+    def complete_job(self, job_id: int, token: str, rows: int) -> bool:
+        """Complete one promoted job; False when it was no longer this worker's."""
+        return bool(self.complete([Completion(job_id, token, JobStatus.COMPLETED, rows)]))
+
     def _complete(
         self,
         connection: Connection,
@@ -212,10 +216,11 @@ class SqlLedger:
             return []
         now = self._db.clock()
         left = select(_job.id).where(lost_jobs(JobStatus.PROMOTING, now, dead_workers))
+        left = left.order_by(_job.lease_until_us, _job.id)
         taken = update(processing_job).values(
             token=self._db.dialect.fresh_token, worker=worker, lease_until_us=now + lease_us
         )
-        statement = self._db.dialect.claim(taken, left.order_by(_job.id).limit(limit)).returning(
+        statement = self._db.dialect.claim(taken, left.limit(limit)).returning(
             _job.id, _job.token, _job.attempt, _job.manifest
         )
         with self._db.write() as connection:

@@ -185,7 +185,10 @@ def open_database(
 def open_stores(
     path: str, clock: Clock = wall_clock_us, create: bool = True, **options: Any
 ) -> QueueStores:
-    database = open_database(path, clock, create, **options)
+    return stores_of(open_database(path, clock, create, **options))
+
+
+def stores_of(database: Database) -> QueueStores:
     return QueueStores(
         SqlCatalog(database),
         SqlJobs(database),

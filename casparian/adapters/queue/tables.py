@@ -224,12 +224,14 @@ processing_job = _table(
 job = processing_job.c
 # Which jobs wait, which are held, which have ended: each kind is in one index, so that a step
 # of a job touches few, and no planner can take the wrong one to claim by. Claiming reads the
-# first from its begin, and passes by what is not due or not wanted.
-Index("ix_processing_job_claim", job.due, job.id, job.plugin_name, job.not_before_us,
-      **_only("status = 'QUEUED'"))  # fmt: skip
-Index("ix_processing_job_held", job.lease_until_us, **_only("token IS NOT NULL"))
-Index("ix_processing_job_ended", job.status, job.finished_at_us, job.plugin_name,
-      **_only("finished_at_us IS NOT NULL"))  # fmt: skip
+# first from its begin, and passes by what is not due or not wanted without a look at the table
+# (`status` is in it because SQLite does not infer it).
+_WAITING, _HELD, _ENDED = "status = 'QUEUED'", "token IS NOT NULL", "finished_at_us IS NOT NULL"
+_claimed_by = (job.due, job.id, job.plugin_name, job.not_before_us, job.status)
+Index("ix_processing_job_claim", *_claimed_by, **_only(_WAITING))
+Index("ix_processing_job_held", job.lease_until_us, **_only(_HELD))
+_ended_by = (job.status, job.finished_at_us, job.plugin_name)
+Index("ix_processing_job_ended", *_ended_by, **_only(_ENDED))
 Index("ix_processing_job_version", job.file_version_id, job.plugin_name)
 
 job_event = _table(

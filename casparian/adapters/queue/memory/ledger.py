@@ -148,7 +148,7 @@ class MemoryLedger(MemoryState):
             now = self.clock()
             left = [
                 job
-                for _, job in sorted(self.job_by_id.items())
+                for job in sorted(self.job_by_id.values(), key=lambda j: (j.lease_until_us, j.id))
                 if job.status is JobStatus.PROMOTING
                 and (job.lease_until_us <= now or job.worker in dead)
             ]

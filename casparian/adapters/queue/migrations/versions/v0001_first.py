@@ -263,7 +263,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_processing_job_claim",
         "processing_job",
-        ["due", "id", "plugin_name", "not_before_us"],
+        ["due", "id", "plugin_name", "not_before_us", "status"],
         unique=False,
         sqlite_where=sa.text("status = 'QUEUED'"),
         postgresql_where=sa.text("status = 'QUEUED'"),
