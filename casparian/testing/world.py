@@ -200,11 +200,12 @@ class World:
         mode: Mode = Mode.REPLACE,
         emptied: Sequence[PublishedSlot] = (),
         schemas: Sequence[SchemaChange] = (),
+        state: SlotState | None = None,
     ) -> Decision:
-        """A decision planned on the slot state of now."""
+        """A decision planned on the slot state given, or on that of now."""
         manifest = self.manifest(claim, topics, mode)
         return Decision(
-            claim.job_id, claim.attempt, claim.token, manifest, self.slot(claim),
+            claim.job_id, claim.attempt, claim.token, manifest, state or self.slot(claim),
             tuple(emptied), tuple(schemas),
         )  # fmt: skip
 
