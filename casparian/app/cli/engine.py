@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 from collections.abc import Sequence
 from enum import StrEnum
@@ -59,6 +60,7 @@ def run(
     from casparian.app.settings import Settings
 
     configure_logs(log_level.value, log_json)
+    _calm_the_collector()
     roles = (role.value,) if role is not None else BOTH
     engine = Engine(Settings.load(config or ctx.obj), roles)
 
@@ -77,6 +79,14 @@ def run(
     _report(result)
     if not result.ok:
         raise typer.Exit(Exit.FAILURES)
+
+
+def _calm_the_collector() -> None:
+    """Modules and models live as long as the process: collecting through them again and again
+    took a third of the engine's CPU time in a profile of many small files."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 def _report(result: DrainResult) -> None:
