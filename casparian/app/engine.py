@@ -156,13 +156,13 @@ class Engine:
             self._check_health(worker)
             counts = stores.queue.backlog()
             busy = counts.get(JobStatus.RUNNING, 0) + counts.get(JobStatus.PROMOTING, 0)
-            waiting = stores.queue.next_due_us(list(worker.live_plugins()))
-            if not busy and worker.idle and waiting is None:
-                return
-            if SCOUT in self.roles and time.monotonic() >= scan_at:
-                # A job that waits for its file to be recorded anew needs a scan to do so.
-                self.scan()
-                scan_at = time.monotonic() + self.settings.scout.interval_s
+            if not busy and worker.idle:
+                if stores.queue.next_due_us(list(worker.live_plugins())) is None:
+                    return
+                if SCOUT in self.roles and time.monotonic() >= scan_at:
+                    # Only retries are left. One may wait for its file to be recorded anew.
+                    self.scan()
+                    scan_at = time.monotonic() + self.settings.scout.interval_s
             self._stop.wait(DRAIN_POLL_S)
 
     def _end(
