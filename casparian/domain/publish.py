@@ -19,6 +19,7 @@ from casparian.domain.jobs import JobStatus
 from casparian.domain.plugins import Mode
 
 SHORT = 12
+_COMPACT = json.JSONEncoder(separators=(",", ":"))
 EMPTY_DIGEST = hashlib.sha256(b"").hexdigest()
 _STAGING_NAME = re.compile(
     rf"([0-9a-f]{{{SHORT}}})\.([0-9]{{1,19}})\.([0-9]{{1,10}})\.([0-9a-f]{{{SHORT}}})"
@@ -166,7 +167,7 @@ class Manifest:
         values["items"] = [
             {name: getattr(item, name) for name in _fields(ManifestItem)} for item in self.items
         ]
-        return json.dumps(values, separators=(",", ":"))
+        return _COMPACT.encode(values)
 
     @staticmethod
     def from_json(text: str) -> Manifest:

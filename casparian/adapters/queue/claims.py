@@ -81,23 +81,16 @@ def read_claims(connection: Connection, won: Sequence[Any]) -> list[Claim]:
 
 
 def _claim_of(won: Any, version: Any) -> Claim:
-    version_id, root_path, path, content_hash, standing, current_id, *stats = version
+    (
+        job_id, plugin, plugin_hash, attempt, token, version_id, location_id, ordinal, priority,
+        enqueued_at_us, _,
+    ) = won  # fmt: skip
+    _, root_path, path, content_hash, standing, current_id, *stats = version
     still_there = current_id == version_id and standing == content_hash
     stat = identity(*stats[5:]) if still_there else identity(*stats[:5])
     assert stat is not None
+    # By position, in Claim's own order: a batch makes a hundred of them.
     return Claim(
-        job_id=won.id,
-        plugin=won.plugin_name,
-        plugin_hash=won.plugin_hash,
-        attempt=won.attempt,
-        token=won.token,
-        file_version_id=version_id,
-        location_id=won.location_id,
-        ordinal=won.ordinal,
-        root_path=root_path,
-        path=path,
-        content_hash=content_hash,
-        identity=stat,
-        priority=won.priority,
-        enqueued_at_us=won.enqueued_at_us,
-    )
+        job_id, plugin, plugin_hash, attempt, token, version_id, location_id, ordinal,
+        root_path, path, content_hash, stat, priority, enqueued_at_us,
+    )  # fmt: skip
