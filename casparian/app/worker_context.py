@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import pyarrow as pa
 
@@ -102,8 +103,6 @@ class WorkerContext:
         sink = self._targets.sink(target)
         request = StageRequest(self.key, target, self._lineage)
         staging = sink.stage(request, self._known_schema(target))
-        # A topic without rows still has its columns.
-        staging.write(_fastpath.add_lineage(_no_rows(schema), 0, 0, 0))
         self._topics[topic] = state = _Topic(target, mode, sink, schema, staging)
         return state
 
@@ -118,6 +117,9 @@ class WorkerContext:
         claim = self.claim
         items = []
         for topic, state in self._topics.items():
+            if not state.rows:
+                # A topic without rows still has its columns.
+                state.staging.write(_fastpath.add_lineage(_no_rows(state.schema), 0, 0, 0))
             staged = state.staging.finish()
             slot = slot_for(
                 state.mode, claim.plugin, topic, claim.location_id, claim.file_version_id
@@ -164,6 +166,12 @@ def _no_rows(schema: pa.Schema) -> pa.RecordBatch:
 
 
 def _read_schema(payload: Buffer) -> pa.Schema:
+    return _parse_schema(bytes(payload))
+
+
+@lru_cache(maxsize=256)
+def _parse_schema(payload: bytes) -> pa.Schema:
+    """Files of one kind have one schema: it is parsed once."""
     try:
         schema = pa.ipc.read_schema(pa.py_buffer(payload))
     except (pa.ArrowException, OSError, ValueError, TypeError) as error:
