@@ -144,6 +144,10 @@ def test_null_in_a_column_that_may_not_be_is_refused() -> None:
     [
         ({"a": pa.array([86_400_001], pa.int64()).view(pa.date64())}, "cannot be held as date32"),
         ({"a": pa.array([[[None]]], pa.list_(pa.list_(pa.null(), 1)))}, "need items of a type"),
+        (
+            {"a": pa.array([], pa.list_(pa.struct([("x", pa.null())]), 1))},
+            "need items of a type",
+        ),
         ({"a": pa.array([2**62], pa.timestamp("s"))}, "cannot be held as timestamp"),
     ],
 )

@@ -124,6 +124,28 @@ def test_a_locked_target_is_worth_another_try(sink: SqliteSink, target: Target) 
     assert outcomes(job.promote()) == [InstallCase.INSTALLED]
 
 
+def test_a_group_waits_for_a_locked_target_once(
+    sink: SqliteSink, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = [Job(sink, target, n, location_id=n) for n in range(1, 26)]
+    for job in jobs:
+        job.stage(batch(values(1), job.job_id))
+        job.plan()
+    items = [item for job in jobs for item in job.to_promote()]
+    tried: list[int] = []
+    promote_some = sink._promote_some
+    monkeypatch.setattr(
+        sink, "_promote_some", lambda db, some: tried.append(len(some)) or promote_some(db, some)
+    )
+    with opened(target) as other:
+        other.execute("BEGIN IMMEDIATE")
+        receipts = sink.promote(items)
+    assert len(tried) == 1
+    assert len(receipts) == len(items)
+    assert all(r.transient and "locked" in (r.error or "") for r in receipts)
+    assert outcomes(sink.promote(items)) == [InstallCase.INSTALLED] * len(items)
+
+
 def test_a_promoter_that_stops_within_the_transaction_leaves_nothing(
     sink: SqliteSink, target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:

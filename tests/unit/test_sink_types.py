@@ -84,6 +84,8 @@ FLAT: list[tuple[pa.DataType, st.SearchStrategy[Any]]] = [
 
 TOP: list[tuple[pa.DataType, st.SearchStrategy[Any]]] = [
     *FLAT,
+    (pa.list_(pa.null()), st.lists(st.none(), max_size=3)),
+    (pa.struct([("a", pa.null())]), st.just({"a": None})),
     (pa.float64(), double),
     (pa.float16(), st.floats(width=16, allow_nan=False)),
     (pa.dictionary(pa.int8(), pa.string()), text),
@@ -98,16 +100,15 @@ def optional(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 def nested(depth: int) -> st.SearchStrategy[tuple[pa.DataType, st.SearchStrategy[Any]]]:
-    flat = st.sampled_from(FLAT)
+    # Children of type null are tried by themselves: Arrow does not compare slices of them right.
+    flat = st.sampled_from(FLAT[1:])
     if depth == 0:
         return flat
     inner = flat | nested(depth - 1)
     lists = st.sampled_from([pa.list_, pa.large_list])
     return st.one_of(
         st.builds(lambda make, i: (make(i[0]), st.lists(optional(i[1]), max_size=3)), lists, inner),
-        inner.filter(lambda i: i[0] != pa.null()).map(
-            lambda i: (pa.list_(i[0], 2), st.lists(optional(i[1]), min_size=2, max_size=2))
-        ),
+        inner.map(lambda i: (pa.list_(i[0], 2), st.lists(optional(i[1]), min_size=2, max_size=2))),
         st.tuples(inner, inner).map(
             lambda p: (
                 pa.struct([("a", p[0][0]), ("b", p[1][0])]),
@@ -182,9 +183,7 @@ def test_values_and_types_survive(place: Any, array: pa.Array) -> None:
     assert canonical_type(table.schema.field("c").type) == expected.type
     found = cast_array(table["c"].combine_chunks(), expected.type)
     found.validate(full=True)
-    # Taken anew: Arrow compares slices of maps with children of type null by what they left out.
-    everything = pa.array(range(len(expected)), pa.int64())
-    assert found.take(everything).equals(expected.take(everything))
+    assert found.equals(expected)
 
 
 @pytest.mark.parametrize("place", [parquet, memory])

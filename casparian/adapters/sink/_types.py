@@ -55,10 +55,16 @@ def _child(field: pa.Field, name: str) -> pa.Field:
 
 
 def has_fixed_lists_of_null(kind: pa.DataType) -> bool:
-    """True where Arrow's own kernels make invalid arrays of this type."""
-    if pa.types.is_fixed_size_list(kind) and pa.types.is_null(kind.value_type):
+    """True where Arrow's own kernels make invalid arrays of this type: a list of a fixed size
+    with the type null somewhere in it."""
+    if pa.types.is_fixed_size_list(kind) and _has_null(kind.value_type):
         return True
     return any(has_fixed_lists_of_null(kind.field(i).type) for i in range(kind.num_fields))
+
+
+def _has_null(kind: pa.DataType) -> bool:
+    within = (kind.field(i).type for i in range(kind.num_fields))
+    return bool(pa.types.is_null(kind)) or any(_has_null(child) for child in within)
 
 
 def canonical_field(field: pa.Field) -> pa.Field:

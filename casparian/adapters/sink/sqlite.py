@@ -152,7 +152,14 @@ class SqliteSink:
                 # Side files cannot be attached within a transaction, and only so many at once.
                 most = max(1, db.getlimit(sqlite3.SQLITE_LIMIT_ATTACHED))
                 for start in range(0, len(items), most):
-                    receipts += self._promote_some(db, items[start : start + most])
+                    some = self._promote_some(db, items[start : start + most])
+                    receipts += some
+                    if all(receipt.transient for receipt in some):
+                        break  # Nobody waits for a locked file once for each part of a group.
+            said = receipts[-1].error if receipts else None
+            receipts += [
+                failed(job.item, str(said), transient=True) for job in items[len(receipts) :]
+            ]
         except sqlite3.Error as error:
             done = len(receipts)
             receipts += [self._failed(job.item, error) for job in items[done:]]
