@@ -1,0 +1,329 @@
+"""`casparian check`: each problem it knows, made for real, with its remedy."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import structlog
+
+from casparian.app.cli import _check_host, main
+from casparian.app.cli._check_plugins import check_code
+from casparian.app.cli._findings import Level
+
+Findings = list[dict[str, str]]
+
+
+class Project:
+    """A directory made by `casparian init`, to be spoilt and checked."""
+
+    def __init__(self, directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.directory, self._capsys = directory, capsys
+        self.config = directory / "casparian.toml"
+        self.plugin = directory / "plugins" / "csv_table.py"
+        self.run("init", str(directory))
+
+    def run(self, *arguments: str) -> tuple[object, str]:
+        with pytest.raises(SystemExit) as end:
+            main(arguments)
+        captured = self._capsys.readouterr()
+        assert captured.err == ""
+        return end.value.code, captured.out
+
+    def check(self) -> Findings:
+        """Findings other than ok; the exit code and the count must fit them."""
+        code, out = self.run("check", "--json", "--config", str(self.config))
+        document = json.loads(out)
+        problems = [f for f in document["findings"] if f["level"] == "problem"]
+        assert document["problems"] == len(problems)
+        assert code == (1 if problems else 0)
+        for finding in document["findings"]:
+            assert finding.keys() == {"level", "what", "where", "remedy"}
+            assert finding["level"] == "ok" or finding["remedy"]
+        return [f for f in document["findings"] if f["level"] != "ok"]
+
+    def add(self, text: str) -> None:
+        self.config.write_text(f"{self.config.read_text()}\n{text}\n")
+
+    def configure(self, old: str, new: str) -> None:
+        text = self.config.read_text()
+        assert old in text
+        self.config.write_text(text.replace(old, new))
+
+
+@pytest.fixture
+def project(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Project]:
+    monkeypatch.delenv("CASPARIAN_CONFIG", raising=False)
+    # Whether the compiled module is there is another test's question.
+    monkeypatch.setattr("casparian._fastpath.IMPLEMENTATION", "cython")
+    project = Project(tmp_path / "project", capsys)
+    assert project.run("scan", "--config", str(project.config))[0] == 0
+    yield project
+    structlog.reset_defaults()
+
+
+def only(findings: Findings) -> dict[str, str]:
+    (finding,) = findings
+    return finding
+
+
+def test_a_fresh_project_is_in_order(project: Project) -> None:
+    assert project.check() == []
+
+
+def test_a_pipe_gets_one_line_per_finding(project: Project) -> None:
+    code, out = project.run("check", "--config", str(project.config))
+    lines = out.splitlines()
+    assert code == 0
+    assert lines[0] == "level\twhere\twhat\tremedy"
+    assert all(line.startswith("ok\t") for line in lines[1:])
+
+
+# --- plugins and rules ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("code", "what"),
+    [
+        (b"class Handler(\n", "no valid Python"),
+        (b"def execute(path): ...\n", "no class named Handler"),
+        (b"def f():\n    class Handler: ...\n", "no class named Handler"),
+        (b"from casparian.sdk import BasePlugin\nclass Handler(BasePlugin): ...\n", "no method"),
+        (b"class Handler:\n    x = 1\n", "no method execute"),
+        (b"# \xff\n", "cannot be read as Python"),
+        (b"x = '\0'\n", ""),
+    ],
+)
+def test_code_that_cannot_be_a_plugin(tmp_path: Path, code: bytes, what: str) -> None:
+    file = tmp_path / "p.py"
+    file.write_bytes(code)
+    finding = check_code("p", file)
+    assert finding.level is Level.PROBLEM
+    assert what in finding.what
+    assert str(file) in finding.where
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "class Handler:\n    def execute(self, path): ...\n",
+        "class Handler(Other): ...\n",
+        "from other import Plugin as Handler\n",
+        "Handler = make()\n",
+        "try:\n    import x\nexcept ImportError:\n    class Handler(Base): ...\n",
+        "if True:\n    class Handler(sdk.Base): ...\n",
+        "class Handler(BasePlugin):\n    execute = run\n",
+        "import boom_at_import\nx = '\\d'\nclass Handler(Base): ...\n",
+    ],
+)
+def test_code_that_may_be_a_plugin_is_not_run(tmp_path: Path, code: str) -> None:
+    file = tmp_path / "p.py"
+    file.write_text(code)
+    assert check_code("p", file).level is Level.OK
+
+
+def test_a_plugin_without_its_file(project: Project) -> None:
+    project.plugin.unlink()
+    finding = only(project.check())
+    assert finding["where"] == "[plugin.csv_table]"
+    assert str(project.plugin) in finding["what"]
+
+
+def test_a_mistake_in_a_plugin_is_told_with_its_line(project: Project) -> None:
+    project.plugin.write_text("x = 1\ny = = 2\n")
+    assert only(project.check())["where"] == f"{project.plugin}:2"
+
+
+def test_every_plugin_is_looked_at(project: Project) -> None:
+    for name in ("one", "two"):
+        project.add(f'[plugin.{name}]\ntags = ["csv"]')
+    assert [f["where"] for f in project.check()] == ["[plugin.one]", "[plugin.two]"]
+
+
+def test_a_plugin_that_no_table_names(project: Project) -> None:
+    (project.directory / "plugins" / "idle.py").write_text("class Handler: ...\n")
+    finding = only(project.check())
+    assert finding["level"] == "warning"
+    assert "never run" in finding["what"]
+
+
+def test_tags_that_do_not_meet(project: Project) -> None:
+    project.configure('tags = ["csv"]', 'tags = ["cvs"]')
+    findings = project.check()
+    assert [f["level"] for f in findings] == ["warning", "warning"]
+    assert "No rule gives the tag 'cvs'" in findings[0]["what"]
+    assert "No plugin subscribes to its tag 'csv'" in findings[1]["what"]
+
+
+def test_a_pattern_that_cannot_be_compiled(project: Project) -> None:
+    project.configure('pattern = "**/*.csv"', 'pattern = "[a"')
+    assert only(project.check())["where"] == "[[rule]] '[a'"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('"parquet://./output"', '"parkett://./output"', "no known scheme"),
+        ('"parquet://./output"', '"./output"', "no known scheme"),
+    ],
+)
+def test_a_sink_that_is_none(project: Project, old: str, new: str, words: str) -> None:
+    project.configure(f"\nsink = {old}", f"\nsink = {new}")
+    finding = only(project.check())
+    assert finding["where"] == "[plugin.csv_table]"
+    assert words in finding["what"]
+
+
+def test_what_this_version_cannot_do_is_told_once(project: Project) -> None:
+    project.configure('directory = "plugins"', 'directory = "plugins"\nsandbox = "required"')
+    assert only(project.check())["where"] == "configuration"
+
+
+# --- places -----------------------------------------------------------------------------
+
+
+def test_a_source_root_that_is_missing(project: Project) -> None:
+    (project.directory / "inbox").rmdir()
+    finding = only(project.check())
+    assert "does not exist" in finding["what"]
+    assert str(project.directory / "inbox") in finding["where"]
+
+
+def test_a_source_root_that_is_a_file(project: Project) -> None:
+    (project.directory / "inbox").rmdir()
+    (project.directory / "inbox").touch()
+    assert "no directory" in only(project.check())["what"]
+
+
+@pytest.mark.parametrize("inner", ["inbox/sub", "link"])
+def test_source_roots_in_each_other(project: Project, inner: str) -> None:
+    (project.directory / "inbox" / "sub").mkdir()
+    (project.directory / "link").symlink_to("inbox/sub")
+    project.add(f'[[source_root]]\npath = "{inner}"')
+    assert "each file in it is met twice" in only(project.check())["what"]
+
+
+@pytest.mark.parametrize("sink", ["parquet://./inbox/out", "sqlite://inbox/out.sqlite3/rows"])
+def test_output_in_a_source_root(project: Project, sink: str) -> None:
+    project.configure('\nsink = "parquet://./output"', f'\nsink = "{sink}"')
+    finding = only(project.check())
+    assert finding["level"] == "problem"
+    assert "would be taken for input" in finding["what"]
+
+
+def test_a_sink_that_cannot_be_written(project: Project) -> None:
+    (project.directory / "output").rmdir() if (project.directory / "output").exists() else None
+    (project.directory / "output").touch()
+    assert str(project.directory / "output") in only(project.check())["what"]
+
+
+def test_rows_of_another_installation(project: Project) -> None:
+    marker = {
+        "installation": "f" * 32,
+        "job_id": 1,
+        "attempt": 1,
+        "plugin": "csv_table",
+        "topic": "output",
+        "location_id": 1,
+        "version_id": 0,
+        "root_path": "/elsewhere",
+        "path": "x.csv",
+        "ordinal": 1,
+        "rows": 1,
+        "digest": "0" * 64,
+    }
+    slot = project.directory / "output" / "output" / "f1-csv_table"
+    slot.mkdir(parents=True)
+    (slot / "_casparian.json").write_text(json.dumps(marker))
+    finding = only(project.check())
+    assert "another installation, ffffffffffff" in finding["what"]
+    project_database(project).unlink()
+    problems = [f for f in project.check() if f["level"] == "problem"]
+    assert "no database that published them" in only(problems)["what"]
+
+
+def project_database(project: Project) -> Path:
+    return project.directory / "casparian_flow.sqlite3"
+
+
+def test_without_a_database_there_is_a_warning_and_none_is_made(project: Project) -> None:
+    project_database(project).unlink()
+    finding = only(project.check())
+    assert (finding["level"], finding["where"]) == ("warning", "[database]")
+    assert not project_database(project).exists()
+
+
+def test_a_database_that_someone_altered(project: Project) -> None:
+    with closing(sqlite3.connect(project_database(project))) as database:
+        database.execute("ALTER TABLE source_root ADD COLUMN mine TEXT")
+        database.commit()
+    finding = only(project.check())
+    assert (finding["level"], finding["where"]) == ("problem", "[database]")
+    assert "altered" in finding["what"]
+
+
+# --- this machine -----------------------------------------------------------------------
+
+
+def test_the_pure_twin_is_told(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("casparian._fastpath.IMPLEMENTATION", "pure")
+    monkeypatch.setattr("casparian._fastpath.WHY", "Install a compiler.")
+    finding = only(project.check())
+    assert finding["level"] == "warning"
+    assert finding["remedy"] == "Install a compiler."
+
+
+@pytest.mark.parametrize("table", ["transport", "plugin_host"])
+def test_an_unknown_adapter_names_the_known_ones(project: Project, table: str) -> None:
+    if table == "plugin_host":
+        project.configure("[plugin_host]", '[plugin_host]\nadapter = "docker"')
+    else:
+        project.add('[transport]\nadapter = "smoke"')
+    finding = only(project.check())
+    assert finding["where"] == f"[{table}]"
+    known = "zmq-ipc" if table == "transport" else "subprocess"
+    assert known in finding["what"] + finding["remedy"]
+
+
+def test_plugins_inside_the_engine_are_warned_of(project: Project) -> None:
+    project.configure("[plugin_host]", '[plugin_host]\nadapter = "inline"')
+    assert "no limit holds them" in only(project.check())["what"]
+
+
+def test_more_directories_than_can_be_watched(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = tmp_path / "max_user_watches"
+    limit.write_text("4\n")
+    monkeypatch.setattr(_check_host, "WATCHES", limit)
+    assert project.check() == []
+    for name in "abcd":
+        (project.directory / "inbox" / name).mkdir()
+    finding = only(project.check())
+    assert (finding["level"], finding["where"]) == ("warning", "[scout] watch")
+    assert "sysctl fs.inotify.max_user_watches=" in finding["remedy"]
+    project.configure("[scout]", "[scout]\nwatch = false")
+    assert project.check() == []
+
+
+def test_a_limit_lower_than_the_configured_memory(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {"memory": 256 << 20, "cpu": 1, "no_new_privileges": False, "handles": True}
+    findings = list(_check_host._layers(told, 2048))
+    assert [f.level for f in findings] == [Level.WARNING, Level.WARNING]
+    assert "256 MiB" in findings[0].what
+
+
+def test_checking_leaves_nothing_behind(project: Project) -> None:
+    project.check()
+    before = sorted(os.fspath(p) for p in project.directory.rglob("*"))
+    project.check()
+    assert sorted(os.fspath(p) for p in project.directory.rglob("*")) == before
