@@ -18,7 +18,7 @@ from casparian.adapters.queue.memory import MemoryQueue
 from casparian.adapters.queue.sqlite import open_stores
 from casparian.domain.errors import ErrorClass
 from casparian.domain.files import Sighting
-from casparian.domain.jobs import Claim, Failure, JobStatus, RetryPolicy
+from casparian.domain.jobs import TRANSITIONS, Claim, Failure, JobStatus, RetryPolicy
 from casparian.domain.routing import RoutingRule
 from casparian.testing.queue import node
 from casparian.testing.world import (
@@ -49,6 +49,7 @@ CONFIGURATIONS = [
         (CSV, JSON), (plugin("two", ("json",)),), (code("two", b"new\n"),), roots=(b"/x", ROOT)
     ),
 ]
+LEGAL = {(str(old), str(new)) for (old, _), ends in TRANSITIONS.items() for new in ends}
 workers = st.sampled_from(["w1", "w2"])
 paths = st.sampled_from(PATHS)
 picks = st.integers(0, 5)
@@ -70,6 +71,7 @@ class Queues(RuleBasedStateMachine):
         )
         self.worlds = tuple(World(stores, self.clock) for stores in self.stores)
         self.claims: list[tuple[Claim, Claim]] = []
+        self.statuses: dict[int, str] = {}
         self.inode = 0
 
     def teardown(self) -> None:
@@ -218,6 +220,15 @@ class Queues(RuleBasedStateMachine):
         self.both(lambda world: dict(world.stores.queue.backlog()))
         self.both(lambda world: world.stores.queue.next_due_us(["one", "two"]))
         self.both(lambda world: world.stores.queue.next_due_us(["two"]))
+
+    @invariant()
+    def only_legal_steps(self) -> None:
+        """Whatever was tried, valid or not, a job moved along the table or not at all."""
+        now = self.worlds[1].statuses()
+        for job_id, status in now.items():
+            before = self.statuses.get(job_id, "QUEUED")
+            assert before == status or (before, status) in LEGAL
+        self.statuses = now
 
     @invariant()
     def same_slots(self) -> None:

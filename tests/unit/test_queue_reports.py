@@ -1,0 +1,130 @@
+"""The operator's documents: the keys that scripts rely on, and advice that can be followed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from casparian.adapters.queue import open_memory, open_sqlite
+from casparian.domain.errors import ErrorClass
+from casparian.domain.jobs import Failure, RetryPolicy
+from casparian.testing.queue import node
+from casparian.testing.world import HASH, PLUGIN, VirtualClock, World, applied, plugin
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    clock = VirtualClock()
+    path = str(tmp_path / "queue.sqlite3")
+    stores = open_memory(clock) if request.param == "memory" else open_sqlite(path, clock)
+    world = World(stores, clock)
+    world.apply()
+    yield world
+    stores.close()
+
+
+def fail(world: World, error: ErrorClass) -> None:
+    claim = world.claim_one()
+    failure = Failure(claim.job_id, claim.attempt, claim.token, error, "Line 3 is short.")
+    world.stores.queue.fail([failure], RetryPolicy())
+
+
+def advice(world: World, path: bytes = b"a.csv") -> str:
+    (story,) = world.stores.reports.why(path)
+    return "\n".join(story["advice"])
+
+
+def test_documents_are_json_with_the_promised_keys(world: World) -> None:
+    world.record((b"dir/\xff.csv", "1"), (b"b.csv", "1"))
+    world.publish(world.claim_one())
+    fail(world, ErrorClass.DATA)
+    world.stores.queue.beat(node())
+    reports = world.stores.reports
+    documents: list[Any] = [reports.status(), reports.files(), reports.jobs()]
+    documents.append(reports.why(b"dir/\xff.csv"))
+    status, files, jobs, (story,) = json.loads(json.dumps(documents))
+    assert status["jobs"] == {"COMPLETED": 1, "FAILED": 1}
+    assert (status["files"], status["versions"]) == (2, 2)
+    assert status["workers"][0]["alive"] is True
+    assert status["plugins"][0]["name"] == PLUGIN
+    assert status["source_roots"][0]["files"] == 2
+    assert status["throughput"] == {"window_s": 60, "jobs": 1, "rows": 5}
+    assert files[1] | {
+        "path": "dir/\udcff.csv", "source_root": "/in", "size": 3, "version": 1, "versions": 1,
+        "tags": ["csv"], "deleted": False,
+    } == files[1]  # fmt: skip
+    done, failed = jobs
+    assert done | {"status": "COMPLETED", "rows": 5, "rejects": 0, "error": None} == done
+    assert (done["plugin_hash"], done["attempt"], done["priority"]) == (HASH, 1, 0)
+    assert failed["error"]["class"] == "DATA"
+    assert [attempt["event"] for attempt in failed["error"]["attempts"]] == ["FAILED"]
+    (version,) = story["versions"]
+    assert {"file_version_id", "content_hash", "seen_at", "tags", "jobs"} <= set(version)
+    assert version["seen_at"].endswith("Z")
+    (output,) = version["jobs"][0]["outputs"]
+    assert (output["topic"], output["target"], output["rows"]) == (
+        "rows",
+        "parquet:///out/rows",
+        5,
+    )
+
+
+def test_the_minute_passes(world: World) -> None:
+    world.record((b"a.csv", "1"))
+    world.stores.queue.beat(node())
+    world.publish(world.claim_one())
+    world.clock.advance(60)
+    status = world.stores.reports.status()
+    assert status["throughput"]["jobs"] == 0
+    assert status["workers"][0]["alive"] is False
+
+
+def test_unknown_paths_have_no_story(world: World) -> None:
+    assert world.stores.reports.why(b"nothing.csv") == []
+
+
+def test_advice_to_files_nobody_wants(world: World) -> None:
+    world.record((b"a.txt", "1"), (b"a.csv", "1"))
+    assert "No rule gives 'a.txt' a tag" in advice(world, b"a.txt")
+    world.apply(applied(plugins=(plugin(tags=("json",)),)))
+    world.record((b"b.csv", "1"))
+    assert "No plugin wants its tags (csv)" in advice(world, b"b.csv")
+
+
+def test_advice_to_waiting_files(world: World) -> None:
+    world.record((b"a.csv", "1"))
+    assert "no worker is alive: start one" in advice(world)
+    world.stores.queue.beat(node())
+    assert "waits for its turn" in advice(world)
+    fail(world, ErrorClass.CRASH)
+    assert "is tried again at 2023-" in advice(world)
+    world.stores.store.quarantine(PLUGIN, HASH, "It kills its host.")
+    assert "under quarantine: It kills its host." in advice(world)
+
+
+def test_advice_to_jobs_that_ended_badly(world: World) -> None:
+    world.record((b"a.csv", "1"))
+    fail(world, ErrorClass.DATA)
+    assert "failed with DATA" in advice(world)
+    assert "`casparian retry 1`" in advice(world)
+    world.stores.queue.retry([1], "ann")
+    world.stores.queue.cancel([1], "ann")
+    assert "was cancelled" in advice(world)
+    world.stores.queue.retry([1], "ann")
+    claim = world.claim_one()
+    world.decide(claim)
+    world.stores.ledger.block(claim.job_id, claim.token, "The disk is full.")
+    assert "could not be published: The disk is full." in advice(world)
+
+
+def test_advice_to_files_that_are_gone(world: World) -> None:
+    world.record((b"a.csv", "1"))
+    world.publish(world.claim_one())
+    assert advice(world) == ""
+    for _ in range(2):
+        world.stores.catalog.missed([1])
+    assert "`casparian purge --path 'a.csv'`" in advice(world)
