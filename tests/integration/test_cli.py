@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import sqlite3
 import subprocess
 import sys
@@ -269,3 +271,23 @@ def test_upgrade_names_both_revisions_and_leaves_a_current_database_alone(histor
         (revision,) = database.execute("SELECT version_num FROM alembic_version").fetchone()
     database.close()
     assert f"has schema {revision} already" in said
+
+
+def test_a_terminal_gets_tables(history: Path) -> None:
+    ours, theirs = pty.openpty()
+    with os.fdopen(ours, "rb", buffering=0) as terminal:
+        process = subprocess.Popen(
+            [BIN / "casparian", "jobs"],
+            cwd=history,
+            stdout=theirs,
+            env=os.environ | {"TERM": "xterm"},
+        )
+        os.close(theirs)
+        drawn = b""
+        with contextlib.suppress(OSError):  # Linux ends a closed terminal with EIO.
+            while part := terminal.read(65536):
+                drawn += part
+        assert process.wait(timeout=60) == 0
+    assert "─────" in drawn.decode()
+    assert b"good.csv" in drawn
+    assert b"\t" not in drawn

@@ -163,10 +163,9 @@ def test_version(app: typer.Typer, capsys: pytest.CaptureFixture[str]) -> None:
 def test_every_command_shows_an_example(
     app: typer.Typer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for command in app.registered_commands:
-        assert command.callback is not None
+    for name in typer.main.get_command(app).commands:
         with pytest.raises(SystemExit) as end:
-            run_program(app, "program", [command.callback.__name__, "--help"])
+            run_program(app, "program", [name, "--help"])
         assert end.value.code == 0
         assert "Example: casparian" in capsys.readouterr().out
 
@@ -175,3 +174,18 @@ def test_the_reference_is_current() -> None:
     assert REFERENCE.read_text() == reference(), (
         "run `python -m casparian.app.cli.reference > docs/reference/cli.md`"
     )
+
+
+def test_adapters_are_listed_by_port(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run_program(operator.app, "casparian", ["adapters", "--json"])
+    documents = json.loads(capsys.readouterr().out)
+    assert {"port": "sink", "name": "parquet", "origin": "built in"} in documents
+    assert {d["port"] for d in documents} == {"queue", "transport", "plugin_host", "sink"}
+
+
+def test_the_configuration_has_a_reference(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        run_program(operator.app, "casparian", ["config-reference"])
+    assert end.value.code == 0
+    assert "interval_s" in capsys.readouterr().out

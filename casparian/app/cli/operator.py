@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from casparian.app.cli._shared import new_program
+from casparian.app.cli.about import adapters, config_reference
 from casparian.app.cli.check import check
 from casparian.app.cli.init import init
 from casparian.app.cli.lists import files, jobs, status
@@ -13,5 +14,5 @@ from casparian.app.cli.why import why
 app = new_program(
     "Looks after an engine: makes a configuration, shows files, jobs and what became of them."
 )
-for command in (init, scan, status, files, jobs, why, check, upgrade):
+for command in (init, scan, status, files, jobs, why, check, upgrade, adapters, config_reference):
     app.command()(command)
