@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import duckdb
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -53,6 +56,17 @@ def test_the_tutorial(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "exit code 1" in done.stdout
     assert "line 2 has no semicolon" in done.stdout
+
+    # The how-to reads what the tutorial has published.
+    page = (ROOT / "docs/how-to/read-the-output.md").read_text(encoding="utf-8")
+    readers = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {}
+    with contextlib.chdir(tmp_path / "station"):
+        exec("\n".join(readers), names)
+        [query] = re.findall(r"^select \* from read_parquet.*?;$", page, re.MULTILINE)
+        assert len(duckdb.sql(query).fetchall()) == 7
+    assert names["table"].num_rows == 7
+    assert len(names["frame"]) == 7
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
