@@ -40,7 +40,8 @@ def run(
         check=False,
     )
     assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
+    # The engine's log may hold what a plugin wrote; the operator's tool shows none of its own.
+    assert program == ENGINE or "Traceback" not in done.stderr
     return done
 
 
