@@ -128,6 +128,13 @@ class Promoter:
         decided.waits += 1
         if not all(r.transient for r in failed):
             decided.tries += 1
+        fate = self._ledger.fates([job_id]).get(job_id)
+        if fate is None or fate.token != decided.token:
+            log.warning("decided job left to another worker", job=job_id)
+            self._leases.remove(job_id, decided.token)
+            return
+        # It is ours: should a holder before us have renamed the staging late, take it back.
+        decided.inherited = True
         if decided.tries >= MOST_TRIES:
             if self._ledger.block(job_id, decided.token, text):
                 self._on_end(job_id, JobStatus.BLOCKED)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -236,6 +236,7 @@ class Publisher:
         targets = {item.target for s in group for item in s.manifest.items}
         schemas = self._ledger.schemas(sorted(targets))
         plans: dict[int, tuple[Staged, Decision]] = {}
+        changed: set[Target] = set()
         ended: list[Staged] = []
         for staged in group:
             if not self._leases.holds(staged.claim.job_id, staged.claim.token):
@@ -243,10 +244,15 @@ class Publisher:
                 ended.append(staged)
                 continue
             try:
-                plans[staged.claim.job_id] = (
-                    staged,
-                    self._plan(staged, states[staged.slot_key], schemas),
-                )
+                decision = self._plan(staged, states[staged.slot_key], schemas)
+                changing = {change.target for change in decision.schema_changes}
+                if changing & changed:
+                    # A target's schema changes once in a group: this one waits for the next.
+                    staged.next_at = time.monotonic() + HELD_WAIT_S
+                    continue
+                changed |= changing
+                schemas.update(_schemas_after(decision))
+                plans[staged.claim.job_id] = (staged, decision)
             except JobError as error:
                 self._fail_staged(staged, error.error_class, error.message)
                 ended.append(staged)
@@ -259,7 +265,7 @@ class Publisher:
             self._commit(plans)
 
     def _plan(
-        self, staged: Staged, state: SlotState, schemas: dict[Target, TargetSchema]
+        self, staged: Staged, state: SlotState, schemas: Mapping[Target, TargetSchema]
     ) -> Decision:
         """S2 prepared: what is installed, what is emptied, which schemas change."""
 
@@ -275,8 +281,6 @@ class Publisher:
             if reconciled.changed:
                 before = known.to_json() if known is not None else None
                 changes.append(SchemaChange(item.target, before, reconciled.schema.to_json()))
-                # The next of this group is held against what this one will have set.
-                schemas[item.target] = reconciled.schema
         manifest = planned(staged.manifest, kept, emptied)
         for item in manifest.items:
             sink = self._targets.sink(item.target)
@@ -356,3 +360,8 @@ class Publisher:
             again = self._promoter.promote(due)
             waiting = {id(d) for d in due}
             self._decided = [d for d in self._decided if id(d) not in waiting] + again
+
+
+def _schemas_after(decision: Decision) -> dict[Target, TargetSchema]:
+    """What the next of a group is held against: the schemas this one will have set."""
+    return {c.target: TargetSchema.from_json(c.schema_json) for c in decision.schema_changes}

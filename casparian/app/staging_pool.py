@@ -79,6 +79,7 @@ class StagingPool:
         self._open_context = open_context
         self._confirm = confirm
         self._lock = threading.Lock()
+        self._all_done = threading.Condition(self._lock)
         self._lanes: dict[tuple[int, int], _Lane] = {}
         self._ready: queue.SimpleQueue[_Lane | None] = queue.SimpleQueue()
         self._threads = [
@@ -102,6 +103,10 @@ class StagingPool:
         self._add(claim, _Drop(then))
 
     def close(self) -> None:
+        """Do what was handed over, then end the threads."""
+        with self._all_done:
+            while any(lane.scheduled for lane in self._lanes.values()):
+                self._all_done.wait()
         for _ in self._threads:
             self._ready.put(None)
         for thread in self._threads:
@@ -131,9 +136,11 @@ class StagingPool:
             with self._lock:
                 task = lane.tasks.popleft()
             self._work(lane, task)
-            with self._lock:
-                lane.scheduled = bool(lane.tasks)
-            if lane.scheduled:
+            with self._all_done:
+                lane.scheduled = again = bool(lane.tasks)
+                if not again:
+                    self._all_done.notify_all()
+            if again:
                 self._ready.put(lane)
 
     def _work(self, lane: _Lane, task: _Frame | _Finish | _Drop) -> None:
@@ -212,4 +219,5 @@ class StagingPool:
 
     def _forget(self, lane: _Lane) -> None:
         with self._lock:
-            self._lanes.pop((lane.claim.job_id, lane.claim.attempt), None)
+            if not lane.tasks:
+                self._lanes.pop((lane.claim.job_id, lane.claim.attempt), None)

@@ -140,6 +140,15 @@ mode = "{mode}"
             connection.close()
 
     def statuses(self) -> dict[str, int]:
+        """Jobs by status; empty while an engine is still making the database."""
+        if not self.database.exists():
+            return {}
+        with contextlib.suppress(sqlite3.OperationalError):
+            self.query("select 1 from processing_job")
+            return self._statuses()
+        return {}
+
+    def _statuses(self) -> dict[str, int]:
         return dict(self.query("select status, count(*) from processing_job group by status"))
 
     def errors(self) -> dict[str, tuple[str, str]]:
