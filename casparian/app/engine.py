@@ -150,20 +150,32 @@ class Engine:
             ) from worker.failure
 
     def _wait_until_done(self, worker: Worker) -> None:
-        stores = self.container.stores()
         scan_at = time.monotonic() + self.settings.scout.interval_s
         while not self._stop.is_set():
             self._check_health(worker)
-            counts = stores.queue.backlog()
-            busy = counts.get(JobStatus.RUNNING, 0) + counts.get(JobStatus.PROMOTING, 0)
-            if not busy and worker.idle:
-                if stores.queue.next_due_us(list(worker.live_plugins())) is None:
+            if not self._busy(worker):
+                if self._nothing_left(worker):
                     return
                 if SCOUT in self.roles and time.monotonic() >= scan_at:
                     # Only retries are left. One may wait for its file to be recorded anew.
                     self.scan()
                     scan_at = time.monotonic() + self.settings.scout.interval_s
             self._stop.wait(DRAIN_POLL_S)
+
+    def _busy(self, worker: Worker) -> bool:
+        counts = self.container.stores().queue.backlog()
+        running = counts.get(JobStatus.RUNNING, 0) + counts.get(JobStatus.PROMOTING, 0)
+        return bool(running) or not worker.idle
+
+    def _nothing_left(self, worker: Worker) -> bool:
+        """Each look is a transaction of its own, and a job that is claimed or put back between
+        two of them is in neither: so nothing may wait, before and after nothing runs."""
+        queue, live = self.container.stores().queue, list(worker.live_plugins())
+        return (
+            queue.next_due_us(live) is None
+            and not self._busy(worker)
+            and queue.next_due_us(live) is None
+        )
 
     def _end(
         self, service: tuple[ScoutService, threading.Thread] | None, worker: Worker | None
