@@ -22,7 +22,7 @@ HEAD = """\
 # Configuration
 
 One TOML file, `casparian.toml` unless `--config PATH` or the variable `CASPARIAN_CONFIG` names
-another. Made from the settings model by `python -m casparian.app.config_reference`.
+another. Made from the settings model by `casparian config-reference`.
 
 - Relative paths are relative to the file.
 - A key that is not listed here is an error that names the known ones.
@@ -146,7 +146,3 @@ def _one_line(text: str | None) -> str:
     if not text:
         raise TypeError("every table and every key of the settings needs a docstring")
     return " ".join(text.split()).replace("|", "\\|")
-
-
-if __name__ == "__main__":
-    print(reference(), end="")

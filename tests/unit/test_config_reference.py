@@ -14,7 +14,7 @@ FILE = Path(__file__).parents[2] / "docs" / "reference" / "configuration.md"
 
 
 def test_the_file_is_current() -> None:
-    made = "python -m casparian.app.config_reference > docs/reference/configuration.md"
+    made = "casparian config-reference > docs/reference/configuration.md"
     assert FILE.read_text(encoding="utf-8") == reference(), f"out of date; run {made}"
 
 
