@@ -56,9 +56,9 @@ class Feeder:
     def want(self, demand: Mapping[str, int]) -> None:
         """How many jobs of each plugin the router could use now; replaces what was said before."""
         with self._news:
-            had_none = not self._wanted
+            had_none = not any(n > 0 for n in self._wanted.values())
             self._wanted = dict(demand)
-            if had_none and demand:
+            if had_none and any(n > 0 for n in demand.values()):
                 self._news.notify()
 
     def stop(self) -> None:
@@ -98,12 +98,12 @@ class Feeder:
             self._leases.add(((c.job_id, c.token) for c in claims), asked_at)
             total += len(claims)
             ready = [c for claim in claims if (c := self._prepare(claim)) is not None]
-            with self._news:
-                for claim in claims:
-                    for left in (wanted, self._wanted):
-                        if claim.plugin in left:
-                            left[claim.plugin] -= 1
+            for claim in ready:
+                wanted[claim.plugin] -= 1
             if ready:
+                # What was wanted is out of date now; the router says more once it has these.
+                with self._news:
+                    self._wanted = {}
                 self._offer(ready)
             if len(claims) < limit:
                 break

@@ -116,7 +116,8 @@ class Worker:
         self._revision = -1
         self._refresh_at = 0.0
         self._schemas: dict[Target, tuple[float, TargetSchema | None]] = {}
-        self._demand: Mapping[str, int] = {}
+        self._on_their_way: deque[str] = deque()
+        self._feeder: Feeder | None = None
         self._stopping = threading.Event()
         self._abort = threading.Event()
         self.ended: dict[str, int] = {}
@@ -175,7 +176,8 @@ class Worker:
 
     def stop(self, timeout_s: float = 3600.0) -> None:
         """No new jobs; finish what is held; end. `abort` from another thread cuts it short."""
-        self._feeder.stop()
+        if self._feeder is not None:
+            self._feeder.stop()
         self._stopping.set()
         self._transport.wake()
         self._thread.join(timeout_s)
@@ -235,7 +237,14 @@ class Worker:
         self._transport.wake()
 
     def _offer(self, claims: Sequence[Claim]) -> None:
-        self._post(lambda: self.router.offer(claims, time.monotonic()))
+        self._on_their_way.extend(claim.plugin for claim in claims)
+
+        def take() -> list[Instruction]:
+            for _ in claims:
+                self._on_their_way.popleft()
+            return self.router.offer(claims, time.monotonic())
+
+        self._post(take)
 
     def _lose(self, job_ids: list[int]) -> None:
         self._post(lambda: [i for job_id in job_ids for i in self.router.lost(job_id)])
@@ -414,18 +423,14 @@ class Worker:
             self._report(claim, ErrorClass.CONFLICT, text)
 
     def _tell_demand(self) -> None:
+        """Said in every round, so that nothing hangs on one word having been heard."""
+        if self._feeder is None:
+            return
         demand = self.router.pool.demand() if len(self._leases) < MOST_HELD else {}
-        if demand != self._demand:
-            self._demand = demand
-            self._feeder_wants(demand)
-
-    def _feeder_wants(self, demand: Mapping[str, int]) -> None:
-        feeder = getattr(self, "_feeder", None)
-        if feeder is None:
-            # Not started yet: say it again in the next round.
-            self._demand = {}
-        else:
-            feeder.want(demand)
+        for plugin in list(self._on_their_way):
+            if plugin in demand:
+                demand[plugin] -= 1
+        self._feeder.want(demand)
 
     def _perform(self, instructions: Iterable[Instruction]) -> None:
         for instruction in instructions:
