@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 PREFIX = "_casparian_"
 JOB_ID = "_casparian_job_id"
@@ -25,4 +25,13 @@ class JobLineage:
 
     def entry(self, first_row: int, rows: int) -> dict[str, object]:
         """This job's element of the `casparian.jobs` metadata of an output file."""
-        return {**asdict(self), "first_row": first_row, "rows": rows}
+        return {
+            "job_id": self.job_id,
+            "file_version_id": self.file_version_id,
+            "source_path": self.source_path,
+            "content_hash": self.content_hash,
+            "plugin": self.plugin,
+            "plugin_hash": self.plugin_hash,
+            "first_row": first_row,
+            "rows": rows,
+        }

@@ -67,7 +67,7 @@ def test_nothing_unpublished_lies_below_the_root(sink: ParquetSink, target: Targ
     job.plan()
     assert below(target.location) == []
     working = Path(target.location).parent / ".out.casparian"
-    staged = f"0123456789ab.7.1.{TOKEN[:12]}/orders.staged"
+    staged = f"0123456789ab.7.1.{TOKEN[:12]}@orders.staged"
     file = f"7-1-0123456789ab-{TOKEN[:12]}-00000.parquet"
     assert below(working / "staging")[-2:] == [f"{staged}/{file}", f"{staged}/{MARKER}"]
     job.promote()

@@ -11,7 +11,7 @@ import platform
 import re
 import threading
 import weakref
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from casparian.adapters.sink._libc import syncfs
 
@@ -48,9 +48,19 @@ class Syncer:
 
         Raises OSError; what was to be synced is then to be thrown away.
         """
-        if len(paths) < self._syncfs_from or not self._syncfs_reports:
-            fsync_all(paths)
+        self.sync_all(lambda: paths, len(paths), began)
+
+    def sync_all(self, paths: Callable[[], Collection[str]], at_least: int, began: int) -> None:
+        """The same where listing the paths costs time and is needed for single fsyncs only;
+        there are `at_least` so many."""
+        if not self._syncfs_reports:
+            fsync_all(paths())
             return
+        if at_least < self._syncfs_from:
+            listed = paths()
+            if len(listed) < self._syncfs_from:
+                fsync_all(listed)
+                return
         with self._lock:
             if began < self._epoch:
                 raise OSError(f"a sync of the file system of {self._path} failed meanwhile")

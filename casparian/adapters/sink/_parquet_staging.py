@@ -30,6 +30,14 @@ from casparian.domain.schemas import TargetSchema
 GROUP_ROWS = 128 * 1024
 GROUP_BYTES = 64 * 1024 * 1024
 FILE_BYTES = 512 * 1024 * 1024
+SMALL_BYTES = 128 * 1024
+# Types that Parquet is known to give back as they were: no trial is needed.
+_PLAIN = frozenset(
+    (
+        *(pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.float32(), pa.float64(), pa.bool_()),
+        *(pa.string(), pa.binary(), pa.date32(), pa.timestamp("ms"), pa.timestamp("us")),
+    )
+)
 # From here on it pays to look which columns a dictionary would make smaller.
 _SAMPLED_FROM = 8 * 1024
 _SAMPLE = 2 * 1024
@@ -149,16 +157,20 @@ class ParquetStaging:
 
 
 class _FileWriter:
-    """One Parquet file: zstd level 1, dictionaries where they pay."""
+    """One Parquet file: zstd level 1, dictionaries where they pay. A small one is compressed
+    by snappy, since making zstd ready for each column costs more than all else of it."""
 
     def __init__(self, path: str, sample: pa.Table) -> None:
         self.rows = 0
-        self._sink = pa.OSFile(path, mode="wb")
+        small = sample.nbytes < SMALL_BYTES
+        self._path = path if small else None
+        # A small file is written by one call instead of one for each column and page.
+        self._sink = pa.BufferOutputStream() if small else pa.OSFile(path, mode="wb")
         self._writer = pq.ParquetWriter(
             self._sink,
             sample.schema,
-            compression="zstd",
-            compression_level=1,
+            compression="snappy" if small else "zstd",
+            compression_level=None if small else 1,
             use_dictionary=_columns_for_dictionary(sample),
             column_encoding={lineage.ROW: "DELTA_BINARY_PACKED"},
         )
@@ -177,6 +189,9 @@ class _FileWriter:
     def close(self, jobs: list[dict[str, object]]) -> None:
         self._writer.add_key_value_metadata({lineage.METADATA_KEY: json.dumps(jobs)})
         self._writer.close()
+        if self._path is not None:
+            with open(self._path, "wb") as file:
+                file.write(self._sink.getvalue())
         self._sink.close()
 
     def abandon(self) -> None:
@@ -221,7 +236,7 @@ def refuse_unsupported(schema: pa.Schema, where: str) -> None:
 
 @lru_cache(maxsize=512)
 def _unsupported(schema: pa.Schema) -> str | None:
-    if _survives(schema):
+    if all(field.type in _PLAIN for field in schema) or _survives(schema):
         return None
     for field in schema:
         problem = _survives_not(pa.schema([field]))

@@ -1,9 +1,10 @@
 """The private directory of a sink, beside its root or file: stagings, and what was replaced.
 
-    <parent>/.<name>.casparian/staging/<installation>.<job>.<attempt>.<token>/
+    <parent>/.<name>.casparian/staging/<installation>.<job>.<attempt>.<token>[@<part>]/
     <parent>/.<name>.casparian/replaced/<microseconds>.<staging's name>.<n>/
 
-Nothing here lies below the root, whatever a reader globs.
+Nothing here lies below the root, whatever a reader globs. A staging is one directory, or one
+for each of its parts: a directory around them would cost more than what is in them.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from casparian.adapters.sink._errors import disk_error
 from casparian.adapters.sink._libc import rename_new
 from casparian.domain.publish import StagingKey
 
+SEPARATOR = "@"
 GRACE_US = 600 * 1_000_000
 """How long replaced files stay for readers that listed them before."""
 
@@ -33,17 +35,18 @@ class Places:
         self.syncer = Syncer(self.staging)
         self._lock = threading.Lock()
         self._epochs: dict[str, int] = {}
+        self._opened: dict[str, list[str]] = {}
 
     def make(self) -> None:
         os.makedirs(self.staging, exist_ok=True)
         os.makedirs(self.replaced, exist_ok=True)
 
-    def of(self, key: StagingKey) -> str:
-        return os.path.join(self.staging, key.name)
+    def of(self, key: StagingKey, part: str = "") -> str:
+        return os.path.join(self.staging, f"{key.name}{SEPARATOR}{part}" if part else key.name)
 
-    def open(self, key: StagingKey) -> str:
-        """The directory of a staging, made where it is missing."""
-        path = self.of(key)
+    def open(self, key: StagingKey, part: str = "") -> str:
+        """The directory of a staging, or of a part of it, made where it is missing."""
+        path = self.of(key, part)
         try:
             os.mkdir(path)
         except FileExistsError:
@@ -54,6 +57,7 @@ class Places:
                 os.mkdir(path)
         with self._lock:
             self._epochs.setdefault(key.name, self.syncer.epoch())
+            self._opened.setdefault(key.name, []).append(path)
         return path
 
     def sync(self, keys: Sequence[StagingKey]) -> None:
@@ -62,15 +66,20 @@ class Places:
         Raises JobError (INFRASTRUCTURE): they are then to be thrown away.
         """
         try:
-            began = self.epoch(keys)
-            paths = [self.staging]
-            for key in keys:
-                for directory, _, files in os.walk(self.of(key)):
-                    paths.append(directory)
-                    paths.extend(os.path.join(directory, name) for name in files)
-            self.syncer.sync(paths, began)
+            self.syncer.sync_all(lambda: self._contents(keys), len(keys), self.epoch(keys))
         except OSError as error:
             raise disk_error(f"Making {len(keys)} stagings durable", error) from error
+
+    def _contents(self, keys: Sequence[StagingKey]) -> list[str]:
+        """Every directory and file of these stagings, and the directory they lie in."""
+        wanted = {key.name for key in keys}
+        paths = [self.staging]
+        for _, name in self._entries():
+            if name.partition(SEPARATOR)[0] in wanted:
+                for directory, _, files in os.walk(os.path.join(self.staging, name)):
+                    paths.append(directory)
+                    paths.extend(os.path.join(directory, file) for file in files)
+        return paths
 
     def epoch(self, keys: Sequence[StagingKey] = ()) -> int:
         """The syncer's epoch before the first of these stagings was opened, or now."""
@@ -85,11 +94,16 @@ class Places:
 
     def keys(self) -> list[StagingKey]:
         """Every staging; what carries no staging's name is not ours and not listed."""
+        return list(dict.fromkeys(key for key, _ in self._entries()))
+
+    def _entries(self) -> list[tuple[StagingKey, str]]:
+        """Each staging's directories, by key and name."""
         try:
             names = os.listdir(self.staging)
         except FileNotFoundError:
             return []
-        return [key for name in names if (key := StagingKey.parse(name)) is not None]
+        keys = ((StagingKey.parse(name.partition(SEPARATOR)[0]), name) for name in names)
+        return [(key, name) for key, name in keys if key is not None]
 
     def rekey(self, key: StagingKey) -> None:
         """Rename the staging of this attempt, whatever its token, to `key`'s.
@@ -104,20 +118,33 @@ class Places:
 
     def _rekey(self, key: StagingKey) -> None:
         for _ in range(8):
-            same = [other for other in self.keys() if other.same_attempt(key)]
-            if not same or any(other.name == key.name for other in same):
+            others = [
+                (other, name)
+                for other, name in self._entries()
+                if other.same_attempt(key) and other.name != key.name
+            ]
+            if not others:
                 return
-            try:
-                rename_new(self.of(same[0]), self.of(key))
-                return
-            except (FileNotFoundError, FileExistsError):
-                continue  # Somebody renamed it between the listing and this; look again.
+            for other, name in others:
+                part = name[len(other.name) :].removeprefix(SEPARATOR)
+                # Somebody may have renamed it between the listing and this: look again.
+                with contextlib.suppress(FileNotFoundError, FileExistsError):
+                    rename_new(os.path.join(self.staging, name), self.of(key, part))
         raise OSError(f"the staging {self.of(key)} is renamed by others again and again")
 
     def discard(self, key: StagingKey) -> None:
-        remove_tree(self.of(key))
         with self._lock:
             self._epochs.pop(key.name, None)
+            paths = self._opened.pop(key.name, None)
+        if paths is None:
+            # Another process's, or inherited under a new name.
+            paths = [
+                os.path.join(self.staging, name)
+                for other, name in self._entries()
+                if other.name == key.name
+            ]
+        for path in paths:
+            remove_tree(path)
 
     def retire(self, path: str, key: StagingKey, now_us: int) -> None:
         """Keep a replaced directory for the grace period. Gone means that the job was taken

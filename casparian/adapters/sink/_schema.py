@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
+from dataclasses import dataclass
 from functools import lru_cache
 
 import pyarrow as pa
@@ -72,12 +73,54 @@ def check_columns(names: list[str], where: str) -> None:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How batches of one schema become those of a target: the target's columns after it, and
+    for each where it comes from (None: it is NULL) and whether it is to be cast."""
+
+    columns: TargetSchema
+    arrow: pa.Schema
+    sources: tuple[tuple[int | None, bool], ...]
+
+
+@lru_cache(maxsize=256)
+def _plan(known: TargetSchema | None, incoming: bytes, where: str) -> _Plan:
+    """Files of one kind have one schema: the rules are applied once. Errors are not kept."""
+    schema = pa.ipc.read_schema(pa.py_buffer(incoming))
+    names = schema.names
+    if tuple(names[-3:]) != lineage.COLUMNS:
+        raise ValueError(f"a batch for {where} lacks the lineage columns at its end")
+    check_columns(names[:-3], where)
+    data = pa.schema([canonical_field(schema.field(i)) for i in range(len(names) - 3)])
+    for field in data:
+        if has_fixed_lists_of_null(field.type):
+            raise JobError(
+                ErrorClass.DATA,
+                f"Column {field.name!r} of the rows for {where} is {field.type}: lists "
+                "of a fixed size need items of a type. Publish plain lists.",
+            )
+    columns = reconcile(known, to_domain(data), where).schema
+    check_columns([column.name for column in columns.columns], where)
+    arrow = _with_lineage(columns)
+    return _Plan(columns, arrow, _sources(schema, arrow))
+
+
+def _sources(schema: pa.Schema, arrow: pa.Schema) -> tuple[tuple[int | None, bool], ...]:
+    position = {name: i for i, name in enumerate(schema.names)}
+    return tuple(
+        (at, at is not None and str(schema.field(at).type) != str(field.type))
+        for field in arrow
+        for at in (position.get(field.name),)
+    )
+
+
 class Shaper:
     """Casts the batches of one staging to one schema, which widens where the rules allow."""
 
     def __init__(self, known: TargetSchema | None, where: str) -> None:
         self._where = where
         self._incoming: pa.Schema | None = None
+        self._sources: tuple[tuple[int | None, bool], ...] = ()
         self.schema = known
         self.arrow = LINEAGE if known is None else _with_lineage(known)
 
@@ -92,27 +135,12 @@ class Shaper:
         `batch` carries the lineage columns last. Raises JobError: SCHEMA_DRIFT where it does
         not fit, DATA for names or values that no target can hold.
         """
-        if self._incoming is None or not batch.schema.equals(self._incoming, check_metadata=True):
-            self._widen(batch.schema)
-            self._incoming = batch.schema
-        return reshape(batch, self.arrow, self._where)
-
-    def _widen(self, incoming: pa.Schema) -> None:
-        names = incoming.names
-        if tuple(names[-3:]) != lineage.COLUMNS:
-            raise ValueError(f"a batch for {self._where} lacks the lineage columns at its end")
-        check_columns(names[:-3], self._where)
-        data = pa.schema([canonical_field(incoming.field(i)) for i in range(len(names) - 3)])
-        for field in data:
-            if has_fixed_lists_of_null(field.type):
-                raise JobError(
-                    ErrorClass.DATA,
-                    f"Column {field.name!r} of the rows for {self._where} is {field.type}: lists "
-                    "of a fixed size need items of a type. Publish plain lists.",
-                )
-        self.schema = reconcile(self.schema, to_domain(data), self._where).schema
-        check_columns([column.name for column in self.schema.columns], self._where)
-        self.arrow = _with_lineage(self.schema)
+        incoming = batch.schema
+        if self._incoming is None or not incoming.equals(self._incoming, check_metadata=True):
+            plan = _plan(self.schema, incoming.serialize().to_pybytes(), self._where)
+            self.schema, self.arrow, self._sources = plan.columns, plan.arrow, plan.sources
+            self._incoming = incoming
+        return _reshape(batch, self.arrow, self._sources, self._where)
 
 
 def _with_lineage(schema: TargetSchema) -> pa.Schema:
@@ -121,17 +149,24 @@ def _with_lineage(schema: TargetSchema) -> pa.Schema:
 
 def reshape(batch: pa.RecordBatch, schema: pa.Schema, where: str) -> pa.RecordBatch:
     """The batch's values in the columns of `schema`; what it lacks is NULL."""
-    if batch.schema.equals(schema, check_metadata=True) and not _has_required(schema):
-        return batch
-    position = {name: i for i, name in enumerate(batch.schema.names)}
+    return _reshape(batch, schema, _sources(batch.schema, schema), where)
+
+
+def _reshape(
+    batch: pa.RecordBatch,
+    schema: pa.Schema,
+    sources: tuple[tuple[int | None, bool], ...],
+    where: str,
+) -> pa.RecordBatch:
     arrays = []
-    for field in schema:
-        at = position.get(field.name)
+    for field, (at, to_cast) in zip(schema, sources, strict=True):
         if at is None:
             arrays.append(pa.nulls(batch.num_rows, field.type))
             continue
+        array = batch.column(at)
         try:
-            array = cast_array(batch.column(at), field.type)
+            if to_cast:
+                array = cast_array(array, field.type)
         except pa.ArrowException as error:
             raise JobError(
                 ErrorClass.DATA,
@@ -146,7 +181,3 @@ def reshape(batch: pa.RecordBatch, schema: pa.Schema, where: str) -> pa.RecordBa
             )
         arrays.append(array)
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
-
-
-def _has_required(schema: pa.Schema) -> bool:
-    return any(not field.nullable for field in schema if not field.name.startswith(lineage.PREFIX))

@@ -11,6 +11,7 @@ its source, so one whose staging was taken over fails with file-not-found and ch
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -93,24 +94,24 @@ class ParquetSink:
 
     def stage(self, request: StageRequest, known: TargetSchema | None) -> Staging:
         try:
-            directory = self._fresh(self._rows_path(request.key, request.target), request.key)
+            directory = self._fresh(request.key, _rows_part(request.target))
         except OSError as error:
             raise disk_error(f"Opening a staging below {self._places.staging}", error) from error
         return ParquetStaging(directory, request, known, self._file_bytes)
 
-    def _fresh(self, directory: str, key: StagingKey) -> str:
+    def _fresh(self, key: StagingKey, part: str) -> str:
         """An empty directory for something staged; what an earlier call left is gone."""
-        home = self._places.open(key)
-        remove_tree(directory)
-        if os.path.dirname(directory) != home:
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(os.path.dirname(directory))
-        os.mkdir(directory)
+        directory = self._places.open(key, part)
+        with os.scandir(directory) as entries:
+            left = next(entries, None) is not None
+        if left:
+            remove_tree(directory)
+            os.mkdir(directory)
         return directory
 
     def stage_empty(self, manifest: Manifest, item: ManifestItem, key: StagingKey) -> None:
         try:
-            self._fresh(self._staged_path(key, item), key)
+            self._fresh(key, _part(item))
         except OSError as error:
             raise disk_error(f"Opening a staging below {self._places.staging}", error) from error
         self.stage_marker(manifest, item, key)
@@ -123,15 +124,8 @@ class ParquetSink:
         except OSError as error:
             raise disk_error(f"Writing the marker {path}", error) from error
 
-    def _rows_path(self, key: StagingKey, target: Target) -> str:
-        return os.path.join(self._places.of(key), f"{target.name}.staged")
-
     def _staged_path(self, key: StagingKey, item: ManifestItem) -> str:
-        """Where an item waits. One topic may empty several slots beside the one it fills."""
-        if item.staged:
-            return self._rows_path(key, item.target)
-        emptied = f"{item.target.name}.emptied"
-        return os.path.join(self._places.of(key), emptied, f"{item.slot.name}.staged")
+        return self._places.of(key, _part(item))
 
     def _slot_path(self, item: ManifestItem) -> str:
         return os.path.join(self._root, item.target.name, item.slot.name)
@@ -235,6 +229,19 @@ class ParquetSink:
                     marker = read_marker(path)
                     if marker is not None:
                         yield Target(SCHEME, self.location, topic), marker
+
+
+def _part(item: ManifestItem) -> str:
+    """Where an item waits. One topic may empty several slots beside the one it fills, and
+    the names of both can be too long for one name."""
+    if item.staged:
+        return _rows_part(item.target)
+    named = f"{item.target.name}/{item.slot.name}".encode()
+    return f"emptied-{hashlib.sha256(named).hexdigest()[:24]}.staged"
+
+
+def _rows_part(target: Target) -> str:
+    return f"{target.name}.staged"
 
 
 def read_marker(slot: str) -> Marker | None:
