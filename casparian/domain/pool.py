@@ -27,6 +27,7 @@ from casparian.domain.plugins import LivePlugin
 from casparian.domain.ports import SidecarExit
 
 SMALLEST_WINDOW = 1 << 20
+STOPPED = (ErrorClass.CRASH, "stopped")
 
 
 class Phase(StrEnum):
@@ -47,7 +48,10 @@ class Run:
 
 @dataclass(slots=True)
 class Sidecar:
-    """`window` bytes may be on their way, `outstanding` are, `owed` are not yet credited."""
+    """`window` bytes may be on their way, `outstanding` are, `owed` are not yet credited.
+
+    `dismissed`: it is no longer needed, so that its end is nobody's fault.
+    """
 
     session: str
     plugin: LivePlugin
@@ -61,6 +65,7 @@ class Sidecar:
     outstanding: int = 0
     owed: int = 0
     ending: tuple[ErrorClass, str] | None = None
+    dismissed: bool = False
 
     @property
     def deadline(self) -> float:
@@ -205,12 +210,23 @@ class Pool:
             and s.plugin == lane.plugin
             and now - s.last_seen <= self.rules.suspect_s
         ]
+        another = self._another_may_come(lane, now)
         while lane.waiting and able:
             sidecar = min(able, key=lambda s: len(s.runs))
-            if len(sidecar.runs) >= depth:
+            # A job does not wait behind another one where a sidecar of its own can be had.
+            if len(sidecar.runs) >= (1 if another else depth):
                 break
             out.append(self._send_job(sidecar, lane.waiting.popleft(), now))
         return out
+
+    def _another_may_come(self, lane: Lane, now: float) -> bool:
+        """True while a sidecar starts, or may be started, for jobs long enough to wait for it."""
+        if self.stopping or lane.usual_job_s < self.rules.short_job_s:
+            return False
+        current = [s for s in self.of(lane.plugin.name) if s.plugin == lane.plugin]
+        if any(s.phase is Phase.STARTING for s in current):
+            return True
+        return len(current) < self.rules.sidecars and now >= lane.start_after
 
     def _send_job(self, sidecar: Sidecar, claim: Claim, now: float) -> Send:
         if not sidecar.runs:
@@ -270,9 +286,10 @@ class Pool:
 
     def stop(self, sidecar: Sidecar) -> list[Instruction]:
         """Ask an idle sidecar to leave; one that has not even registered is killed."""
+        sidecar.dismissed = True
         if sidecar.phase is not Phase.READY:
             return self.kill(sidecar, ErrorClass.CRASH, "no longer needed")
-        sidecar.phase, sidecar.ending = Phase.ENDING, (ErrorClass.CRASH, "stopped")
+        sidecar.phase, sidecar.ending = Phase.ENDING, STOPPED
         return [Send(sidecar.peer, Control(stop=True))]
 
     def kill(self, sidecar: Sidecar, error_class: ErrorClass, reason: str) -> list[Instruction]:
@@ -294,11 +311,12 @@ class Pool:
         if culprit is not None and not culprit.condemned:
             out.insert(0, FailJob(culprit.claim, error_class, message, exit_.tail))
         lane = self.lane_of(sidecar)
-        if lane is not None and not sidecar.peer:
-            self._count_failed_start(lane, message, exit_.tail, now)
-        elif lane is not None and message != "stopped":
-            lane.crashes += 1
-            lane.back_off(lane.crashes, self.rules, now)
+        if lane is not None and not sidecar.dismissed:
+            if sidecar.peer:
+                lane.crashes += 1
+                lane.back_off(lane.crashes, self.rules, now)
+            else:
+                self._count_failed_start(lane, message, exit_.tail, now)
         return out + self.assign(now)
 
     @staticmethod
@@ -342,7 +360,7 @@ class Pool:
             )
 
     def overdue(self, now: float) -> list[Instruction]:
-        """Kill what did not register, did not finish, or fell silent in time."""
+        """Kill what did not register, did not finish, fell silent, or did not leave in time."""
         out: list[Instruction] = []
         rules = self.rules
         for sidecar in list(self.sidecars.values()):
@@ -362,13 +380,19 @@ class Pool:
                 elif now - sidecar.last_seen > rules.kill_s:
                     text = f"the sidecar of plugin {name} was silent for {rules.kill_s:g} s (hung)"
                     out += self.kill(sidecar, ErrorClass.TIMEOUT, text)
+            elif sidecar.ending == STOPPED and now - sidecar.last_seen > rules.kill_s:
+                text = f"the sidecar of plugin {name} did not leave when it was asked to"
+                sidecar.ending = (ErrorClass.TIMEOUT, text)
+                out.append(KillSidecar(sidecar.session, text))
         return out
 
     def next_timer(self, now: float) -> float:
         """Seconds until something may be overdue or may be started, at most one."""
         times = [now + 1.0]
         times += [s.deadline for s in self.sidecars.values() if s.runs and s.phase is Phase.READY]
-        times += [lane.start_after for lane in self.lanes.values() if lane.waiting]
+        # Jobs that wait for a sidecar to have room wait for an event, not for a time.
+        starts = [lane.start_after for lane in self.lanes.values() if lane.waiting]
+        times += [at for at in starts if at > now]
         return max(0.0, min(times) - now) or 0.001
 
 
