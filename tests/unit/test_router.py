@@ -187,7 +187,7 @@ class TestOffences:
         assert (failed.claim.job_id, failed.error_class) == (1, ErrorClass.PROTOCOL)
         assert "broke the protocol" in failed.message
         assert failed.detail == "the tail"
-        assert list(bench.router.pool.lanes["lines"].waiting)[0].job_id == 2
+        assert bench.router.pool.lanes["lines"].waiting[0].job_id == 2
 
     @pytest.mark.parametrize("sent", ["rows", "batches", "bytes", "topic"])
     def test_done_must_add_up(self, sent: str) -> None:
