@@ -5,8 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 pytest.register_assert_rewrite("casparian.testing")
+# How long an example takes depends on what else the machine does.
+settings.register_profile("casparian", deadline=None)
+settings.load_profile("casparian")
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ every field is checked for presence, type and range, and unknown fields are refu
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
 
@@ -25,6 +26,7 @@ from casparian.domain.wire import (
 
 LONGEST_MESSAGE_TEXT = 8_000
 LONGEST_DETAIL_TEXT = 24_000
+ROOM_FOR_MARK = 60
 MOST_TOPICS = 500
 LARGEST = 2**63 - 1
 NO_FLAGS = Flag(0)
@@ -281,15 +283,25 @@ def decode_from_router(head: bytes | bytearray | memoryview, payload_size: int =
 def clip(text: str, longest: int) -> str:
     """Text for a person, cut in the middle where it is too long; the cut is marked.
 
-    Lengths count characters as JSON escapes them, so that the metadata limit holds for any
-    alphabet. Lone surrogates, of undecodable file names, are shown as escapes.
+    Lengths (at least 100) count characters as JSON escapes them, so that the metadata limit
+    holds for any alphabet. Lone surrogates, of undecodable file names, are shown as escapes.
     """
     text = text.encode("utf-8", "backslashreplace").decode("utf-8")
-    cost = len(json.dumps(text))
-    if cost <= longest:
+    if len(text) <= longest and len(json.dumps(text)) <= longest:
         return text
-    keep = max(20, longest * len(text) // (cost * 2) - 40)
-    return f"{text[:keep]} [... {len(text) - 2 * keep} characters left out ...] {text[-keep:]}"
+    room = (longest - ROOM_FOR_MARK) // 2
+    # A character costs one or more, so that what lies further on cannot be kept.
+    head, tail = text[:room], text[-room:]
+    head = head[: _most_within(room, len(head), lambda n: head[:n])]
+    tail = tail[len(tail) - _most_within(room, len(tail), lambda n: tail[len(tail) - n :]) :]
+    left_out = len(text) - len(head) - len(tail)
+    return f"{head} [... {left_out} characters left out ...] {tail}"
+
+
+def _most_within(room: int, most: int, part: Callable[[int], str]) -> int:
+    """The largest n up to `most` for which `part(n)` costs no more than `room`."""
+    costs = range(most + 1)
+    return bisect_right(costs, room, key=lambda n: len(json.dumps(part(n))) - 2) - 1
 
 
 _T = TypeVar("_T")

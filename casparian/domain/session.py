@@ -5,10 +5,12 @@ Pure like the router: the process around it does the I/O and the waiting.
 
 from __future__ import annotations
 
+import json
 from collections import deque
 
 from casparian.domain.errors import ErrorClass, IllegalTransitionError
 from casparian.domain.messages import (
+    MOST_TOPICS,
     Control,
     Data,
     Done,
@@ -17,7 +19,11 @@ from casparian.domain.messages import (
     FromRouter,
     TopicTotals,
 )
-from casparian.domain.wire import Flag
+from casparian.domain.wire import Flag, LocalProtocolError
+
+# In DONE a topic is its name, and three counts of up to 19 digits, within the metadata's limit.
+COUNTS_SIZE = len(":[,,],") + 3 * 19
+LARGEST_TOTALS = 60_000
 
 
 class Session:
@@ -37,6 +43,7 @@ class Session:
         self.window = 0
         self._sequence = 0
         self._totals: dict[str, TopicTotals] = {}
+        self._totals_size = 0
 
     def handle(self, message: FromRouter) -> None:
         """A message of the router."""
@@ -59,18 +66,22 @@ class Session:
         if not self.jobs:
             return None
         self.current = self.jobs.popleft()
-        self.abandoned = False
         self._sequence = 0
-        self._totals = {}
+        self._totals, self._totals_size = {}, 0
         return self.current
 
     def data(self, topic: str, flags: Flag, rows: int, size: int) -> Data:
-        """The message for a payload of `size` bytes; the caller has waited for the credit."""
+        """The message for a payload of `size` bytes; the caller has waited for the credit.
+
+        Raises LocalProtocolError for a topic beyond those that DONE has room for.
+        """
         job = self._job("send DATA")
         if size > self.credit:
             raise IllegalTransitionError(
                 "session", f"{self.credit} bytes of credit", f"send {size}"
             )
+        if topic not in self._totals:
+            self._begin_topic(topic)
         self.credit -= size
         message = Data(self.secret, job.job_id, job.attempt, topic, self._sequence, flags)
         self._sequence += 1
@@ -79,15 +90,28 @@ class Session:
         self._totals[topic] = TopicTotals(batches, known.rows + rows, known.bytes + size)
         return message
 
+    def _begin_topic(self, topic: str) -> None:
+        size = self._totals_size + len(json.dumps(topic)) + COUNTS_SIZE
+        if len(self._totals) >= MOST_TOPICS or size > LARGEST_TOTALS:
+            raise LocalProtocolError(
+                f"topic {topic!r} is one too many for one file: after {len(self._totals)} topics "
+                f"there is no room for its totals; at most {MOST_TOPICS} are possible, fewer "
+                "where their names are long"
+            )
+        self._totals_size = size
+
     def done(self) -> Done:
-        job = self._job("send DONE")
-        self.current = None
+        job = self._end_job("send DONE")
         return Done(self.secret, job.job_id, job.attempt, self._totals)
 
     def failed(self, error_class: ErrorClass, message: str, detail: str) -> Failed:
-        job = self._job("send ERR")
-        self.current = None
+        job = self._end_job("send ERR")
         return Failed(self.secret, job.job_id, job.attempt, error_class, message, detail)
+
+    def _end_job(self, event: str) -> Execute:
+        job = self._job(event)
+        self.current, self.abandoned = None, False
+        return job
 
     def _job(self, event: str) -> Execute:
         if self.current is None:
