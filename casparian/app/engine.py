@@ -163,9 +163,10 @@ class Engine:
             self._stop.wait(DRAIN_POLL_S)
 
     def _busy(self, worker: Worker) -> bool:
+        if not worker.idle:
+            return True
         counts = self.container.stores().queue.backlog()
-        running = counts.get(JobStatus.RUNNING, 0) + counts.get(JobStatus.PROMOTING, 0)
-        return bool(running) or not worker.idle
+        return bool(counts.get(JobStatus.RUNNING, 0) + counts.get(JobStatus.PROMOTING, 0))
 
     def _nothing_left(self, worker: Worker) -> bool:
         """Each look is a transaction of its own, and a job that is claimed or put back between

@@ -283,11 +283,8 @@ class Publisher:
                 changes.append(SchemaChange(item.target, before, reconciled.schema.to_json()))
         manifest = planned(staged.manifest, kept, emptied)
         for item in manifest.items:
-            sink = self._targets.sink(item.target)
-            if item.staged:
-                sink.stage_marker(manifest, item, staged.key)
-            else:
-                sink.stage_empty(manifest, item, staged.key)
+            if not item.staged:
+                self._targets.sink(item.target).stage_empty(manifest, item, staged.key)
         claim = staged.claim
         return Decision(
             claim.job_id,

@@ -115,7 +115,7 @@ class WorkerContext:
                     f"topic {topic!r} has {arrived} rows, the plugin vouched for {total.rows}"
                 )
         claim = self.claim
-        items = []
+        items: list[ManifestItem] = []
         for topic, state in self._topics.items():
             if not state.rows:
                 # A topic without rows still has its columns.
@@ -136,7 +136,7 @@ class WorkerContext:
                     staged.files,
                 )
             )
-        return Manifest(
+        manifest = Manifest(
             self.key.installation,
             claim.job_id,
             claim.attempt,
@@ -150,6 +150,9 @@ class WorkerContext:
             claim.content_hash,
             tuple(items),
         )
+        for item in items:
+            self._targets.sink(item.target).stage_marker(manifest, item, self.key)
+        return manifest
 
     def discard(self) -> None:
         """Drop all that was staged."""

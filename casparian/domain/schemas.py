@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from casparian.domain.errors import ErrorClass, JobError
 
@@ -44,7 +45,13 @@ class TargetSchema:
 
     @staticmethod
     def from_json(text: str) -> TargetSchema:
-        return TargetSchema(tuple(Column(*row) for row in json.loads(text)))
+        return _schema_from_json(text)
+
+
+@lru_cache(maxsize=1024)
+def _schema_from_json(text: str) -> TargetSchema:
+    """Files of one kind have one schema: it is parsed once."""
+    return TargetSchema(tuple(Column(*row) for row in json.loads(text)))
 
 
 class Fit(StrEnum):
@@ -96,6 +103,8 @@ def reconcile(target: TargetSchema | None, incoming: TargetSchema, where: str) -
     """
     if target is None:
         return Reconciled(incoming, changed=True)
+    if target == incoming:
+        return Reconciled(target, changed=False)
     arriving = {c.name: c for c in incoming.columns}
     columns: list[Column] = []
     problems: list[str] = []
