@@ -53,6 +53,12 @@ TOTALS = st.builds(TopicTotals, COUNT, COUNT, COUNT)
 # Every code point there is, lone halves of pairs included.
 ANYTHING = st.text(st.integers(0, 0x10FFFF).map(chr), max_size=40)
 
+FIELDS = [
+    "session", "plugin", "plugin_hash", "pid", "failure", "attempt", "topic", "sequence", "class",
+    "message", "detail", "topics", "input_path", "path", "file_version_id", "content_hash",
+    "credit", "abandon", "stop", "unknown",
+]  # fmt: skip
+
 FROM_SIDECAR = st.one_of(
     st.builds(Register, NAME, NAME, NAME, COUNT, TEXT),
     st.builds(Data, NAME, COUNT, COUNT, NAME, COUNT, st.sampled_from(list(Flag))),
@@ -92,9 +98,7 @@ class TestForeignBytes:
         flags=st.integers(0, 3),
         job_id=st.integers(0, 2**64 - 1),
         meta=st.dictionaries(
-            st.sampled_from(
-                ["session", "plugin", "plugin_hash", "pid", "failure", "attempt", "topic", "sequence", "class", "message", "detail", "topics", "input_path", "path", "file_version_id", "content_hash", "credit", "abandon", "stop", "unknown"]
-            ),
+            st.sampled_from(FIELDS),
             st.none()
             | st.booleans()
             | st.integers()
