@@ -7,6 +7,7 @@ from casparian.app.cli.about import adapters, config_reference
 from casparian.app.cli.check import check
 from casparian.app.cli.init import init
 from casparian.app.cli.lists import files, jobs, status
+from casparian.app.cli.retry import retry
 from casparian.app.cli.scan import scan
 from casparian.app.cli.upgrade import upgrade
 from casparian.app.cli.why import why
@@ -14,5 +15,7 @@ from casparian.app.cli.why import why
 app = new_program(
     "Looks after an engine: makes a configuration, shows files, jobs and what became of them."
 )
-for command in (init, scan, status, files, jobs, why, check, upgrade, adapters, config_reference):
+LOOKING = (scan, status, files, jobs, why)
+INSTALLING = (check, upgrade, adapters, config_reference)
+for command in (init, *LOOKING, retry, *INSTALLING):
     app.command()(command)

@@ -60,7 +60,7 @@ def reference() -> str:
 def _command(path: str, command: Any) -> Iterator[str]:
     arguments = [p for p in command.params if p.param_type_name == "argument"]
     options = [p for p in command.params if p.param_type_name == "option"]
-    names = " ".join(argument.metavar or argument.name.upper() for argument in arguments)
+    names = " ".join(_name(argument) for argument in arguments)
     yield f"### {path}{f' {names}' if names else ''}\n"
     for paragraph in inspect.cleandoc(command.help).split("\n\n"):
         text = " ".join(paragraph.split())
@@ -69,10 +69,15 @@ def _command(path: str, command: Any) -> Iterator[str]:
     yield "| argument or option | meaning |"
     yield "|---|---|"
     for argument in arguments:
-        yield f"| `{argument.metavar or argument.name.upper()}` | {_cell(argument.help)} |"
+        yield f"| `{_name(argument)}` | {_cell(argument.help)} |"
     for option in options:
         yield f"| `{_cell(_spelling(option))}` | {_cell(option.help)} |"
     yield ""
+
+
+def _name(argument: Any) -> str:
+    name = str(argument.metavar or argument.name.upper())
+    return f"{name}..." if argument.nargs == -1 else name
 
 
 def _spelling(option: Any) -> str:

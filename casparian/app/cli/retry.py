@@ -1,0 +1,158 @@
+"""`casparian retry`: jobs that ended without rows are queued again, and it is known by whom."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+from collections.abc import Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from casparian.app.cli._output import count, show_json, show_table
+from casparian.app.cli._shared import ConfigOption, Exit, JsonOption, load_settings, open_stores
+from casparian.domain.errors import ConfigurationError
+from casparian.domain.jobs import JobStatus
+from casparian.domain.routing import compile_glob
+
+if TYPE_CHECKING:
+    from casparian.adapters.queue import QueueStores
+
+Document = dict[str, Any]
+RETRYABLE = (JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.BLOCKED)
+
+WHY_NOT = {
+    JobStatus.QUEUED: "it waits already",
+    JobStatus.RUNNING: "it is being worked on",
+    JobStatus.PROMOTING: "its rows are being published",
+    JobStatus.COMPLETED: "its rows are published",
+    JobStatus.SUPERSEDED: "a newer version of its file stands",
+    JobStatus.BLOCKED: "another job of the same plugin and file is publishing; try again after it",
+}
+
+
+def retry(
+    ctx: typer.Context,
+    job_ids: Annotated[
+        list[int] | None,
+        typer.Argument(metavar="JOB_ID", help="Jobs by number.", show_default=False),
+    ] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Every FAILED job.")] = False,
+    path: Annotated[
+        str | None,
+        typer.Option(
+            "--path",
+            metavar="GLOB",
+            help="Jobs of the files whose path below the source root matches, as in a [[rule]].",
+        ),
+    ] = None,
+    plugin: Annotated[
+        str | None, typer.Option("--plugin", metavar="NAME", help="Jobs of this plugin.")
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Queue jobs again that FAILED, were CANCELLED, or are BLOCKED.
+
+    Give numbers or options; of several options, a job must satisfy all. Its tries are counted
+    anew, and its history says who asked. A running engine takes the jobs at once, with the
+    code of their plugins that it started with.
+
+    Exits with 1 when a job that was named by its number cannot be retried, and with 2, with
+    nothing changed, when there is none of that number.
+
+    Example: casparian retry --failed --path '2013/*.csv'
+    """
+    by_options = failed or path is not None or plugin is not None
+    if bool(job_ids) == by_options:
+        raise ConfigurationError(
+            "Say which jobs: either their numbers, or --failed, --path or --plugin."
+        )
+    with closing(open_stores(load_settings(ctx, config))) as stores:
+        if job_ids:
+            chosen = _numbered(stores, list(dict.fromkeys(job_ids)))
+        else:
+            chosen = _selected(stores, failed, path, plugin)
+        ids = [job["id"] for job in chosen if job["status"] in RETRYABLE]
+        queued = set(stores.queue.retry(ids, actor()))
+    again = [_brief(job) for job in chosen if job["id"] in queued]
+    left = [_left(job) for job in chosen if job["id"] not in queued]
+    if as_json:
+        show_json({"retried": again, "left": left})
+    else:
+        _show(again, left)
+    if left and job_ids:
+        raise typer.Exit(Exit.FAILURES)
+
+
+def actor() -> str:
+    """Who asks, for the history: user@host."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        # A user without a name, as in many containers.
+        user = f"uid-{os.getuid()}"
+    return f"{user}@{socket.gethostname()}"
+
+
+# --- which jobs -------------------------------------------------------------------------------
+
+
+def _numbered(stores: QueueStores, ids: Sequence[int]) -> list[Document]:
+    """The jobs of these ids. Raises ConfigurationError, which names those that are none."""
+    known = {job["id"]: job for job in stores.reports.jobs()}
+    unknown = [str(i) for i in ids if i not in known]
+    if unknown:
+        raise ConfigurationError(
+            f"There is no job {', '.join(unknown)}; nothing was queued again. `casparian jobs` "
+            "lists the jobs with their numbers."
+        )
+    return [known[i] for i in ids]
+
+
+def _selected(
+    stores: QueueStores, failed: bool, path: str | None, plugin: str | None
+) -> list[Document]:
+    """Every job that satisfies the options and has a status that can be retried."""
+    glob = compile_glob(path) if path is not None else None
+    known = [one["name"] for one in stores.reports.status()["plugins"]]
+    if plugin is not None and plugin not in known:
+        raise ConfigurationError(
+            f"There is no plugin {plugin!r}; known: {', '.join(known) or 'none'}."
+        )
+    statuses = (JobStatus.FAILED,) if failed else RETRYABLE
+    jobs = [job for status in statuses for job in stores.reports.jobs(status.value, plugin)]
+    if glob is not None:
+        jobs = [job for job in jobs if glob.fullmatch(job["path"])]
+    return sorted(jobs, key=lambda job: int(job["id"]))
+
+
+# --- what is said -----------------------------------------------------------------------------
+
+
+def _brief(job: Document) -> Document:
+    """A job with the status that it was found in."""
+    return {key: job[key] for key in ("id", "status", "plugin", "path", "file_version_id")}
+
+
+def _left(job: Document) -> Document:
+    # A job that can be retried and was not has been changed by somebody since it was read.
+    reason = WHY_NOT.get(JobStatus(job["status"]), "it has changed since; look at it again")
+    return _brief(job) | {"reason": reason}
+
+
+def _show(again: Sequence[Document], left: Sequence[Document]) -> None:
+    if not again and not left:
+        print(f"No {', '.join(RETRYABLE[:-1])} or {RETRYABLE[-1]} job fits; nothing was changed.")
+        return
+    if again:
+        show_table(
+            ("id", "was", "plugin", "path"),
+            [(job["id"], job["status"], job["plugin"], job["path"]) for job in again],
+            numbers=["id"],
+        )
+    print(f"{count(len(again), 'job')} queued again.")
+    for job in left:
+        print(f"Job {job['id']} is {job['status']} and was left: {job['reason']}.")
