@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
-from casparian.adapters.queue import open_memory, open_sqlite
+from casparian.adapters.queue import advice as advice_module
+from casparian.adapters.queue import documents, open_memory, open_sqlite
+from casparian.app.cli.operator import app
 from casparian.domain.errors import ErrorClass
-from casparian.domain.jobs import Failure, RetryPolicy
+from casparian.domain.jobs import Failure, JobStatus, RetryPolicy
 from casparian.testing.queue import node
 from casparian.testing.world import HASH, PLUGIN, VirtualClock, World, applied, plugin
 
@@ -109,8 +114,10 @@ def test_advice_to_waiting_files(world: World) -> None:
 def test_advice_to_jobs_that_ended_badly(world: World) -> None:
     world.record((b"a.csv", "1"))
     fail(world, ErrorClass.DATA)
-    assert "failed with DATA" in advice(world)
-    assert "`casparian retry 1`" in advice(world)
+    remedy, reason = advice(world).splitlines()
+    assert remedy.startswith("Correct 'a.csv' and drop it again under the same name: it becomes")
+    assert remedy.endswith("start the engine again and run `casparian retry 1`.")
+    assert reason == f"Job 1 ({PLUGIN}) failed with DATA after 1 attempt: Line 3 is short."
     world.stores.queue.retry([1], "ann")
     world.stores.queue.cancel([1], "ann")
     assert "was cancelled" in advice(world)
@@ -118,7 +125,29 @@ def test_advice_to_jobs_that_ended_badly(world: World) -> None:
     claim = world.claim_one()
     world.decide(claim)
     world.stores.ledger.block(claim.job_id, claim.token, "The disk is full.")
+    assert "run `casparian retry 1`." in advice(world)
     assert "could not be published: The disk is full." in advice(world)
+
+
+@pytest.mark.parametrize("error", ErrorClass)
+def test_every_failure_has_a_remedy_first_and_ends_in_a_full_stop(
+    world: World, error: ErrorClass
+) -> None:
+    world.record((b"a.csv", "1"))
+    claim = world.claim_one()
+    failure = Failure(claim.job_id, claim.attempt, claim.token, error, "it broke")
+    world.stores.queue.fail([failure], RetryPolicy(max_attempts=1, max_crashes=1))
+    (status,) = world.stores.queue.backlog()
+    if status is JobStatus.FAILED:
+        remedy, reason = advice(world).splitlines()
+        assert remedy.endswith(".")
+        assert "casparian retry 1" in remedy or "new version" in remedy
+        assert reason == f"Job 1 ({PLUGIN}) failed with {error} after 1 attempt: it broke."
+    else:
+        assert (status, error) in [
+            (JobStatus.QUEUED, ErrorClass.INFRASTRUCTURE),
+            (JobStatus.QUEUED, ErrorClass.CONFLICT),
+        ]
 
 
 def test_advice_to_files_that_are_gone(world: World) -> None:
@@ -127,4 +156,11 @@ def test_advice_to_files_that_are_gone(world: World) -> None:
     assert advice(world) == ""
     for _ in range(2):
         world.stores.catalog.missed([1])
-    assert "`casparian purge --path 'a.csv'`" in advice(world)
+    assert "its rows stay published" in advice(world)
+
+
+def test_advice_names_only_commands_that_exist() -> None:
+    texts = "".join(inspect.getsource(module) for module in (advice_module, documents))
+    named = set(re.findall(r"`casparian (\w+)", texts))
+    assert "retry" in named
+    assert named <= set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]

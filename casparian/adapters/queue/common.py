@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from casparian.domain.errors import ConfigurationError, IllegalTransitionError
@@ -22,6 +23,14 @@ FORGET_WORKER_US = 24 * 3600 * 1_000_000
 def wall_clock_us() -> int:
     """Microseconds since the epoch, UTC."""
     return time.time_ns() // 1000
+
+
+def iso(at_us: int | None) -> str | None:
+    """A time as ISO 8601 with microseconds, UTC; None for 0 and None."""
+    if not at_us:
+        return None
+    text = datetime.fromtimestamp(at_us // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{text}.{at_us % 1_000_000:06d}Z"
 
 
 class QueueStores(NamedTuple):

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Any
 
-from casparian.adapters.queue.common import JobEvent
+from casparian.adapters.queue.advice import job_advice
+from casparian.adapters.queue.common import JobEvent, iso
 from casparian.domain.files import FileLocation, FileVersion, SourceRoot, path_text
-from casparian.domain.jobs import JobStatus, ProcessingJob
+from casparian.domain.jobs import ProcessingJob
 from casparian.domain.plugins import PluginConfig, PluginManifest
 from casparian.domain.ports import WorkerNode
 from casparian.domain.publish import Manifest
@@ -22,14 +22,6 @@ from casparian.domain.routing import RoutingRule
 ALIVE_US = 30_000_000
 """A worker whose last heartbeat is older is not taken to be alive."""
 THROUGHPUT_US = 60_000_000
-
-
-def iso(at_us: int | None) -> str | None:
-    if not at_us:
-        return None
-    text = datetime.fromtimestamp(at_us // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    return f"{text}.{at_us % 1_000_000:06d}Z"
-
 
 # --- jobs -------------------------------------------------------------------------------
 
@@ -190,10 +182,11 @@ def advice(
     """Sentences that a person can act on, about the current version."""
     said = []
     path = path_text(location.path)
+    alive = any(is_alive(node, around.now_us) for node in around.workers)
     if location.deleted:
         said.append(
-            "The file is gone from its directory. Its rows stay until "
-            f"`casparian purge --path {path!r}` removes them."
+            "The file is gone from its directory; its rows stay published. A file of the same "
+            "name is taken up as a new version."
         )
     current = [s for s in stories if s.version.id == location.current_version_id]
     for story in current:
@@ -209,43 +202,8 @@ def advice(
                 "[plugin.NAME] table, and start the engine again."
             )
         for one in story.jobs:
-            said += _job_advice(one.job, around)
+            said += job_advice(one.job, path, around.now_us, alive, around.quarantined)
     return said
-
-
-def _job_advice(job: ProcessingJob, around: Surroundings) -> list[str]:
-    told = f"Job {job.id} ({job.plugin})"
-    if job.status is JobStatus.FAILED:
-        return [
-            f"{told} failed with {job.error_class} after {job.attempt} attempts: "
-            f"{job.error_message} When the cause is gone, run `casparian retry {job.id}`."
-        ]
-    if job.status is JobStatus.BLOCKED:
-        return [
-            f"{told} could not be published: {job.error_message} When the target is in order "
-            f"again, run `casparian retry {job.id}`."
-        ]
-    if job.status is JobStatus.CANCELLED:
-        return [f"{told} was cancelled: `casparian retry {job.id}` queues it again."]
-    if job.status is JobStatus.QUEUED:
-        return _waiting_advice(job, told, around)
-    return []
-
-
-def _waiting_advice(job: ProcessingJob, told: str, around: Surroundings) -> list[str]:
-    if job.plugin in around.quarantined:
-        return [
-            f"{told} waits, since the plugin's code is under quarantine: "
-            f"{around.quarantined[job.plugin]} Correct the plugin."
-        ]
-    if not any(is_alive(node, around.now_us) for node in around.workers):
-        return [f"{told} waits, and no worker is alive: start one by `casparian-engine run`."]
-    if job.not_before_us > around.now_us:
-        return [
-            f"{told} is tried again at {iso(job.not_before_us)}: "
-            f"{job.error_message or 'it was put back.'}"
-        ]
-    return [f"{told} waits for its turn."]
 
 
 # --- status -----------------------------------------------------------------------------
