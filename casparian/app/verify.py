@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
 from dataclasses import replace
 from typing import Literal
+
+import structlog
 
 from casparian.domain.errors import ErrorClass, JobError
 from casparian.domain.files import StatIdentity, path_text
@@ -14,6 +17,8 @@ from casparian.domain.jobs import Claim
 from casparian.domain.ports import FileChangedError, FileSource
 
 Verify = Literal["stat", "hash", "snapshot"]
+
+log = structlog.get_logger("casparian.worker")
 
 
 class ContentCheck:
@@ -64,12 +69,15 @@ class ContentCheck:
                 self._check_hash(claim, *self._source.read_hash(claim.root_path, claim.path))
 
     def release(self, claim: Claim) -> None:
-        """Remove the copy, if there is one."""
+        """Remove the copy, if there is one, with what the plugin may have put beside it."""
         if claim.input_path:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(claim.input_path)
-            with contextlib.suppress(FileNotFoundError):
-                os.rmdir(os.path.dirname(claim.input_path))
+            try:
+                shutil.rmtree(os.path.dirname(claim.input_path))
+            except FileNotFoundError:
+                return
+            except OSError as error:
+                # A job does not depend on it: it is over already.
+                log.warning("snapshot not removed", job=claim.job_id, error=str(error))
 
     def _check_stat(self, claim: Claim, identity: StatIdentity) -> None:
         if identity != claim.identity:
