@@ -83,6 +83,11 @@ class Engine:
         try:
             while not self._stop.wait(0.2):
                 self._check_health(worker)
+                if service is not None and not service[1].is_alive():
+                    raise CasparianError(
+                        "The scout stopped, so that no new file would be seen; the log says why. "
+                        "Start the engine again."
+                    )
         finally:
             self._end(service, worker)
 

@@ -97,7 +97,8 @@ class Feeder:
             claims = self._jobs.claim(self._worker, hashes, limit, self._lease_us)
             self._leases.add(((c.job_id, c.token) for c in claims), asked_at)
             total += len(claims)
-            ready = [c for claim in claims if (c := self._prepare(claim)) is not None]
+            prepared = (self._prepare(claim, live[claim.plugin]) for claim in claims)
+            ready = [claim for claim in prepared if claim is not None]
             for claim in ready:
                 wanted[claim.plugin] -= 1
             if ready:
@@ -110,10 +111,12 @@ class Feeder:
             wanted = {n: k for n, k in wanted.items() if k > 0}
         return total
 
-    def _prepare(self, claim: Claim) -> Claim | None:
+    def _prepare(self, claim: Claim, plugin: LivePlugin) -> Claim | None:
         try:
             return self._check.prepare(claim)
         except JobError as error:
-            newer = error.error_class in (ErrorClass.SOURCE_GONE, ErrorClass.SOURCE_CHANGED)
+            gone = error.error_class in (ErrorClass.SOURCE_GONE, ErrorClass.SOURCE_CHANGED)
+            # Appended rows of an older version are missed for good: that is no superseding.
+            newer = gone and plugin.config.replaces_everything
             self._publisher.fail(claim, error.error_class, error.message, supersede_if_newer=newer)
             return None

@@ -37,6 +37,7 @@ from casparian.domain.schemas import TargetSchema, reconcile
 LARGEST_GROUP = 100
 HELD_WAIT_S = 0.05
 RETRY_WAIT_S = 1.0
+JOIN_SLICE_S = 0.2
 
 log = structlog.get_logger("casparian.publisher")
 
@@ -118,10 +119,13 @@ class Publisher:
         )
         self._inbox.put((claim, failure))
 
-    def close(self, timeout_s: float) -> bool:
-        """Finish what can be finished; False when jobs had to be left to others."""
+    def close(self, timeout_s: float, abort: threading.Event) -> bool:
+        """Finish what can be finished, until told to abort; False when jobs had to be left."""
         self._inbox.put(None)
-        self._thread.join(timeout_s)
+        end = time.monotonic() + timeout_s
+        while self._thread.is_alive() and time.monotonic() < end and not abort.is_set():
+            self._thread.join(JOIN_SLICE_S)
+        self._thread.join(JOIN_SLICE_S)
         return not self._thread.is_alive() and not (self._staged or self._decided)
 
     # --- the thread -----------------------------------------------------------------------

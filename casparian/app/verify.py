@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
@@ -33,6 +34,14 @@ class ContentCheck:
         self._source = source
         self._verify = verify
         self._directory = directory
+
+    def sweep(self, is_alive: Callable[[str], bool]) -> None:
+        """Remove the copies of processes that are gone; each has a directory named after it."""
+        home = os.path.dirname(self._directory)
+        with contextlib.suppress(FileNotFoundError):
+            for name in os.listdir(home):
+                if not is_alive(name):
+                    shutil.rmtree(os.path.join(home, name), ignore_errors=True)
 
     def prepare(self, claim: Claim) -> Claim:
         """The claim, with the path to be opened where that is a copy.

@@ -21,13 +21,15 @@ from casparian.app.context import EtlContext
 from casparian.app.feeder import Feeder
 from casparian.app.keeper import Keeper
 from casparian.app.leases import Leases
+from casparian.app.live_plugins import KnownSchemas, LivePlugins
 from casparian.app.promoter import Decided
 from casparian.app.publisher import Publisher, Staged
+from casparian.app.sink_guard import SinkGuard
 from casparian.app.staging_pool import StagingPool
 from casparian.app.targets import Targets
 from casparian.app.verify import ContentCheck
 from casparian.app.worker_context import WorkerContext
-from casparian.domain.errors import ErrorClass, ForeignInstallationError
+from casparian.domain.errors import ErrorClass
 from casparian.domain.instructions import (
     FailJob,
     FinishJob,
@@ -54,15 +56,12 @@ from casparian.domain.ports import (
     SidecarSpec,
     Transport,
 )
-from casparian.domain.publish import Manifest, Target
+from casparian.domain.publish import Manifest
 from casparian.domain.router import Router
-from casparian.domain.schemas import TargetSchema
 from casparian.domain.wire import RemoteProtocolError
 
 SECOND_US = 1_000_000
 MOST_HELD = 400
-REFRESH_S = 0.5
-SCHEMA_AGE_S = 1.0
 
 log = structlog.get_logger("casparian.worker")
 
@@ -111,11 +110,9 @@ class Worker:
         self._leases = Leases(config.give_up_s)
         self._inbox: queue.SimpleQueue[Callable[[], list[Instruction]]] = queue.SimpleQueue()
         self._unsent: deque[Send] = deque()
-        self._live: dict[str, LivePlugin] = {}
-        self._codes: dict[str, bytes] = {}
-        self._revision = -1
-        self._refresh_at = 0.0
-        self._schemas: dict[Target, tuple[float, TargetSchema | None]] = {}
+        self._guard = SinkGuard(targets, ledger)
+        self._plugins = LivePlugins(store, self._guard.usable, self._configure)
+        self._schemas = KnownSchemas(ledger)
         self._on_their_way: deque[str] = deque()
         self._feeder: Feeder | None = None
         self._stopping = threading.Event()
@@ -134,8 +131,9 @@ class Worker:
     def start(self, prestart: bool = False) -> None:
         """Recover what others left, then work. Raises ConfigurationError for a sink that could
         not keep its promises, ForeignInstallationError for another installation's rows."""
-        self._refresh()
-        self._check_sinks()
+        for plugin in self._store.live():
+            self._guard.check(plugin)
+        self._plugins.refresh()
         bound = threading.Event()
         failure: list[BaseException] = []
         self._on_bound = (bound, failure, prestart)
@@ -154,7 +152,7 @@ class Worker:
             int(self.config.lease_s * SECOND_US),
             self.config.renew_s,
             self.config.sweep_s,
-            lambda: self._targets.configured(self._live.values()),
+            lambda: self._targets.configured(self._plugins.live.values()),
             self._lose,
             self._inherit,
             self.load,
@@ -166,7 +164,7 @@ class Worker:
             self._leases,
             self._check,
             self._publisher,
-            self._refresh,
+            self._plugins.refresh,
             self._offer,
             int(self.config.lease_s * SECOND_US),
         )
@@ -182,7 +180,7 @@ class Worker:
         self._transport.wake()
         self._thread.join(timeout_s)
         self._writers.close()
-        if not self._publisher.close(timeout_s if not self._abort.is_set() else 1.0):
+        if not self._publisher.close(timeout_s, self._abort):
             log.warning("decided jobs are left to be rolled forward at the next start")
         self._keeper.sweep()
         self._keeper.stop()
@@ -199,7 +197,7 @@ class Worker:
         return len(self._leases) == 0
 
     def live_plugins(self) -> Mapping[str, LivePlugin]:
-        return dict(self._live)
+        return dict(self._plugins.live)
 
     def load(self) -> dict[str, Any]:
         """For the heartbeat: what this worker is at."""
@@ -211,30 +209,14 @@ class Worker:
             ended = dict(self.ended)
         return {"jobs": len(self._leases), "sidecars": sidecars, "ended": ended}
 
-    def _check_sinks(self) -> None:
-        highest = self._ledger.highest_job_id()
-        for sink in self._targets.configured(self._live.values()):
-            sink.check()
-            for target, marker in sink.markers():
-                if marker.installation != self._ledger.installation:
-                    raise ForeignInstallationError(
-                        f"{target} holds rows of another installation "
-                        f"({marker.installation[:12]}, job {marker.job_id}): this queue cannot "
-                        "know whether they are its own. Point the topic elsewhere, or restore "
-                        "the queue database that published them."
-                    )
-                if marker.job_id > highest:
-                    raise ForeignInstallationError(
-                        f"{target} holds rows of job {marker.job_id}, but this queue's highest "
-                        f"job is {highest}: it was restored from an older backup. Restore a "
-                        "newer one, or point the topic elsewhere."
-                    )
-
     # --- other threads --------------------------------------------------------------------
 
     def _post(self, event: Callable[[], list[Instruction]]) -> None:
         self._inbox.put(event)
         self._transport.wake()
+
+    def _configure(self, plugins: list[LivePlugin]) -> None:
+        self._post(lambda: self.router.configure(plugins, time.monotonic()))
 
     def _offer(self, claims: Sequence[Claim]) -> None:
         self._on_their_way.extend(claim.plugin for claim in claims)
@@ -253,41 +235,13 @@ class Worker:
         for job in taken:
             self._publisher.inherit(Decided(job.manifest, job.token, inherited=True))
 
-    def _refresh(self) -> Mapping[str, LivePlugin]:
-        """The live plugins; asks the store when the last answer is old."""
-        now = time.monotonic()
-        if now < self._refresh_at:
-            return self._live
-        revision = self._store.revision()
-        if revision != self._revision:
-            live = {plugin.name: plugin for plugin in self._store.live()}
-            for plugin in live.values():
-                if plugin.content_hash not in self._codes:
-                    code = self._store.manifest(plugin.content_hash).code
-                    self._codes[plugin.content_hash] = code
-            self._live = live
-            self._revision = revision
-            plugins = list(live.values())
-            self._post(lambda: self.router.configure(plugins, time.monotonic()))
-        self._refresh_at = now + REFRESH_S
-        return self._live
-
-    def _known_schema(self, target: Target) -> TargetSchema | None:
-        """A little out of date at most: S2 holds the rows against the schema of that moment."""
-        now = time.monotonic()
-        asked_at, schema = self._schemas.get(target, (0.0, None))
-        if schema is None or now - asked_at > SCHEMA_AGE_S:
-            schema = self._ledger.schemas([target]).get(target)
-            self._schemas[target] = (now, schema)
-        return schema
-
     def _open_context(self, claim: Claim) -> WorkerContext:
         return WorkerContext(
             claim,
-            self._live[claim.plugin],
+            self._plugins.last_seen(claim.plugin),
             self._ledger.installation,
             self._targets,
-            self._known_schema,
+            self._schemas.of,
         )
 
     def _note_end(self, job_id: int, status: JobStatus) -> None:
@@ -307,7 +261,8 @@ class Worker:
         self._publisher.submit(Staged(claim, context.plugin.config, manifest))
 
     def stage_failed(self, claim: Claim, error_class: ErrorClass, message: str) -> None:
-        newer = error_class is ErrorClass.SOURCE_CHANGED
+        replaces = self._plugins.last_seen(claim.plugin).config.replaces_everything
+        newer = error_class is ErrorClass.SOURCE_CHANGED and replaces
         self._report(claim, error_class, message, supersede_if_newer=newer)
         self._after_refusal(claim, lambda: self.router.refused(claim.job_id, claim.attempt))
 
@@ -462,7 +417,7 @@ class Worker:
         self._jobs.fail_queued(plugin, reason)
 
     def _spec(self, session: str, plugin: LivePlugin) -> SidecarSpec:
-        code = self._codes[plugin.content_hash]
+        code = self._plugins.code(plugin.content_hash)
         return SidecarSpec(session, plugin, code, self.endpoint, self.router.pool.window())
 
     def _send(self, send: Send) -> None:

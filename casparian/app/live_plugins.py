@@ -1,0 +1,84 @@
+"""What a worker keeps of the database between two looks: plugins, their code, target schemas."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from casparian.domain.plugins import LivePlugin
+from casparian.domain.ports import PluginStore, PublishLedger
+from casparian.domain.publish import Target
+from casparian.domain.schemas import TargetSchema
+
+REFRESH_S = 0.5
+SCHEMA_AGE_S = 1.0
+
+
+class LivePlugins:
+    """The plugins to run, asked for again when the store's revision has grown.
+
+    `usable` leaves plugins out; `on_change` is told of every new set. `refresh` belongs to
+    one thread, all else to any.
+    """
+
+    def __init__(
+        self,
+        store: PluginStore,
+        usable: Callable[[LivePlugin], bool],
+        on_change: Callable[[list[LivePlugin]], None],
+    ) -> None:
+        self._store = store
+        self._usable = usable
+        self._on_change = on_change
+        self._live: dict[str, LivePlugin] = {}
+        self._seen: dict[str, LivePlugin] = {}
+        self._codes: dict[str, bytes] = {}
+        self._revision = -1
+        self._refresh_at = 0.0
+
+    @property
+    def live(self) -> Mapping[str, LivePlugin]:
+        return self._live
+
+    def refresh(self) -> Mapping[str, LivePlugin]:
+        """The live plugins by name."""
+        now = time.monotonic()
+        if now < self._refresh_at:
+            return self._live
+        revision = self._store.revision()
+        if revision != self._revision:
+            live = {p.name: p for p in self._store.live() if self._usable(p)}
+            for plugin in live.values():
+                if plugin.content_hash not in self._codes:
+                    manifest = self._store.manifest(plugin.content_hash)
+                    self._codes[plugin.content_hash] = manifest.code
+            self._seen |= live
+            self._live, self._revision = live, revision
+            self._on_change(list(live.values()))
+        self._refresh_at = now + REFRESH_S
+        return self._live
+
+    def last_seen(self, name: str) -> LivePlugin:
+        """A plugin's configuration, also after it has gone: its running jobs keep it."""
+        return self._seen[name]
+
+    def code(self, content_hash: str) -> bytes:
+        return self._codes[content_hash]
+
+
+class KnownSchemas:
+    """Target schemas, a little out of date at most: S2 holds rows against those of its moment."""
+
+    def __init__(self, ledger: PublishLedger) -> None:
+        self._ledger = ledger
+        self._known: dict[Target, tuple[float, TargetSchema]] = {}
+
+    def of(self, target: Target) -> TargetSchema | None:
+        now = time.monotonic()
+        entry = self._known.get(target)
+        if entry is not None and now - entry[0] <= SCHEMA_AGE_S:
+            return entry[1]
+        schema = self._ledger.schemas([target]).get(target)
+        if schema is not None:
+            self._known[target] = (now, schema)
+        return schema
