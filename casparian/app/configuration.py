@@ -30,6 +30,7 @@ def resolve(settings: Settings, targets: Targets) -> Applied:
     with one target, a pattern that cannot be compiled, or what this version cannot do.
     """
     _refuse_what_is_not_there(settings)
+    _refuse_sink_settings(settings, targets)
     registry = PluginRegistry(settings.plugin_directory)
     rules = tuple(RoutingRule(r.pattern, r.tag, r.priority) for r in settings.rule)
     check_rules(rules)
@@ -45,6 +46,20 @@ def resolve(settings: Settings, targets: Targets) -> Applied:
         manifests=tuple(registry.manifest(p.plugin) for p in plugins),
         ageing_us=int(settings.queue.ageing_s * SECOND_US),
     )
+
+
+def _refuse_sink_settings(settings: Settings, targets: Targets) -> None:
+    """What stands in the file and would have no effect is a mistake that must be told."""
+    for name in settings.sinks:
+        if name not in targets.schemes:
+            raise ConfigurationError(
+                f"[sinks.{name}]: there is no sink {name!r}; known: {', '.join(targets.schemes)}, "
+                "and none of these has settings. Leave the table out."
+            )
+        raise ConfigurationError(
+            f"[sinks.{name}]: the sink {name!r} has no settings; leave the table out. Where rows "
+            "go is said by the `sink` of each topic."
+        )
 
 
 def _refuse_what_is_not_there(settings: Settings) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 from dependency_injector import containers, providers
 
 from casparian.adapters.files import LocalFileSource
-from casparian.adapters.queue import QueueStores, open_url
-from casparian.app.context import EtlContext
+from casparian.adapters.queue import QueueStores, check_adapter, open_url
+from casparian.app.context import EtlContext, process_start
 from casparian.app.registry import Registry
 from casparian.app.scout import Scout
 from casparian.app.scout_service import ScoutService
@@ -22,7 +22,7 @@ from casparian.app.worker import Worker, WorkerConfig
 from casparian.domain.files import ScanRules
 from casparian.domain.instructions import RouterRules
 from casparian.domain.jobs import RetryPolicy
-from casparian.domain.ports import PluginHost
+from casparian.domain.ports import Clock, PluginHost
 
 SECOND_US = 1_000_000
 
@@ -56,8 +56,22 @@ def _host_maker(
     return lambda on_exit: registry.host(settings, on_exit)
 
 
-def _content_check(source: Any, settings: Settings) -> ContentCheck:
-    return ContentCheck(source, settings.worker.verify, str(settings.path("run/snapshots")))
+def _open_stores(settings: Settings, clock: Clock) -> QueueStores:
+    check_adapter(settings.queue.adapter, settings.database_url)
+    return open_url(settings.database_url, clock)
+
+
+def _content_check(source: Any, settings: Settings, context: EtlContext) -> ContentCheck:
+    """Snapshots lie in a directory of this process; those of processes that ended go."""
+    own = f"{context.pid}-{context.pid_started}"
+    check = ContentCheck(source, settings.worker.verify, str(settings.path("run/snapshots") / own))
+
+    def is_alive(name: str) -> bool:
+        pid, _, started = name.partition("-")
+        return pid.isdecimal() and str(process_start(int(pid))) == started
+
+    check.sweep(is_alive)
+    return check
 
 
 def _scout_service(
@@ -81,15 +95,13 @@ class Container(containers.DeclarativeContainer):
     context = providers.Singleton(EtlContext.capture)
     targets = providers.Singleton(Targets, registry.provided.sinks)
 
-    stores: providers.Provider[QueueStores] = providers.Singleton(
-        open_url, settings.provided.database_url, clock
-    )
+    stores: providers.Provider[QueueStores] = providers.Singleton(_open_stores, settings, clock)
     source = providers.Singleton(LocalFileSource)
     transport = providers.Singleton(
         lambda registry, settings: registry.transport(settings), registry, settings
     )
     host = providers.Singleton(_host_maker, registry, settings)
-    check = providers.Singleton(_content_check, source, settings)
+    check = providers.Singleton(_content_check, source, settings, context)
 
     scout = providers.Singleton(
         Scout,

@@ -19,6 +19,11 @@ class Targets:
         self._sinks: dict[tuple[str, str], Sink] = {}
         self._lock = threading.Lock()
 
+    @property
+    def schemes(self) -> list[str]:
+        """The schemes that a sink's URI can have."""
+        return sorted(self._factories)
+
     def parse(self, uri: str, base: str, plugin: str, topic: str) -> Target:
         """The target of a topic. Raises ConfigurationError for a URI that is none."""
         return self._factory(uri).parse(uri, base, plugin, topic)
@@ -32,7 +37,7 @@ class Targets:
         if not separator or scheme not in self._factories:
             raise ConfigurationError(
                 f"The sink {uri!r} has no known scheme; known: "
-                f"{', '.join(sorted(self._factories))}, as in parquet://./output."
+                f"{', '.join(self.schemes)}, as in parquet://./output."
             )
         return self._factories[scheme]
 

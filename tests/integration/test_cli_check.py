@@ -181,6 +181,34 @@ def test_a_sink_that_is_none(project: Project, old: str, new: str, words: str) -
     assert words in finding["what"]
 
 
+@pytest.mark.parametrize(
+    ("adapter", "words"),
+    [("redis", "is unknown; known: sqlite."), ("postgresql", "is unknown; known: sqlite.")],
+)
+def test_a_queue_adapter_that_is_none(project: Project, adapter: str, words: str) -> None:
+    project.add(f'[queue]\nadapter = "{adapter}"')
+    finding, *others = project.check()
+    assert finding["where"] == "[queue] adapter"
+    assert words in finding["what"]
+    assert [f["level"] for f in others if f["level"] == "problem"] == []
+
+
+def test_the_queue_adapter_of_the_url(project: Project) -> None:
+    project.add('[queue]\nadapter = "sqlite"')
+    assert project.check() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("parquet", "the sink 'parquet' has no settings"), ("mssql", "known: parquet, sqlite, and")],
+)
+def test_settings_of_sinks_that_have_none(project: Project, name: str, words: str) -> None:
+    project.add(f'[sinks.{name}]\ncompression = "zstd"')
+    finding = only(project.check())
+    assert finding["where"] == "configuration"
+    assert words in finding["what"]
+
+
 def test_what_this_version_cannot_do_is_told_once(project: Project) -> None:
     project.configure('directory = "plugins"', 'directory = "plugins"\nsandbox = "required"')
     assert only(project.check())["where"] == "configuration"

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from casparian import Settings
+from casparian import Engine, Settings
+from casparian.adapters.queue import check_adapter
 from casparian.domain.errors import ConfigurationError
 
 WHOLE = """
@@ -70,6 +71,21 @@ def test_an_empty_file_has_defaults_and_paths_beside_it(file: Path) -> None:
 def test_the_older_form_of_the_database(file: Path) -> None:
     settings = load(file, '[database]\ntype = "sqlite3"\ndb_location = "old.sqlite3"')
     assert settings.database_url == f"sqlite:///{file.parent}/old.sqlite3"
+
+
+def test_tables_of_sinks_are_a_place_for_settings_to_come(file: Path) -> None:
+    settings = load(file, '[sinks.mssql]\nurl = "mssql+pyodbc://host/db"')
+    assert settings.sinks == {"mssql": {"url": "mssql+pyodbc://host/db"}}
+
+
+def test_the_queue_adapter_must_be_that_of_the_url(file: Path) -> None:
+    engine = Engine(load(file, '[queue]\nadapter = "redis"'))
+    with pytest.raises(ConfigurationError, match=r"'redis' is unknown; known: sqlite\."):
+        engine.apply()
+    with pytest.raises(ConfigurationError) as refused:
+        check_adapter("sqlite", "postgresql+psycopg://ann:secret@host/queue")
+    assert "begins with postgresql+psycopg://" in str(refused.value)
+    assert "secret" not in str(refused.value)
 
 
 def test_both_forms_of_the_database_are_refused(file: Path) -> None:

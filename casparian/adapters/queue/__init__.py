@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "QueueStores",
+    "check_adapter",
     "open_memory",
     "open_sqlite",
     "open_url",
@@ -52,6 +53,20 @@ def open_url(url: str, clock: Clock = wall_clock_us, create: bool = True) -> Que
     return open_sqlite(_sqlite_file(url), clock, create)
 
 
+def check_adapter(adapter: str, url: str) -> None:
+    """Raise ConfigurationError where `[queue] adapter` is given and is not the url's."""
+    if adapter and adapter not in SCHEMES:
+        raise ConfigurationError(
+            f"queue.adapter = {adapter!r} is unknown; known: {', '.join(SCHEMES)}. Without it the "
+            "database's url says which."
+        )
+    if adapter and not url.startswith(f"{adapter}://"):
+        raise ConfigurationError(
+            f"queue.adapter = {adapter!r} does not fit the database url, which begins with "
+            f"{url.partition('://')[0]}://; leave the key out, and the url says which."
+        )
+
+
 def url_schema(url: str) -> SchemaState:
     """What schema the database at a url has, known to this program or not."""
     from casparian.adapters.queue.sqlite import file_schema
@@ -74,7 +89,8 @@ def _sqlite_file(url: str) -> str:
     scheme, separator, rest = url.partition("://")
     if scheme not in SCHEMES or not separator:
         raise ConfigurationError(
-            f"There is no queue adapter for the database url {url!r}: "
+            # The rest of it may hold a password.
+            f"There is no queue adapter for a database url that begins with {scheme!r}: "
             f"it must begin with {', '.join(f'{name}://' for name in SCHEMES)}."
         )
     if not rest.startswith("/") or rest == "/":

@@ -61,8 +61,13 @@ def _inside(inner: str, outer: str) -> bool:
 
 def check_database(settings: Settings) -> Findings:
     """The schema of a database that is there; none is made."""
-    from casparian.adapters.queue import open_url, url_schema
+    from casparian.adapters.queue import check_adapter, open_url, url_schema
 
+    try:
+        check_adapter(settings.queue.adapter, settings.database_url)
+    except ConfigurationError as error:
+        yield problem("[queue] adapter", str(error), "Correct the key, or leave it out.")
+        return
     try:
         state = url_schema(settings.database_url)
         with closing(open_url(settings.database_url, create=False)) as stores:

@@ -101,8 +101,9 @@ def open_stores(settings: Settings) -> QueueStores:
 
     Raises UnavailableError where there is none, SchemaVersionError for an unknown schema.
     """
-    from casparian.adapters.queue import open_url
+    from casparian.adapters.queue import check_adapter, open_url
 
+    check_adapter(settings.queue.adapter, settings.database_url)
     return open_url(settings.database_url, create=False)
 
 

@@ -52,7 +52,7 @@ def _findings(settings: Settings) -> list[Finding]:
         # Told once, not again by every plugin.
         tolerated = {"require_signature": False, "sandbox": "auto"}
         plugins = settings.plugins.model_copy(update=tolerated)
-        settings = settings.model_copy(update={"plugins": plugins})
+        settings = settings.model_copy(update={"plugins": plugins, "sinks": {}})
     found += _check_plugins.check_plugins(settings, targets)
     found += _check_plugins.check_rules(settings, targets)
     found += _check_places.check_roots(settings)
