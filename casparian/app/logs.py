@@ -15,7 +15,12 @@ def configure_logs(level: str = "info", as_json: bool | None = None) -> None:
     """
     if as_json is None:
         as_json = not sys.stderr.isatty()
-    renderer = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
+    # Colours only where somebody sees them: in a file or a pipe they are noise between the words.
+    renderer = (
+        structlog.processors.JSONRenderer()
+        if as_json
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -26,6 +31,7 @@ def configure_logs(level: str = "info", as_json: bool | None = None) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[level.upper()]
         ),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # A line is one write, so that several processes can append to one file.
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
