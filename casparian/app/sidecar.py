@@ -20,6 +20,7 @@ from typing import Any
 
 from casparian.adapters.host.job_note import JOB_ID, JOB_NOTE
 from casparian.adapters.transport import connection_for
+from casparian.domain.ports import PeerGone
 from casparian.sdk.loader import load_handler
 from casparian.sdk.runtime import Runtime
 
@@ -31,7 +32,8 @@ ENGINE_GONE = 75
 
 
 def main() -> int:
-    """Read the instructions, run the plugin. Exit code 0 when told to stop."""
+    """Read the instructions, run the plugin. Exit code 0 when told to stop, ENGINE_GONE when
+    the engine went away without a word."""
     line = sys.stdin.buffer.readline()
     instructions: dict[str, Any] = json.loads(line)
     _die_with_parent(instructions["parent_pid"])
@@ -48,13 +50,17 @@ def main() -> int:
         instructions["heartbeat_s"],
         _JobNote(instructions["cpu_s"]),
     )
-    runtime.run(
-        name,
-        instructions["plugin_hash"],
-        os.getpid(),
-        lambda: load_handler(name, code),
-        instructions["settings"],
-    )
+    try:
+        runtime.run(
+            name,
+            instructions["plugin_hash"],
+            os.getpid(),
+            lambda: load_handler(name, code),
+            instructions["settings"],
+        )
+    except PeerGone:
+        # The engine closed the connection first, as it does when it stops: no news for anybody.
+        return ENGINE_GONE
     return 0
 
 
