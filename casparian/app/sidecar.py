@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import ctypes
+import io
 import json
 import logging
 import mmap
@@ -83,6 +84,8 @@ def _take_lifeline() -> None:
     os.close(nothing)
     # What a plugin prints is for people: it must not be lost, nor mistaken for output.
     os.dup2(2, 1)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
 
     def watch() -> None:
         while os.read(lifeline, 1):

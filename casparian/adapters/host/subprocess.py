@@ -193,14 +193,14 @@ class SubprocessHost:
         del process.tail[:-TAIL_BYTES]
         process.line += data
         *lines, rest = process.line.split(b"\n")
-        process.line = bytearray(rest[-LONGEST_LINE:])
-        for line in lines:
-            text = line[:LONGEST_LINE].decode("utf-8", "replace").rstrip()
-            if text:
-                log.info("plugin output", plugin=process.spec.plugin.name, line=text)
+        whole = len(rest) - len(rest) % LONGEST_LINE
+        process.line = rest[whole:]
+        for line in (*lines, rest[:whole]):
+            _log_output(process, line)
 
     def _ended(self, process: _Process) -> None:
         self._read_rest(process)
+        _log_output(process, process.line)
         code = process.popen.wait()
         # What the plugin started in its process group ends with it.
         _kill_group(process.popen.pid)
@@ -241,6 +241,14 @@ class SubprocessHost:
     def _report(self, exit_: SidecarExit) -> None:
         self._exits.put(exit_)
         self._on_exit()
+
+
+def _log_output(process: _Process, line: bytearray) -> None:
+    """A line of any length, in pieces that a log can hold."""
+    for start in range(0, len(line), LONGEST_LINE):
+        text = line[start : start + LONGEST_LINE].decode("utf-8", "replace").rstrip()
+        if text:
+            log.info("plugin output", plugin=process.spec.plugin.name, line=text)
 
 
 def _noted_job(scratch: str) -> int | None:
