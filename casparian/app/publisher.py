@@ -9,6 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -60,6 +61,9 @@ class Staged:
         return self.manifest.staging(self.claim.token)
 
 
+_Entry = Staged | Decided | tuple[Claim, Failure] | Callable[[], None] | None
+
+
 class Publisher:
     """`on_end(job_id, status)` is called for each job that left this worker."""
 
@@ -79,9 +83,8 @@ class Publisher:
         self._policy = policy
         self._on_end = on_end
         self._promoter = Promoter(ledger, targets, leases, on_end)
-        self._inbox: queue.SimpleQueue[Staged | Decided | tuple[Claim, Failure] | None] = (
-            queue.SimpleQueue()
-        )
+        self._inbox: queue.SimpleQueue[_Entry] = queue.SimpleQueue()
+        self._calls: deque[Callable[[], None]] = deque()
         self._staged: list[Staged] = []
         self._decided: list[Decided] = []
         self._failed: list[tuple[Claim, Failure]] = []
@@ -119,6 +122,10 @@ class Publisher:
         )
         self._inbox.put((claim, failure))
 
+    def call(self, step: Callable[[], None]) -> None:
+        """Run `step` in the publisher's thread, until the database answers."""
+        self._inbox.put(step)
+
     def close(self, timeout_s: float, abort: threading.Event) -> bool:
         """Finish what can be finished, until told to abort; False when jobs had to be left."""
         self._inbox.put(None)
@@ -134,7 +141,12 @@ class Publisher:
         closing = False
         while not closing or self._due_soon():
             closing = self._collect() or closing
-            for step in (self._report_failures, self._decide_due, self._promote_due):
+            for step in (
+                self._run_calls,
+                self._report_failures,
+                self._decide_due,
+                self._promote_due,
+            ):
                 try:
                     step()
                 except UnavailableError as error:
@@ -147,7 +159,7 @@ class Publisher:
                     self._let_go()
 
     def _due_soon(self) -> bool:
-        return bool(self._failed or self._staged or self._decided)
+        return bool(self._calls or self._failed or self._staged or self._decided)
 
     def _collect(self) -> bool:
         """Wait for work; True when told to close."""
@@ -163,8 +175,10 @@ class Publisher:
                         self._staged.append(entry)
                     case Decided():
                         self._decided.append(entry)
-                    case _:
+                    case (_, Failure()):
                         self._failed.append(entry)
+                    case _:
+                        self._calls.append(entry)
                 if len(self._staged) >= LARGEST_GROUP:
                     break
                 entry = self._inbox.get_nowait()
@@ -173,7 +187,7 @@ class Publisher:
         return closing
 
     def _next_wait(self) -> float | None:
-        if self._failed:
+        if self._failed or self._calls:
             return 0.0
         times = [s.next_at for s in self._staged] + [d.next_at for d in self._decided]
         return max(0.001, min(times) - time.monotonic()) if times else None
@@ -184,6 +198,11 @@ class Publisher:
         for decided in self._decided:
             self._leases.remove(decided.manifest.job_id, decided.token)
         self._staged, self._decided = [], []
+
+    def _run_calls(self) -> None:
+        while self._calls:
+            self._calls[0]()
+            self._calls.popleft()
 
     # --- failures -------------------------------------------------------------------------
 

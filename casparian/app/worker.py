@@ -1,17 +1,16 @@
-"""The worker: one thread of router loop, joined to the pool of writers, publisher, feeder, keeper.
+"""The worker: a router loop, joined to the pool of writers, publisher, feeder and keeper.
 
-Nothing slow runs in the router loop: it moves messages, and hands all else on.
+Each of them is one thread of one purpose (the writers are several); this is how they meet.
 """
 
 from __future__ import annotations
 
 import os
-import queue
 import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +23,7 @@ from casparian.app.leases import Leases
 from casparian.app.live_plugins import KnownSchemas, LivePlugins
 from casparian.app.promoter import Decided
 from casparian.app.publisher import Publisher, Staged
+from casparian.app.router_loop import JobInstruction, RouterLoop
 from casparian.app.sink_guard import SinkGuard
 from casparian.app.staging_pool import StagingPool
 from casparian.app.targets import Targets
@@ -34,31 +34,23 @@ from casparian.domain.instructions import (
     FailJob,
     FinishJob,
     Instruction,
-    KillSidecar,
     QuarantinePlugin,
     RouterRules,
-    Send,
     StageFrame,
-    StartSidecar,
 )
 from casparian.domain.jobs import Claim, JobStatus, RetryPolicy
-from casparian.domain.messages import decode_from_sidecar, encode
 from casparian.domain.plugins import LivePlugin
 from casparian.domain.ports import (
     Clock,
     JobQueue,
-    PeerBusy,
-    PeerGone,
     PluginHost,
     PluginStore,
     Promoting,
     PublishLedger,
-    SidecarSpec,
     Transport,
 )
 from casparian.domain.publish import Manifest
 from casparian.domain.router import Router
-from casparian.domain.wire import RemoteProtocolError
 
 SECOND_US = 1_000_000
 MOST_HELD = 400
@@ -101,30 +93,31 @@ class Worker:
         self._jobs = jobs
         self._ledger = ledger
         self._store = store
-        self._transport = transport
         self._targets = targets
         self._check = check
         self._clock = clock
-        self._make_host = host
         self.router = Router(config.rules, lambda: secrets.token_hex(16))
         self._leases = Leases(config.give_up_s)
-        self._inbox: queue.SimpleQueue[Callable[[], list[Instruction]]] = queue.SimpleQueue()
-        self._unsent: deque[Send] = deque()
         self._guard = SinkGuard(targets, ledger)
         self._plugins = LivePlugins(store, self._guard.usable, self._configure)
         self._schemas = KnownSchemas(ledger)
         self._on_their_way: deque[str] = deque()
         self._feeder: Feeder | None = None
-        self._stopping = threading.Event()
-        self._abort = threading.Event()
         self.ended: dict[str, int] = {}
-        self.failure: Exception | None = None
         self._ended_lock = threading.Lock()
         self.on_end: Callable[[int, JobStatus], None] = lambda job_id, status: None
         self._publisher = Publisher(
             ledger, jobs, targets, self._leases, config.policy, self._note_end
         )
-        self._thread = threading.Thread(target=self._serve, name="casparian-router", daemon=True)
+        self._loop = RouterLoop(
+            self.router,
+            transport,
+            host,
+            self._plugins.code,
+            self._carry_out,
+            self._tell_demand,
+            self._give_back,
+        )
 
     # --- life -----------------------------------------------------------------------------
 
@@ -134,13 +127,17 @@ class Worker:
         for plugin in self._store.live():
             self._guard.check(plugin)
         self._plugins.refresh()
-        bound = threading.Event()
-        failure: list[BaseException] = []
-        self._on_bound = (bound, failure, prestart)
-        self._thread.start()
-        bound.wait()
-        if failure:
-            raise failure[0]
+        self._writers = StagingPool(
+            self.config.writers or os.cpu_count() or 1,
+            self,
+            self._open_context,
+            self._check.confirm,
+        )
+        try:
+            self._loop.start(prestart)
+        except BaseException:
+            self._writers.close()
+            raise
         node = self._context.node(self.config.roles, self.endpoint, self._clock())
         self._keeper = Keeper(
             node,
@@ -176,20 +173,26 @@ class Worker:
         """No new jobs; finish what is held; end. `abort` from another thread cuts it short."""
         if self._feeder is not None:
             self._feeder.stop()
-        self._stopping.set()
-        self._transport.wake()
-        self._thread.join(timeout_s)
+        self._loop.stop(timeout_s)
         self._writers.close()
-        if not self._publisher.close(timeout_s, self._abort):
+        if not self._publisher.close(timeout_s, self._loop.aborted):
             log.warning("decided jobs are left to be rolled forward at the next start")
         self._keeper.sweep()
         self._keeper.stop()
-        self._host.close()
+        self._loop.end_sidecars()
 
     def abort(self) -> None:
         """Do not wait for running jobs: they are queued again when their leases are over."""
-        self._abort.set()
-        self._transport.wake()
+        self._loop.abort()
+
+    @property
+    def endpoint(self) -> str:
+        return self._loop.endpoint
+
+    @property
+    def failure(self) -> Exception | None:
+        """What ended the router's thread, None while it runs."""
+        return self._loop.failure
 
     @property
     def idle(self) -> bool:
@@ -211,12 +214,8 @@ class Worker:
 
     # --- other threads --------------------------------------------------------------------
 
-    def _post(self, event: Callable[[], list[Instruction]]) -> None:
-        self._inbox.put(event)
-        self._transport.wake()
-
     def _configure(self, plugins: list[LivePlugin]) -> None:
-        self._post(lambda: self.router.configure(plugins, time.monotonic()))
+        self._loop.post(lambda: self.router.configure(plugins, time.monotonic()))
 
     def _offer(self, claims: Sequence[Claim]) -> None:
         self._on_their_way.extend(claim.plugin for claim in claims)
@@ -226,10 +225,10 @@ class Worker:
                 self._on_their_way.popleft()
             return self.router.offer(claims, time.monotonic())
 
-        self._post(take)
+        self._loop.post(take)
 
     def _lose(self, job_ids: list[int]) -> None:
-        self._post(lambda: [i for job_id in job_ids for i in self.router.lost(job_id)])
+        self._loop.post(lambda: [i for job_id in job_ids for i in self.router.lost(job_id)])
 
     def _inherit(self, taken: list[Promoting]) -> None:
         for job in taken:
@@ -249,12 +248,12 @@ class Worker:
             self.ended[str(status)] = self.ended.get(str(status), 0) + 1
         self.on_end(job_id, status)
         # The feeder may have been kept back by what was held.
-        self._transport.wake()
+        self._loop.wake()
 
     # --- the writers' events --------------------------------------------------------------
 
     def consumed(self, session: str, size: int) -> None:
-        self._post(lambda: self.router.consumed(session, size))
+        self._loop.post(lambda: self.router.consumed(session, size))
 
     def staged(self, claim: Claim, manifest: Manifest, context: WorkerContext) -> None:
         self._check.release(claim)
@@ -279,7 +278,7 @@ class Worker:
             self._writers.drop(claim)
             return instructions
 
-        self._post(tell)
+        self._loop.post(tell)
 
     def _report(
         self,
@@ -294,88 +293,25 @@ class Worker:
 
     # --- the router's thread --------------------------------------------------------------
 
-    def _serve(self) -> None:
-        bound, failure, prestart = self._on_bound
-        try:
-            self.endpoint = self._transport.bind()
-            self._writers = StagingPool(
-                self.config.writers or os.cpu_count() or 1,
-                self,
-                self._open_context,
-                self._check.confirm,
-            )
-            self._host = self._make_host(self._transport.wake)
-        except BaseException as error:
-            failure.append(error)
-            return
-        finally:
-            bound.set()
-        try:
-            self._loop(prestart)
-        except Exception as error:
-            log.exception("the router stopped; its jobs go back when their leases are over")
-            self.failure = error
-        finally:
-            self._transport.close()
+    def _carry_out(self, instruction: JobInstruction) -> None:
+        match instruction:
+            case StageFrame(session, claim, topic, flags, payload):
+                self._writers.frame(session, claim, topic, flags, payload)
+            case FinishJob(claim, topics):
+                self._writers.finish(claim, topics)
+            case FailJob(claim, error_class, message, detail):
+                self._writers.drop(claim, lambda: self._report(claim, error_class, message, detail))
+            case QuarantinePlugin(plugin, content_hash, reason):
+                log.error("plugin in quarantine", plugin=plugin, reason=reason)
+                self._publisher.call(lambda: self._quarantine(plugin, content_hash, reason))
 
-    def _loop(self, prestart: bool) -> None:
-        tick_at = 0.0
-        told_to_stop = False
-        while True:
-            wait = max(0.0, tick_at - time.monotonic())
-            self._transport.poll(0.005 if self._unsent else wait)
-            self._take_inbox()
-            if prestart:
-                self._perform(self.router.pool.prestart(time.monotonic()))
-                prestart = False
-            exits = self._host.exits()
-            # What a sidecar sent before it died counts.
-            while self._take_messages() and exits:
-                pass
-            for exit_ in exits:
-                self._perform(self.router.exited(exit_, time.monotonic()))
-            now = time.monotonic()
-            if now >= tick_at:
-                self._perform(self.router.tick(now))
-                tick_at = now + self.router.pool.next_timer(now)
-            self._flush_unsent()
-            self._tell_demand()
-            if self._stopping.is_set():
-                if not told_to_stop:
-                    told_to_stop = True
-                    self._begin_stop()
-                if self._abort.is_set() or not self.router.pool.held():
-                    return
+    def _quarantine(self, plugin: str, content_hash: str, reason: str) -> None:
+        self._store.quarantine(plugin, content_hash, reason)
+        self._jobs.fail_queued(plugin, reason)
 
-    def _take_inbox(self) -> None:
-        while True:
-            try:
-                event = self._inbox.get_nowait()
-            except queue.Empty:
-                return
-            self._perform(event())
-
-    def _take_messages(self) -> bool:
-        """Handle what has arrived, up to a limit; True when there was anything."""
-        arrived = self._transport.receive()
-        for incoming in arrived:
-            now = time.monotonic()
-            try:
-                message = decode_from_sidecar(
-                    incoming.head, len(incoming.payload), self.config.rules.limits
-                )
-            except RemoteProtocolError as error:
-                self._perform(self.router.malformed(incoming.peer, str(error)))
-                continue
-            self._perform(self.router.received(incoming.peer, message, incoming.payload, now))
-        return bool(arrived)
-
-    def _begin_stop(self) -> None:
-        instructions, unstarted = self.router.stop()
-        self._perform(instructions)
-        for claim in unstarted:
-            text = "the worker stopped before it ran"
-            self._report(claim, ErrorClass.CONFLICT, text)
+    def _give_back(self, claims: list[Claim]) -> None:
+        for claim in claims:
+            self._report(claim, ErrorClass.CONFLICT, "the worker stopped before it ran")
 
     def _tell_demand(self) -> None:
         """Said in every round, so that nothing hangs on one word having been heard."""
@@ -386,53 +322,3 @@ class Worker:
             if plugin in demand:
                 demand[plugin] -= 1
         self._feeder.want(demand)
-
-    def _perform(self, instructions: Iterable[Instruction]) -> None:
-        for instruction in instructions:
-            match instruction:
-                case StageFrame(session, claim, topic, flags, payload):
-                    self._writers.frame(session, claim, topic, flags, payload)
-                case Send():
-                    self._send(instruction)
-                case FinishJob(claim, topics):
-                    self._writers.finish(claim, topics)
-                case FailJob(claim):
-                    self._writers.drop(claim, self._reporter(instruction))
-                case StartSidecar(session, plugin):
-                    self._host.start(self._spec(session, plugin))
-                case KillSidecar(session, reason):
-                    log.warning("sidecar killed", reason=reason)
-                    self._host.kill(session)
-                case QuarantinePlugin(plugin, content_hash, reason):
-                    log.error("plugin in quarantine", plugin=plugin, reason=reason)
-                    threading.Thread(
-                        target=self._quarantine, args=(plugin, content_hash, reason)
-                    ).start()
-
-    def _reporter(self, failed: FailJob) -> Callable[[], None]:
-        return lambda: self._report(failed.claim, failed.error_class, failed.message, failed.detail)
-
-    def _quarantine(self, plugin: str, content_hash: str, reason: str) -> None:
-        self._store.quarantine(plugin, content_hash, reason)
-        self._jobs.fail_queued(plugin, reason)
-
-    def _spec(self, session: str, plugin: LivePlugin) -> SidecarSpec:
-        code = self._plugins.code(plugin.content_hash)
-        return SidecarSpec(session, plugin, code, self.endpoint, self.router.pool.window())
-
-    def _send(self, send: Send) -> None:
-        if self._unsent:
-            self._unsent.append(send)
-            return
-        try:
-            self._transport.send(send.peer, encode(send.message))
-        except PeerBusy:
-            self._unsent.append(send)
-        except PeerGone:
-            # Its end is on its way as an exit, which deals with its jobs.
-            log.debug("message to a sidecar that is gone")
-
-    def _flush_unsent(self) -> None:
-        pending, self._unsent = self._unsent, deque()
-        for send in pending:
-            self._send(send)

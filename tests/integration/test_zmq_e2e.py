@@ -20,13 +20,13 @@ def completed(project: Project) -> int:
 @pytest.mark.slow
 def test_two_workers_of_one_toml_share_the_work_without_a_double(project: Project) -> None:
     project.csv_to("parquet://./output")
-    for number in range(300):
-        project.drop(f"f{number}.csv", f"n\n{number}\n")
-    with project.running("--role", "scout") as scout:
-        wait_for(lambda: project.statuses().get("QUEUED") == 300)
-        scout.send_signal(signal.SIGTERM)
-        assert scout.wait(30) == 0
+    # The scout brings the configuration to the database, then both workers wait for work.
+    assert project.drain("--role", "scout") == 0, project.log()[-3000:]
     with project.running("--role", "worker") as one, project.running("--role", "worker") as two:
+        wait_for(lambda: project.log().count("worker started") == 2)
+        for number in range(300):
+            project.drop(f"f{number}.csv", f"n\n{number}\n")
+        assert project.drain("--role", "scout") == 0, project.log()[-3000:]
         wait_for(lambda: completed(project) == 300)
         for worker in (one, two):
             worker.send_signal(signal.SIGTERM)
