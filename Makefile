@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL_INPUTS := pyproject.toml setup.py casparian/_fastpath/_speed.pyx
 
-.PHONY: help venv demo test test-pure lint bench clean
+.PHONY: help venv demo test test-pure lint bench bench-full clean
 .DEFAULT_GOAL := help
 
 help:
@@ -14,6 +14,7 @@ help:
 	@echo "make test-pure  unit, fast path and contract tests on the pure-Python twin"
 	@echo "make lint       ruff, mypy, import-linter"
 	@echo "make bench      the benchmark suites"
+	@echo "make bench-full the whole pipeline at full size: 1 GB in large files, 5,000 small ones"
 	@echo "make clean      remove what was built (not .venv)"
 
 $(BIN)/python:
@@ -44,6 +45,10 @@ lint: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-test
 	$(BIN)/python -m pytest benchmarks --benchmark-columns=min,median,ops,rounds --benchmark-sort=name
+
+bench-full: $(VENV)/.installed-test
+	CASPARIAN_BENCH_LARGE_FILES=200 CASPARIAN_BENCH_SMALL_FILES=5000 $(BIN)/python -m pytest \
+		benchmarks/test_pipeline.py --benchmark-columns=min,median,rounds --benchmark-sort=name
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .benchmarks
