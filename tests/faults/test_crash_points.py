@@ -1,0 +1,331 @@
+"""SIGKILL in place of each call by which the engine changes files: every state a crash can leave.
+
+A shim preloaded into the engine counts those calls and dies at the n-th. A normal run takes
+points spread evenly, by a seed that is printed; CASPARIAN_CRASH_POINTS=all takes every one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from casparian.adapters.queue import QueueStores, open_sqlite
+from casparian.adapters.sink.parquet import ParquetSink
+from casparian.adapters.sink.sqlite import SqliteSink
+from casparian.domain.jobs import JobStatus
+from casparian.domain.plugins import Mode
+from casparian.domain.publish import Generation, Manifest, Marker, SlotKey, Target
+from tests.support.project import FAST, Project, read_parquet
+
+SHIM = Path(__file__).with_name("kill_shim.c")
+POINTS = os.environ.get("CASPARIAN_CRASH_POINTS", "12")
+ROWS = 50
+
+PLUGIN = """
+import pyarrow.csv as pc
+from casparian.sdk import BasePlugin
+
+class Handler(BasePlugin):
+    def execute(self, file_path):
+        table = pc.read_csv(file_path, read_options=pc.ReadOptions(use_threads=False))
+        self.publish("output", table)
+        # An even version has nothing to say here: what the one before said is to go.
+        if table["version"][0].as_py() % 2:
+            self.publish("extra", table.slice(0, 7))
+"""
+
+SINKS = {
+    "parquet": {"output": "parquet://./out", "extra": "parquet://./out"},
+    "sqlite": {"output": "sqlite://out.db/output", "extra": "sqlite://out.db/extra"},
+    "both": {"output": "parquet://./out", "extra": "sqlite://out.db/extra"},
+}
+
+Group = tuple[str, int, int]
+"""Name and version of a file, and its rows."""
+
+
+@pytest.fixture(scope="session")
+def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("no C compiler: the shim that kills cannot be built")
+    library = tmp_path_factory.mktemp("shim") / "kill_shim.so"
+    command = [compiler, "-O1", "-shared", "-fPIC", "-o", library, SHIM, "-ldl"]
+    built = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    return library
+
+
+@dataclass
+class Crashes:
+    """A project whose engine is killed at chosen calls. `versions`: what each file had so far."""
+
+    project: Project
+    shim: Path
+    kind: str
+    mode: str
+    versions: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        topics = "".join(
+            f'[plugin.lines.topics.{topic}]\nsink = "{uri}"\nmode = "{self.mode}"\n'
+            for topic, uri in SINKS[self.kind].items()
+        )
+        self.project.plugin("lines", PLUGIN)
+        self.project.configure(
+            FAST.replace("[worker]", "[worker]\nlease_s = 3\nsweep_s = 0.5")
+            + '[[source_root]]\npath = "inbox"\n[[rule]]\npattern = "*.csv"\ntag = "csv"\n'
+            + '[plugin.lines]\ntags = ["csv"]\n'
+            + topics
+        )
+
+    def write(self, name: str) -> None:
+        """The next version of a file."""
+        version = self.versions[name] = self.versions.get(name, 0) + 1
+        lines = "".join(f"{name},{version},{n}\n" for n in range(ROWS))
+        self.project.drop(f"{name}.csv", f"name,version,n\n{lines}")
+
+    def drain(self, at: int | None = None) -> tuple[int, list[str]]:
+        """The exit code, and the calls that were made: "number call path"."""
+        log = self.project.directory / "calls"
+        log.unlink(missing_ok=True)
+        environment = {"LD_PRELOAD": str(self.shim), "CRASH_LOG": str(log)}
+        if at is not None:
+            environment["CRASH_AT"] = str(at)
+        code = self.project.drain(**environment)
+        return code, log.read_text(errors="replace").splitlines()
+
+    def expected(self, topic: str) -> list[Group]:
+        """What the topic's readers are to see once all is drained."""
+        groups = []
+        for name, newest in self.versions.items():
+            for version in range(1, newest + 1) if self.mode == "append" else [newest]:
+                if topic == "output":
+                    groups.append((name, version, ROWS))
+                elif version % 2:
+                    groups.append((name, version, 7))
+        return sorted(groups)
+
+    def rows(self, topic: str) -> list[Group]:
+        uri = SINKS[self.kind][topic]
+        if uri.startswith("parquet"):
+            table = read_parquet(self.project.directory / "out" / topic)
+            rows = table.to_pylist()
+        else:
+            rows = self._sqlite_rows(topic)
+        assert (
+            max(Counter((r["name"], r["version"], r["n"]) for r in rows).values(), default=1) == 1
+        )
+        return sorted(
+            (*key, n) for key, n in Counter((r["name"], r["version"]) for r in rows).items()
+        )
+
+    def _sqlite_rows(self, table: str) -> list[dict[str, object]]:
+        connection = sqlite3.connect(self.project.directory / "out.db")
+        connection.row_factory = sqlite3.Row
+        try:
+            if not connection.execute(
+                "select 1 from sqlite_master where name = ?", (table,)
+            ).fetchone():
+                return []
+            return [dict(row) for row in connection.execute(f"select * from {table}")]
+        finally:
+            connection.close()
+
+    # --- what must hold -------------------------------------------------------------------
+
+    def check(self) -> None:
+        project = self.project
+        for topic in ("output", "extra"):
+            assert self.rows(topic) == self.expected(topic), topic
+        assert project.stagings() == []
+        assert project.statuses() == {"COMPLETED": sum(self.versions.values())}
+        assert project.query("select * from publish_slot where holder is not null") == []
+        stores = open_sqlite(str(project.database))
+        try:
+            self._check_markers(stores)
+        finally:
+            stores.close()
+        left = [p.name for p in (project.directory / "out").glob(".*")]
+        assert left == [], "something unpublished lies in the sink's directory"
+
+    def _check_markers(self, stores: QueueStores) -> None:
+        """I1 to I5, as far as they can be seen from outside."""
+        jobs = {
+            row[0]: (row[1], Manifest.from_json(row[2]))
+            for row in self.project.query(
+                "select id, attempt, manifest from processing_job where status = 'COMPLETED'"
+            )
+        }
+        standing = dict(self._markers())
+        for (target, slot), marker in standing.items():
+            attempt, manifest = jobs[marker.job_id]  # I3
+            assert marker.attempt == attempt == manifest.attempt  # I1, I5
+            item = next(i for i in manifest.items if (i.target, i.slot) == (target, slot))
+            assert marker == Marker.of(manifest, item)  # I2: what was decided stands
+        decided: dict[tuple[Target, SlotKey], Generation] = {}
+        for _, manifest in jobs.values():
+            for item in manifest.items:
+                key = (item.target, item.slot)
+                decided[key] = max(decided.get(key, manifest.generation), manifest.generation)
+        assert decided == {key: marker.generation for key, marker in standing.items()}  # I2, I4
+        locations = {(m.plugin, m.location_id) for m in standing.values()}
+        for key, state in stores.ledger.slots(sorted(locations)).items():
+            mine = {k: m for k, m in standing.items() if (m.plugin, m.location_id) == key}
+            assert state.generation == max(m.generation for m in mine.values())
+            filled = {k for k, m in mine.items() if m.rows}
+            assert {(p.target, p.slot) for p in state.published} == filled
+            assert all(p.mode is Mode(self.mode) for p in state.published)
+        assert set(stores.queue.backlog()) <= {JobStatus.COMPLETED}
+
+    def _markers(self) -> Iterator[tuple[tuple[Target, SlotKey], Marker]]:
+        """Every slot's marker, its rows counted and their digest computed anew."""
+        directory = self.project.directory
+        if "parquet" in str(SINKS[self.kind]):
+            for target, marker in ParquetSink(str(directory / "out")).markers():
+                slot = directory / "out" / target.name / marker.slot.name
+                digest = hashlib.sha256()
+                for file in sorted(slot.glob("*.parquet")):
+                    digest.update(file.read_bytes())
+                assert marker.digest == digest.hexdigest()
+                assert marker.rows == read_parquet(slot).num_rows
+                yield (target, marker.slot), marker
+        if "sqlite" in str(SINKS[self.kind]):
+            for target, marker in SqliteSink(str(directory / "out.db")).markers():
+                counted = [
+                    r for r in self._sqlite_rows(target.name)
+                    if r["_casparian_job_id"] == marker.job_id
+                ]  # fmt: skip
+                assert marker.rows == len(counted)
+                yield (target, marker.slot), marker
+
+
+def spread(total: int, chance: random.Random) -> list[int]:
+    """The points of this run: all, or one from each of as many equal parts."""
+    if POINTS == "all":
+        return list(range(1, total + 1))
+    parts = min(int(POINTS), total)
+    edges = [1 + total * n // parts for n in range(parts + 1)]
+    return [chance.randrange(a, b) for a, b in itertools.pairwise(edges)]
+
+
+@pytest.fixture
+def chance() -> random.Random:
+    seed = int(os.environ.get("CASPARIAN_TEST_SEED", random.randrange(1 << 30)))
+    print(f"CASPARIAN_TEST_SEED={seed}")
+    return random.Random(seed)
+
+
+COMBINATIONS = [
+    *itertools.product(("parquet", "sqlite"), ("replace", "append")),
+    ("both", "replace"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(36_000 if POINTS == "all" else 900)
+@pytest.mark.parametrize(("kind", "mode"), COMBINATIONS)
+def test_a_correction_survives_a_crash_at_any_call(
+    tmp_path: Path, shim: Path, chance: random.Random, kind: str, mode: str
+) -> None:
+    """One project, corrected again and again: each correction is interrupted at another call,
+    and every third time the recovery is, too."""
+    crashes = Crashes(Project(tmp_path / "project"), shim, kind, mode)
+    crashes.write("a")
+    crashes.write("b")
+    assert crashes.drain()[0] == 0, crashes.project.log()
+    calls = 0
+    for _ in range(2):
+        # With and without rows for the second topic.
+        crashes.write("a")
+        code, made = crashes.drain()
+        assert code == 0, crashes.project.log()
+        calls = max(calls, len(made))
+    crashes.check()
+    killed: Counter[str] = Counter()
+    for number, point in enumerate(spread(calls, chance)):
+        crashes.write("a")
+        points = [point] if number % 3 else [point, chance.randrange(1, calls)]
+        _interrupt(crashes, points, killed)
+    print(f"{kind} {mode}: {calls} calls, killed in {killed.total()}: {dict(killed)}")
+    assert killed.total() > 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(36_000 if POINTS == "all" else 900)
+@pytest.mark.parametrize(("kind", "mode"), COMBINATIONS)
+def test_a_first_run_survives_a_crash_at_any_call(
+    tmp_path: Path, shim: Path, chance: random.Random, kind: str, mode: str
+) -> None:
+    """From an empty directory: the database and the sinks are being made meanwhile."""
+    counted = Crashes(Project(tmp_path / "counted"), shim, kind, mode)
+    counted.write("a")
+    counted.write("b")
+    code, made = counted.drain()
+    assert code == 0, counted.project.log()
+    counted.check()
+    killed: Counter[str] = Counter()
+    for point in spread(len(made), chance):
+        directory = tmp_path / f"at-{point}"
+        crashes = Crashes(Project(directory), shim, kind, mode)
+        crashes.write("a")
+        crashes.write("b")
+        _interrupt(crashes, [point], killed)
+        shutil.rmtree(directory)
+    print(f"{kind} {mode}: {len(made)} calls, killed in {killed.total()}: {dict(killed)}")
+    assert killed.total() > 0
+
+
+def _interrupt(crashes: Crashes, points: list[int], killed: Counter[str]) -> None:
+    """Drain with a crash at each of these calls, then undisturbed, and check everything."""
+    story = []
+    for point in points:
+        code, calls = crashes.drain(at=point)
+        story.append(f"call {point}: {calls[-1] if calls else 'none was made'}, exit {code}")
+        if code == 0:
+            continue  # There were fewer calls this time.
+        assert code == -signal.SIGKILL, crashes.project.log()
+        killed[calls[-1].split()[1]] += 1
+    context = "\n".join(story)
+    code, _ = crashes.drain()
+    assert code == 0, f"{context}\n{crashes.project.log()[-4000:]}"
+    try:
+        crashes.check()
+    except AssertionError as error:
+        error.add_note(f"{context}\n{crashes.project.log()[-4000:]}")
+        raise
+
+
+def test_the_check_can_fail(tmp_path: Path, shim: Path) -> None:
+    """What a lost, doubled or orphaned row would look like is seen."""
+    crashes = Crashes(Project(tmp_path / "project"), shim, "parquet", "replace")
+    crashes.write("a")
+    assert crashes.drain()[0] == 0, crashes.project.log()
+    crashes.check()
+    (slot,) = (crashes.project.directory / "out" / "output").iterdir()
+    (file,) = slot.glob("*.parquet")
+    double = file.with_name("double.parquet")
+    shutil.copy(file, double)
+    with pytest.raises(AssertionError):
+        crashes.check()
+    double.unlink()
+    marker = slot / "_casparian.json"
+    text = marker.read_text()
+    marker.write_text(text.replace('"attempt": 1', '"attempt": 2'))
+    with pytest.raises(AssertionError):
+        crashes.check()
+    marker.write_text(text)
+    crashes.project.query("select 1")
+    crashes.check()
