@@ -14,11 +14,13 @@ ROWS_PER_CHUNK = 10_000
 def record_batches(data: Any) -> Iterator[tuple[pa.Schema, pa.RecordBatch | None]]:
     """Yield (schema, batch) for each batch; (schema, None) once where there are no batches.
 
+    Views of text come as text: a slice of them would carry all that any row of the whole
+    refers to, however small it is.
     The schema may change from batch to batch only for iterables of dicts, whose types are
     inferred chunk by chunk. Raises TypeError for what cannot be published.
     """
     if isinstance(data, pa.RecordBatch):
-        yield data.schema, data
+        yield from _stream(data.schema, [data])
     elif isinstance(data, pa.Table):
         yield from _stream(data.schema, data.to_batches())
     elif isinstance(data, pa.RecordBatchReader):
@@ -43,11 +45,42 @@ def _stream(
     schema: pa.Schema, batches: Iterable[pa.RecordBatch]
 ) -> Iterator[tuple[pa.Schema, pa.RecordBatch | None]]:
     empty = True
+    plain = _without_views(schema)
     for batch in batches:
         empty = False
-        yield schema, batch
+        yield plain, batch if plain is schema else batch.cast(plain)
     if empty:
-        yield schema, None
+        yield plain, None
+
+
+def _without_views(schema: pa.Schema) -> pa.Schema:
+    """The same object where there are no views of text or bytes in it."""
+    fields = [field.with_type(_plain(field.type)) for field in schema]
+    plain = pa.schema(fields, schema.metadata)
+    return schema if plain.equals(schema, check_metadata=True) else plain
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    types = pa.types
+    if types.is_string_view(kind):
+        return pa.large_string()
+    if types.is_binary_view(kind):
+        return pa.large_binary()
+    if types.is_struct(kind):
+        return pa.struct([field.with_type(_plain(field.type)) for field in kind])
+    if types.is_map(kind):
+        return pa.map_(_plain(kind.key_type), _plain(kind.item_type), kind.keys_sorted)
+    if types.is_fixed_size_list(kind):
+        return pa.list_(_plain_items(kind), kind.list_size)
+    if types.is_large_list(kind):
+        return pa.large_list(_plain_items(kind))
+    if types.is_list(kind):
+        return pa.list_(_plain_items(kind))
+    return kind
+
+
+def _plain_items(kind: pa.DataType) -> pa.Field:
+    return kind.value_field.with_type(_plain(kind.value_type))
 
 
 def _is_pandas(data: Any) -> bool:
@@ -84,11 +117,13 @@ def _from_dicts(rows: Iterable[Any]) -> Iterator[tuple[pa.Schema, pa.RecordBatch
 
 def split(batch: pa.RecordBatch, most_bytes: int) -> Iterator[pa.RecordBatch]:
     """The batch in slices of about `most_bytes` bytes of data each, at least one row."""
-    rows, size = batch.num_rows, batch.nbytes
-    if size <= most_bytes or rows <= 1:
+    rows = batch.num_rows
+    if batch.nbytes <= most_bytes or rows <= 1:
         yield batch
         return
-    step = max(1, rows * most_bytes // size)
+    # What is sent, which nbytes does not tell where rows share what they refer to.
+    size = pa.ipc.get_record_batch_size(batch)
+    step = min(rows, max(1, rows * most_bytes // size))
     for start in range(0, rows, step):
         part = batch.slice(start, step)
         # Rows differ in size: a slice may still be too large.

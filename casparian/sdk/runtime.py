@@ -176,7 +176,7 @@ class Runtime:
         except SessionEnded:
             raise
         except MemoryError as error:
-            self._end(ErrorClass.OOM, _one_line(error), traceback.format_exc())
+            self._end(ErrorClass.OOM, _one_line(error), _plugin_traceback(error))
         except (Exception, SystemExit, KeyboardInterrupt) as error:
             lacks_threads = isinstance(error, RuntimeError) and "start new thread" in str(error)
             error_class = ErrorClass.OOM if lacks_threads else ErrorClass.DATA
