@@ -17,7 +17,8 @@ from casparian.domain.wire import Flag, Limits
 @dataclass(frozen=True, slots=True)
 class RouterRules:
     """Times in seconds. `sidecars` is per plugin, `prefetch` per sidecar; jobs shorter than
-    `short_job_s` are sent up to `longest_prefetch` ahead."""
+    `short_job_s` are sent up to `longest_prefetch` ahead. A plugin that cannot be loaded or
+    started is tried again after `mend_s`: what it lacked may have been installed."""
 
     sidecars: int = 2
     suspect_s: float = 5.0
@@ -26,6 +27,7 @@ class RouterRules:
     restart_s: float = 0.5
     longest_restart_s: float = 30.0
     most_failed_starts: int = 3
+    mend_s: float = 30.0
     quarantine_after: int = 3
     prefetch: int = 2
     longest_prefetch: int = 16

@@ -79,6 +79,8 @@ class Lane:
     plugin: LivePlugin
     waiting: deque[Claim] = field(default_factory=deque)
     broken: str = ""
+    broken_class: ErrorClass = ErrorClass.PLUGIN
+    mended_at: float = 0.0
     failed_starts: int = 0
     crashes: int = 0
     start_after: float = 0.0
@@ -89,6 +91,14 @@ class Lane:
         """Jobs to hold at one sidecar: more of short ones, so it never waits for the next."""
         short = self.usual_job_s < rules.short_job_s
         return rules.longest_prefetch if short else rules.prefetch
+
+    def give_up(self, reason: str, error_class: ErrorClass, until: float) -> None:
+        """Until then jobs fail with this reason; later ones are tried again."""
+        self.broken, self.broken_class, self.mended_at = reason, error_class, until
+
+    def try_again(self, now: float) -> None:
+        if self.broken and not self.plugin.quarantined and now >= self.mended_at:
+            self.broken, self.failed_starts = "", 0
 
     def back_off(self, times: int, rules: RouterRules, now: float) -> None:
         wait = min(rules.restart_s * 2 ** min(times - 1, 16), rules.longest_restart_s)
@@ -193,6 +203,7 @@ class Pool:
         """Give waiting jobs to sidecars with room, and start those that are missing."""
         out: list[Instruction] = []
         for lane in self.lanes.values():
+            lane.try_again(now)
             if lane.broken or lane.plugin.quarantined:
                 out += refuse_waiting(lane)
             elif lane.waiting:
@@ -354,10 +365,12 @@ class Pool:
         lane.failed_starts += 1
         lane.back_off(lane.failed_starts, self.rules, now)
         if lane.failed_starts >= self.rules.most_failed_starts:
-            lane.broken = (
+            reason = (
                 f"plugin {lane.plugin.name} could not be started {lane.failed_starts} times "
                 f"in a row: {message}\n{tail}"
             )
+            # Not the plugin's code for sure: the jobs have tries left.
+            lane.give_up(reason, ErrorClass.CRASH, now + self.rules.mend_s)
 
     def overdue(self, now: float) -> list[Instruction]:
         """Kill what did not register, did not finish, fell silent, or did not leave in time."""
@@ -403,7 +416,7 @@ def given_back(claim: Claim) -> FailJob:
 
 def refuse_waiting(lane: Lane) -> list[Instruction]:
     """Fail the waiting jobs of a plugin that cannot run."""
-    error = ErrorClass.QUARANTINED if lane.plugin.quarantined else ErrorClass.PLUGIN
+    error = ErrorClass.QUARANTINED if lane.plugin.quarantined else lane.broken_class
     text = lane.broken or f"plugin {lane.plugin.name} is in quarantine"
     message, _, detail = text.partition("\n")
     out: list[Instruction] = [FailJob(c, error, message, detail) for c in lane.waiting]

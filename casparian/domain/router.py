@@ -169,7 +169,8 @@ class Router:
         if message.failure:
             lane = self.pool.lane_of(sidecar)
             if lane is not None:
-                lane.broken = message.failure
+                until = now + self.rules.mend_s
+                lane.give_up(message.failure, ErrorClass.PLUGIN, until)
             text = f"plugin {sidecar.plugin.name} could not be loaded"
             out = self.pool.kill(sidecar, ErrorClass.PLUGIN, text)
             return out + self.pool.assign(now)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from casparian.domain.errors import ErrorClass
@@ -265,10 +267,25 @@ class TestDeath:
                 assert of(StartSidecar, out) == []
                 assert of(StartSidecar, bench.after(30))
         (failed,) = of(FailJob, out)
-        assert failed.error_class is ErrorClass.PLUGIN
+        # A crash, of which a job has several: the machine may be to blame.
+        assert failed.error_class is ErrorClass.CRASH
         assert "could not be started 3 times in a row" in failed.message
         assert "exit code 127" in failed.message
         assert failed.detail == "the tail"
+
+    def test_a_plugin_that_could_not_be_loaded_is_tried_again_later(self) -> None:
+        bench = Bench()
+        bench.offer(claim(1))
+        sidecar = list(bench.started.values())[-1]
+        message = replace(sidecar.register(), failure="no module named pandas")
+        (failed,) = of(FailJob, bench.hear(sidecar, message))
+        assert (failed.error_class, failed.message) == (ErrorClass.PLUGIN, "no module named pandas")
+        bench.exit(sidecar)
+        assert [f.message for f in of(FailJob, bench.offer(claim(2)))] == ["no module named pandas"]
+        bench.after(bench.router.rules.mend_s)
+        out = bench.offer(claim(3))
+        assert of(FailJob, out) == []
+        assert len(of(StartSidecar, out)) == 1
 
     def test_a_start_that_works_forgets_those_that_failed(self) -> None:
         bench = Bench()
