@@ -41,10 +41,11 @@ class DrainResult:
 
 
 class Engine:
-    """One engine in this process. Keyword arguments put adapters of one's own in place.
+    """One engine in this process, to be run once.
 
-    `sinks` maps URI schemes to sink factories; every other name is a provider of
-    `casparian.app.container.Container` (`stores`, `source`, `transport`, `host`, `clock`).
+    Keyword arguments put adapters of one's own in place: `sinks` maps URI schemes to sink
+    factories; every other name is a provider of `casparian.app.container.Container`
+    (`stores`, `source`, `transport`, `host`, `clock`).
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Engine:
         self.container = build(settings, self.roles, sinks or {}, overrides)
         self._stop = threading.Event()
         self._abort = threading.Event()
+        self._ended = False
 
     # --- what callers do ------------------------------------------------------------------
 
@@ -123,6 +125,8 @@ class Engine:
     # --- inside ---------------------------------------------------------------------------
 
     def _prepare(self) -> None:
+        if self._ended:
+            raise CasparianError("This engine has run and ended: make another Engine to run again.")
         self.container.stores()
         if SCOUT in self.roles:
             enqueued = self.apply()
@@ -187,6 +191,7 @@ class Engine:
         self, service: tuple[ScoutService, threading.Thread] | None, worker: Worker | None
     ) -> None:
         self._stop.set()
+        self._ended = True
         if service is not None:
             service[0].wake()
             service[1].join()

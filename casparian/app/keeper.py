@@ -63,9 +63,13 @@ class Keeper:
         self._thread = threading.Thread(target=self._serve, name="casparian-keeper", daemon=True)
 
     def start(self) -> None:
-        """Report in, finish what is PROMOTING, reap, then sweep; then go on in the thread."""
-        self.beat()
+        """Finish what is PROMOTING, reap, report in, sweep; then go on in the thread.
+
+        Who reports in takes the place of an earlier process of the same host and pid, as in a
+        container that was started again, and whose jobs are to be recovered before that.
+        """
         self.recover()
+        self.beat()
         self.sweep()
         self._thread.start()
 
