@@ -24,6 +24,7 @@ from casparian.domain.plugins import Mode, PluginConfig
 from casparian.domain.ports import JobQueue, PublishLedger, Sink
 from casparian.domain.publish import (
     Decision,
+    JobFate,
     Manifest,
     Refusal,
     SchemaChange,
@@ -45,12 +46,17 @@ log = structlog.get_logger("casparian.publisher")
 
 @dataclass(slots=True)
 class Staged:
-    """A job after S1. `next_at`: not to be decided before (another job holds its slot)."""
+    """A job after S1. `next_at`: not to be decided before (another job holds its slot).
+
+    `sent`: a decision that no answer came to. It may have been taken, so it is sent again as
+    it is, and until there is an answer the staging is left alone.
+    """
 
     claim: Claim
     config: PluginConfig
     manifest: Manifest
     next_at: float = 0.0
+    sent: Decision | None = None
 
     @property
     def slot_key(self) -> tuple[str, int]:
@@ -236,6 +242,9 @@ class Publisher:
         self._failed.append((claim, failure))
 
     def _drop_staging(self, staged: Staged) -> None:
+        if staged.sent is not None:
+            # What may be decided may be another's by now; an orphan is swept.
+            return
         for sink in self._promoter.sinks_of(staged.manifest):
             try:
                 sink.discard(staged.key)
@@ -267,7 +276,7 @@ class Publisher:
                 ended.append(staged)
                 continue
             try:
-                decision = self._plan(staged, states[staged.slot_key], schemas)
+                decision = staged.sent or self._plan(staged, states[staged.slot_key], schemas)
                 changing = {change.target for change in decision.schema_changes}
                 if changing & changed:
                     # A target's schema changes once in a group: this one waits for the next.
@@ -323,6 +332,8 @@ class Publisher:
         """Make the stagings durable. A failed sync is never retried: the stagings go."""
         keys: dict[int, tuple[Sink, list[StagingKey]]] = {}
         for staged, decision in plans.values():
+            if staged.sent is not None:
+                continue  # Synced before it was sent.
             for sink in self._promoter.sinks_of(decision.manifest):
                 keys.setdefault(id(sink), (sink, []))[1].append(staged.key)
         try:
@@ -339,33 +350,40 @@ class Publisher:
     def _commit(self, plans: dict[int, tuple[Staged, Decision]]) -> None:
         """S2: all or nothing; losers are taken out and the rest tried again."""
         while plans:
+            in_doubt = {job_id for job_id, (staged, _) in plans.items() if staged.sent}
+            for staged, decision in plans.values():
+                staged.sent = decision
             refusals = self._ledger.decide([decision for _, decision in plans.values()])
+            fates = self._ledger.fates(list(refusals)) if refusals else {}
+            for job_id, (staged, _) in plans.items():
+                if job_id not in in_doubt or refusals.get(job_id) is not Refusal.STALE:
+                    staged.sent = None
             if not refusals:
                 break
-            fates = self._ledger.fates(list(refusals))
-            for job_id, refusal in refusals.items():
-                staged, decision = plans.pop(job_id)
-                fate = fates.get(job_id)
-                if (
-                    fate is not None
-                    and fate.status is JobStatus.PROMOTING
-                    and (fate.attempt, fate.token) == (decision.attempt, decision.token)
-                ):
-                    # An earlier commit whose answer was lost did take place.
-                    self._decided.append(Decided(decision.manifest, decision.token))
-                    self._remove([staged])
-                elif refusal is Refusal.STALE:
-                    self._drop_staging(staged)
-                    self._leases.remove(job_id, staged.claim.token)
-                    self._remove([staged])
-                elif refusal is Refusal.HELD:
-                    staged.next_at = time.monotonic() + HELD_WAIT_S
-                # MOVED and SCHEMA are planned anew in the next round.
-            if any(r is Refusal.SCHEMA for r in refusals.values()):
-                # What the others were held against may have come from a loser.
+            losers = [plans.pop(job_id) for job_id in refusals]
+            for staged, decision in losers:
+                match refusals[decision.job_id]:
+                    case Refusal.STALE:
+                        self._end_stale(staged, decision, fates.get(decision.job_id))
+                    case Refusal.HELD:
+                        staged.next_at = time.monotonic() + HELD_WAIT_S
+                    case _:
+                        pass  # MOVED and SCHEMA are planned anew in the next round.
+            if any(decision.schema_changes for _, decision in losers):
+                # The others were held against schemas that now nobody has set.
                 return
         self._decided += [Decided(d.manifest, d.token) for _, d in plans.values()]
         self._remove([staged for staged, _ in plans.values()])
+
+    def _end_stale(self, staged: Staged, decision: Decision, fate: JobFate | None) -> None:
+        self._remove([staged])
+        mine = (JobStatus.PROMOTING, decision.attempt, decision.token)
+        if fate is not None and (fate.status, fate.attempt, fate.token) == mine:
+            # An earlier commit whose answer was lost did take place.
+            self._decided.append(Decided(decision.manifest, decision.token))
+            return
+        self._drop_staging(staged)
+        self._leases.remove(decision.job_id, decision.token)
 
     def _remove(self, ended: Sequence[Staged]) -> None:
         gone = {id(s) for s in ended}
