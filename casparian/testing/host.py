@@ -274,7 +274,6 @@ class PluginHostContract:
         loop.configure()
         (failed,) = loop.run("lines.csv")
         assert isinstance(failed, FailJob)
-        assert failed.error_class is ErrorClass.PLUGIN
         assert "could not be started 3 times" in failed.message
         assert "nothing://nowhere" in failed.detail
         assert all(exit_.code != 0 for exit_ in loop.exits)
