@@ -434,7 +434,7 @@ class ProcessHostContract(PluginHostContract):
         assert "job=1 attempt=1" in failed.detail
 
     def test_5_memory_is_limited(self, loop: Loop) -> None:
-        loop.configure(memory_mb=1024)
+        loop.configure(memory_mb=512)
         failed, after = loop.run("eat.csv", "lines.csv")
         assert isinstance(failed, FailJob)
         assert failed.error_class is ErrorClass.OOM
