@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -79,10 +79,7 @@ class Promoter:
             if failed:
                 self._put_off(decided, failed, again)
                 continue
-            rows = sum(r.item.rows for r in got if r.case is not InstallCase.OLDER)
-            completions[manifest.job_id] = Completion(
-                manifest.job_id, decided.token, final_status(manifest, got), rows, manifest.emptied
-            )
+            completions[manifest.job_id] = _completion(decided, got)
         self._complete([d for d in mine if d.manifest.job_id in completions], completions)
         return again
 
@@ -176,6 +173,19 @@ class Promoter:
                     sink.discard(decided.key)
                 except OSError as error:
                     log.warning("staging not removed", staging=decided.key.name, error=str(error))
+
+
+def _completion(decided: Decided, receipts: Sequence[Receipt]) -> Completion:
+    """S4 of a job. Slots that a newer job holds are neither its rows nor its to forget."""
+    manifest = decided.manifest
+    installed = [r.item for r in receipts if r.case is not InstallCase.OLDER]
+    return Completion(
+        manifest.job_id,
+        decided.token,
+        final_status(manifest, receipts),
+        sum(item.rows for item in installed),
+        replace(manifest, items=tuple(installed)).emptied,
+    )
 
 
 def _all_failed(decided: Decided, error: Exception) -> list[Receipt]:

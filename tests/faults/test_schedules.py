@@ -6,7 +6,6 @@ Kills at random seldom meet these. Each test fails when the guard that it names 
 from __future__ import annotations
 
 import contextlib
-import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -550,15 +549,23 @@ def obstacle(stage: Stage, claim: Claim) -> Iterator[None]:
     if stage.kind == "parquet":
         slot = slot_for(Mode.REPLACE, claim.plugin, "rows", claim.location_id, 0)
         place = stage.directory / "out" / "rows" / slot.name
+        aside = stage.directory / "aside"
+        if place.exists():
+            place.rename(aside)
         place.mkdir(parents=True)
         yield
-        shutil.rmtree(place)
+        place.rmdir()
+        if aside.exists():
+            aside.rename(place)
         return
     with contextlib.closing(sqlite3.connect(stage.directory / "out.db")) as db:
-        db.execute("CREATE TABLE rows (mine)")
+        db.execute(
+            "INSERT INTO _casparian_publish VALUES "
+            "('rows', 'theirs', 'rows', 1, 0, 'another', 1, 1, 0, '', '{}')"
+        )
         db.commit()
         yield
-        db.execute("DROP TABLE rows")
+        db.execute("DELETE FROM _casparian_publish WHERE installation = 'another'")
         db.commit()
 
 
@@ -617,3 +624,33 @@ def test_a_blocked_job_cannot_be_retried_past_a_newer_that_holds_the_lock(
     two.promote()
     assert stage.rows() == ["v2"]
     assert stage.status(newer.job_id) == "COMPLETED"
+
+
+def test_a_blocked_job_that_comes_after_a_newer_one_forgets_nothing(
+    stage: Stage, one: Engine
+) -> None:
+    """Guard: a slot is forgotten only by the job that emptied it.
+
+    The older job would empty a topic that the newer has filled meanwhile, while both were
+    blocked at the other topic.
+    """
+    retry = stage.stores.queue.retry
+    one.new(b"a.csv", "v1", {"rows": {"v": ["v1"]}, "more": {"v": ["v1"]}})
+    one.publish()
+    older = one.new(b"a.csv", "v2")
+    with obstacle(stage, older):
+        one.decide()
+        block(stage, one)
+        newer = one.new(b"a.csv", "v3", {"rows": {"v": ["v3"]}, "more": {"v": ["v3"]}})
+        one.decide()
+        block(stage, one)
+    assert (stage.rows(), stage.rows("more")) == (["v1"], ["v3"])
+    for claim in (older, newer):
+        assert retry([claim.job_id], "operator") == [claim.job_id]
+        one.recover()
+        one.promote()
+        assert stage.status(claim.job_id) == "COMPLETED"
+    assert (stage.rows(), stage.rows("more")) == (["v3"], ["v3"])
+    one.new(b"a.csv", "v4")
+    one.publish()
+    assert (stage.rows(), stage.rows("more")) == (["v4"], [])
