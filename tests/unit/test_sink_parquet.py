@@ -354,6 +354,25 @@ def test_check_refuses_where_replacing_is_not_one_step(
     assert below(target.location) == []
 
 
+def test_check_removes_what_a_killed_check_left(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: str) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_probe, "exchange", killed)
+        patch.setattr(_probe, "_remove_leftovers", lambda *_: None)
+        with pytest.raises(Killed):
+            ParquetSink(target.location).check()
+    assert below(target.location) != []
+    ParquetSink(target.location).check()
+    assert below(target.location) == []
+
+
 def test_check_refuses_a_root_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match="needs to write into"):
