@@ -116,6 +116,7 @@ class RouterLoop:
             self._host = self._make_host(self._transport.wake)
         except BaseException as error:
             self._cannot_bind = error
+            self._transport.close()
             return
         finally:
             self._bound.set()

@@ -168,6 +168,8 @@ class Worker:
         self._publisher.start()
         self._keeper.start()
         self._feeder.start()
+        # The router may have waited since before there was anybody to tell its demand.
+        self._loop.wake()
 
     def stop(self, timeout_s: float = 3600.0) -> None:
         """No new jobs; finish what is held; end. `abort` from another thread cuts it short."""

@@ -380,3 +380,17 @@ def test_a_transport_that_cannot_be_bound_is_said(bench: Bench, tmp_path: Path) 
             bench.drain()
     finally:
         taken.close()
+
+
+def test_work_begins_without_waiting_for_a_tick(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The router sleeps until somebody wakes it: whoever has news does."""
+    monkeypatch.setattr("casparian.domain.pool.Pool.next_timer", lambda pool, now: 3600.0)
+    for number in range(10):
+        bench.project.drop(f"good{number}.txt", "y" * number)
+    engine = bench.engine()
+    result = _in_background(engine.drain)
+    assert result().ok
+    engine.close()
+    assert bench.rows() == list(range(10))
