@@ -23,13 +23,14 @@ def load_handler(name: str, code: bytes, file_name: str | None = None) -> CaspPl
     PluginLoadError saying what is wrong with it.
     """
     file_name = file_name or f"<plugin {name}>/{name}.py"
-    module = types.ModuleType(name)
+    # Under its bare name, a plugin called json would stand in for the standard library's.
+    module = types.ModuleType(f"casparian_plugin_{name}")
     module.__file__ = file_name
     try:
         source = code.decode("utf-8-sig")
         # So that tracebacks show the lines, although no file is there.
         linecache.cache[file_name] = (len(code), None, source.splitlines(True), file_name)
-        sys.modules[name] = module
+        sys.modules[module.__name__] = module
         exec(compile(source, file_name, "exec", dont_inherit=True), module.__dict__)
     except Exception as error:
         raise PluginLoadError(

@@ -3,6 +3,7 @@ go on whatever the plugin does."""
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -581,3 +582,15 @@ class TestContext:
             f"t{n}": 3 for n in range(4)
         }
         assert [m.sequence for m in engine.of(Data)] == list(range(8))
+
+
+def test_a_plugin_may_have_the_name_of_a_standard_module() -> None:
+    import json
+
+    from casparian.sdk.loader import load_handler
+
+    code = (
+        b"class Handler:\n def configure(self, ctx, config): ...\n def execute(self, path): ...\n"
+    )
+    assert type(load_handler("json", code)).__module__ == "casparian_plugin_json"
+    assert sys.modules["json"] is json
