@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 from casparian.adapters.queue import QueueStores, open_memory, open_sqlite
-from casparian.adapters.sink import parquet, sqlite
+from casparian.adapters.sink import _places, parquet, sqlite
 from casparian.app.promoter import MOST_TRIES
 from casparian.domain.errors import JobError, UnavailableError
 from casparian.domain.jobs import Claim, JobStatus
@@ -160,13 +160,16 @@ def test_an_older_version_behind_a_newer_is_superseded(
 
 def test_a_newer_version_between_plan_and_decision(stage: Stage, one: Engine, two: Engine) -> None:
     """Guard: a decision is refused where the slot has moved since it was planned."""
+    two.new(b"b.csv", "other")
+    two.publish()
     older = one.new(b"a.csv", "v1")
-    two.new(b"a.csv", "v2")
+    newer = two.new(b"a.csv", "v2")
     one.ledger.before("decide", two.publish)
     one.publish()
     one.publish()
-    assert stage.rows() == ["v2"]
+    assert stage.rows() == ["other", "v2"]
     assert stage.status(older.job_id) == "SUPERSEDED"
+    assert stage.world.slot(newer).generation == Generation(2, newer.job_id)
     one.keeper.sweep()
     assert stage.stagings() == []
 
@@ -249,7 +252,8 @@ def schema_of(stage: Stage, engine: Engine) -> str | None:
 
 
 def test_two_jobs_of_a_group_widen_one_schema(stage: Stage, one: Engine) -> None:
-    """Guard: in a group a target's schema changes once."""
+    """Guards: in a group a target's schema changes once, what comes next is held against it,
+    and it is compared and set. Any one of them is enough."""
     one.new(b"a.csv", "a", NARROW)
     one.publish()
     one.new(b"b.csv", "b", WIDE)
@@ -387,6 +391,29 @@ def test_a_staging_that_may_be_decided_outlives_a_failing_sync(
     assert one.ended == {claim.job_id: JobStatus.COMPLETED}
 
 
+def test_a_decision_in_doubt_is_not_planned_again(
+    stage: Stage, one: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guard: it is sent again as it was, so that what is promoted is what was written."""
+    one.new(b"a.csv", "v1", {"rows": {"v": ["v1"]}, "more": {"v": ["v1"]}})
+    one.publish()
+    claim = one.new(b"a.csv", "v2")
+    one.ledger.after("decide", lost)
+    with pytest.raises(UnavailableError):
+        one.decide()
+    (sink,) = one.sinks()
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sink, "stage_empty", full)
+        one.decide()
+    one.promote()
+    assert (stage.rows(), stage.rows("more")) == (["v2"], [])
+    assert one.ended[claim.job_id] is JobStatus.COMPLETED
+
+
 def test_the_answer_to_a_completion_is_lost(stage: Stage, one: Engine) -> None:
     """Guard: the marker makes the second promote a no-op; the sweep clears what is left."""
     one.new(b"a.csv", "v1")
@@ -486,6 +513,39 @@ def test_a_promoter_stands_still_between_comparison_and_exchange(
     assert paused
     assert stage.rows() == ["v2"]
     assert (one.ended, one.decided, stage.stagings()) == ({}, [], [])
+
+
+def test_a_promoter_stands_still_while_its_successor_is_half_way(
+    stage: Stage, one: Engine, two: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guard: an exchange names its own staging. Under a name that both use there would now lie
+    the rows that the successor took out. And a job's own marker makes a promote a no-op."""
+    two.new(b"a.csv", "v0")
+    two.publish()
+    claim = one.new(b"a.csv", "v1")
+    one.decide()
+
+    def meanwhile() -> None:
+        stage.clock.advance(31)
+        two.recover()
+        two.ledger.before("complete", lost)
+        with monkeypatch.context() as patch:
+            patch.setattr(_places.Places, "retire", lambda *_: None)
+            with pytest.raises(UnavailableError):
+                two.promote()
+        assert stage.rows() == ["v1"]
+        one.believes(claim)
+
+    if stage.kind == "parquet":
+        before(monkeypatch, parquet, "exchange", meanwhile)
+    else:
+        after(monkeypatch, sqlite.SqliteSink, "_attach", meanwhile)
+    one.promote()
+    assert stage.rows() == ["v1"]
+    two.promote()
+    assert stage.rows() == ["v1"]
+    assert two.ended[claim.job_id] is JobStatus.COMPLETED
+    assert (one.ended, stage.stagings()) == ({}, [])
 
 
 def before(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, do: Callable[[], None]) -> None:
