@@ -26,6 +26,7 @@ from casparian.app.promoter import Decided
 from casparian.app.publisher import Publisher, Staged
 from casparian.app.targets import Targets
 from casparian.app.worker_context import WorkerContext
+from casparian.domain.errors import UnavailableError
 from casparian.domain.jobs import Claim, JobStatus, RetryPolicy
 from casparian.domain.messages import TopicTotals
 from casparian.domain.plugins import LivePlugin, Mode, PluginConfig, TopicConfig
@@ -250,3 +251,8 @@ def virtual_time(clock: VirtualClock, monkeypatch: pytest.MonkeyPatch) -> Iterat
     with monkeypatch.context() as patch:
         patch.setattr(time, "monotonic", lambda: clock.now_us / 1e6)
         yield
+
+
+def lost() -> None:
+    """For `Interrupted`: the answer does not come."""
+    raise UnavailableError("the connection was lost before the answer came")
