@@ -87,7 +87,8 @@ class ParquetStaging:
     def finish(self) -> StagedRows:
         schema = self._shaper.arrow
         with self._translated():
-            refuse_unsupported(schema, self._where)
+            if self._accepted is None:
+                refuse_unsupported(schema, self._where)
             if self._pending or not self._files:
                 self._flush(schema, last=True)
             self._close_file()
