@@ -19,6 +19,35 @@ class Job:
     path: str
 
 
+class JobFields:
+    """The current job's fields, for contexts that have a `job`."""
+
+    @property
+    def job(self) -> Job:
+        """The current job; raises RuntimeError outside `execute`."""
+        raise NotImplementedError
+
+    @property
+    def job_id(self) -> int:
+        return self.job.job_id
+
+    @property
+    def attempt(self) -> int:
+        return self.job.attempt
+
+    @property
+    def file_version_id(self) -> int:
+        return self.job.file_version_id
+
+    @property
+    def content_hash(self) -> str:
+        return self.job.content_hash
+
+    @property
+    def path(self) -> str:
+        return self.job.path
+
+
 class PluginContext(Protocol):
     """What `configure` is handed; it always shows the current job."""
 

@@ -31,7 +31,7 @@ from casparian.domain.ports import Buffer, Connection, PeerBusy
 from casparian.domain.session import Session
 from casparian.domain.wire import DEFAULT_LIMITS, Flag, LocalProtocolError
 from casparian.sdk.convert import has_dictionaries, record_batches, split
-from casparian.sdk.plugin import CaspPlugin, Job
+from casparian.sdk.plugin import CaspPlugin, Job, JobFields
 
 BATCH_BYTES = 8 << 20
 
@@ -44,7 +44,7 @@ class SessionEnded(BaseException):
     """The engine ended the session."""
 
 
-class Context:
+class Context(JobFields):
     """What the plugin sees (`PluginContext`)."""
 
     def __init__(self, runtime: Runtime, plugin: str) -> None:
@@ -57,26 +57,6 @@ class Context:
         if job is None:
             raise RuntimeError("there is no current job outside execute()")
         return Job(job.job_id, job.attempt, job.file_version_id, job.content_hash, job.path)
-
-    @property
-    def job_id(self) -> int:
-        return self.job.job_id
-
-    @property
-    def attempt(self) -> int:
-        return self.job.attempt
-
-    @property
-    def file_version_id(self) -> int:
-        return self.job.file_version_id
-
-    @property
-    def content_hash(self) -> str:
-        return self.job.content_hash
-
-    @property
-    def path(self) -> str:
-        return self.job.path
 
     def publish(self, topic: str, data: Any) -> int:
         return self._runtime.publish(topic, data)

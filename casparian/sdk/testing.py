@@ -20,7 +20,7 @@ from casparian.domain.plugins import check_topic_name
 from casparian.domain.schemas import Column, TargetSchema, reconcile
 from casparian.sdk.convert import record_batches
 from casparian.sdk.loader import make_handler
-from casparian.sdk.plugin import CaspPlugin, Job
+from casparian.sdk.plugin import CaspPlugin, Job, JobFields
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def _job(file: Path, base: Path) -> Job:
     return Job(1, 1, 1, content_hash, file.relative_to(base).as_posix())
 
 
-class _Context:
+class _Context(JobFields):
     """A `PluginContext` that keeps what is published."""
 
     def __init__(self, job: Job, plugin: str) -> None:
@@ -89,26 +89,6 @@ class _Context:
         if not self._executing:
             raise RuntimeError("there is no current job outside execute()")
         return self._job
-
-    @property
-    def job_id(self) -> int:
-        return self.job.job_id
-
-    @property
-    def attempt(self) -> int:
-        return self.job.attempt
-
-    @property
-    def file_version_id(self) -> int:
-        return self.job.file_version_id
-
-    @property
-    def content_hash(self) -> str:
-        return self.job.content_hash
-
-    @property
-    def path(self) -> str:
-        return self.job.path
 
     def publish(self, topic: str, data: Any) -> int:
         if not isinstance(topic, str):
