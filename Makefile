@@ -5,13 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL_INPUTS := pyproject.toml setup.py casparian/_fastpath/_speed.pyx
 
-.PHONY: help venv demo test test-pure lint bench bench-full clean
+.PHONY: help venv demo test test-pure crash-points lint bench bench-full clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo       install, run the engine on real data, print what was loaded"
 	@echo "make test       install with the test extras, run the whole suite"
 	@echo "make test-pure  unit, fast path and contract tests on the pure-Python twin"
+	@echo "make crash-points  the engine killed at every call that changes files; takes hours"
 	@echo "make lint       ruff, mypy, import-linter"
 	@echo "make bench      the benchmark suites"
 	@echo "make bench-full the whole pipeline at full size: 1 GB in large files, 5,000 small ones"
@@ -36,6 +37,9 @@ test: $(VENV)/.installed-test
 test-pure: $(VENV)/.installed-test
 	CASPARIAN_PURE=1 CASPARIAN_EXPECT_FASTPATH=pure \
 		$(BIN)/python -m pytest tests/unit tests/fastpath tests/contracts
+
+crash-points: $(VENV)/.installed-test
+	CASPARIAN_CRASH_POINTS=all $(BIN)/python -m pytest tests/faults/test_crash_points.py
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -31,7 +31,7 @@ from casparian.domain.publish import Generation, Manifest, Marker, SlotKey, Targ
 from tests.support.project import FAST, Project, read_parquet
 
 SHIM = Path(__file__).with_name("kill_shim.c")
-POINTS = os.environ.get("CASPARIAN_CRASH_POINTS", "8")
+POINTS = os.environ.get("CASPARIAN_CRASH_POINTS", "3")
 ROWS = 50
 
 PLUGIN = """
