@@ -134,5 +134,11 @@ def _translate(pattern: str) -> Iterable[str]:
 def _character_class(body: str) -> str:
     negated = body.startswith("!")
     members = body[1:] if negated else body
-    escaped = re.sub(r"([\\\[\]^&~|])", r"\\\1", members)
-    return f"(?!/)[{'^' if negated else ''}{escaped}]"
+    parts: list[str] = []
+    i = 0
+    while i < len(members):
+        # A range is a character, a hyphen and a character; any other hyphen is itself.
+        end = i + 3 if members[i + 1 : i + 2] == "-" and i + 2 < len(members) else i + 1
+        parts.append("-".join(re.escape(char) for char in members[i:end:2]))
+        i = end
+    return f"(?!/)[{'^' if negated else ''}{''.join(parts)}]"

@@ -77,6 +77,13 @@ def test_globs_are_what_the_reference_says(data: st.DataObject, path: list[str])
         ("[]]", b"]", True),
         ("[!]]", b"]", False),
         ("[^a]", b"^", True),
+        ("[+--]", b"-", True),
+        ("[a-]", b"-", True),
+        ("[-a]", b"-", True),
+        ("[--a]", b"A", True),
+        ("[a-c-e]", b"d", False),
+        ("[a-c-e]", b"-", True),
+        ("[&&a||b~~c]", b"&", True),
         ("[\\d]", b"\\", True),
         ("[\\d]", b"5", False),
         ("*", b"\xff\xfe", True),
@@ -90,7 +97,7 @@ def test_globs_by_example(pattern: str, path: bytes, matched: bool) -> None:
     assert RoutingRule(pattern, "tag").matches(path) is matched
 
 
-@pytest.mark.parametrize("pattern", ["", "/abs", "a[b", "[", "[!]", "[b-a]"])
+@pytest.mark.parametrize("pattern", ["", "/abs", "a[b", "[", "[!]", "[b-a]", "[?--]"])
 def test_a_pattern_that_cannot_be_is_refused(pattern: str) -> None:
     with pytest.raises(ConfigurationError, match="The pattern"):
         check_rules([RoutingRule(pattern, "tag")])
