@@ -32,11 +32,11 @@ demo: $(VENV)/.installed-demo
 	$(BIN)/python demo/run.py
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-pure: $(VENV)/.installed-test
 	CASPARIAN_PURE=1 CASPARIAN_EXPECT_FASTPATH=pure \
-		$(BIN)/python -m pytest tests/unit tests/fastpath tests/contracts
+		$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/fastpath tests/contracts
 
 crash-points: $(VENV)/.installed-test
 	CASPARIAN_CRASH_POINTS=all $(BIN)/python -m pytest tests/faults/test_crash_points.py
