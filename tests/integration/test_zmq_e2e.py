@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.support.project import Project, documents, read_parquet, wait_for
+from tests.support.project import CSV_PLUGIN, Project, documents, read_parquet, wait_for
 
 CSV = "a,b\n1,x\n2,y\n"
 
@@ -20,6 +20,9 @@ def completed(project: Project) -> int:
 @pytest.mark.slow
 def test_two_workers_of_one_toml_share_the_work_without_a_double(project: Project) -> None:
     project.csv_to("parquet://./output")
+    # Slow enough that one worker cannot take all of it before the other looks.
+    slow = "import time; time.sleep(0.02)\n        options ="
+    project.plugin("csv_table", CSV_PLUGIN.replace("options =", slow, 1))
     # The scout brings the configuration to the database, then both workers wait for work.
     assert project.drain("--role", "scout") == 0, project.log()[-3000:]
     with project.running("--role", "worker") as one, project.running("--role", "worker") as two:
