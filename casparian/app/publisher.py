@@ -38,6 +38,10 @@ from casparian.domain.schemas import TargetSchema, reconcile
 
 LARGEST_GROUP = 100
 HELD_WAIT_S = 0.05
+# A group is closed when none joined it for the gap, and at the latest after the whole.
+GATHER_S = 0.2
+GATHER_GAP_S = 0.025
+NOW_S = 1e-6
 RETRY_WAIT_S = 1.0
 JOIN_SLICE_S = 0.2
 
@@ -170,9 +174,9 @@ class Publisher:
     def _collect(self) -> bool:
         """Wait for work; True when told to close."""
         closing = False
-        timeout = self._next_wait()
         try:
-            entry = self._inbox.get(timeout=timeout)
+            entry = self._inbox.get(timeout=self._next_wait())
+            group_ends = time.monotonic() + GATHER_S
             while True:
                 match entry:
                     case None:
@@ -187,7 +191,7 @@ class Publisher:
                         self._calls.append(entry)
                 if len(self._staged) >= LARGEST_GROUP:
                     break
-                entry = self._inbox.get_nowait()
+                entry = self._inbox.get(timeout=self._gather_wait(group_ends))
         except queue.Empty:
             pass
         return closing
@@ -197,6 +201,14 @@ class Publisher:
             return 0.0
         times = [s.next_at for s in self._staged] + [d.next_at for d in self._decided]
         return max(0.001, min(times) - time.monotonic()) if times else None
+
+    def _gather_wait(self, group_ends: float) -> float:
+        """How long to wait for one more of a group: each group costs the same few syncs, so
+        jobs that are about to be staged are worth a moment, and no more than that."""
+        coming = len(self._leases) - len(self._staged) - len(self._decided)
+        if not self._staged or coming <= 0:
+            return NOW_S
+        return max(NOW_S, min(GATHER_GAP_S, group_ends - time.monotonic()))
 
     def _let_go(self) -> None:
         for staged in self._staged:
