@@ -40,7 +40,8 @@ log = structlog.get_logger("casparian.worker")
 class RouterLoop:
     """Owns the transport and the plugin host; `router` is touched by its thread only.
 
-    `carry_out` takes the instructions about jobs; `each_round` is called after every round;
+    `carry_out` takes the instructions about jobs; what `each_round` returns after every round is
+    performed; `each_tick` is called when timers are due, at least once a second;
     `give_back` takes the claims that never ran when the loop is stopped.
     """
 
@@ -51,7 +52,8 @@ class RouterLoop:
         make_host: Callable[[Callable[[], None]], PluginHost],
         code: Callable[[str], bytes],
         carry_out: Callable[[JobInstruction], None],
-        each_round: Callable[[], None],
+        each_round: Callable[[], list[Instruction]],
+        each_tick: Callable[[], None],
         give_back: Callable[[list[Claim]], None],
     ) -> None:
         self.router = router
@@ -62,6 +64,7 @@ class RouterLoop:
         self._code = code
         self._carry_out = carry_out
         self._each_round = each_round
+        self._each_tick = each_tick
         self._give_back = give_back
         self._inbox: queue.SimpleQueue[Callable[[], list[Instruction]]] = queue.SimpleQueue()
         self._unsent: deque[Send] = deque()
@@ -141,10 +144,11 @@ class RouterLoop:
             self._take_exits()
             now = time.monotonic()
             if now >= tick_at:
+                self._each_tick()
                 self._perform(self.router.tick(now))
                 tick_at = now + self.router.pool.next_timer(now)
             self._flush_unsent()
-            self._each_round()
+            self._perform(self._each_round())
             if self._stopping.is_set():
                 if not told_to_stop:
                     told_to_stop = True

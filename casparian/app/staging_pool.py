@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -23,6 +22,9 @@ from casparian.domain.publish import Manifest
 from casparian.domain.wire import Flag
 
 log = structlog.get_logger("casparian.staging")
+
+# A job's frames are handed to a writer when they are worth a thread's waking, or all there.
+WORTH_WAKING_BYTES = 128 * 1024
 
 
 class StagingEvents(Protocol):
@@ -58,11 +60,17 @@ class _Drop:
 @dataclass(slots=True)
 class _Lane:
     claim: Claim
-    tasks: deque[_Frame | _Finish | _Drop] = field(default_factory=deque)
+    tasks: list[_Frame | _Finish | _Drop] = field(default_factory=list)
+    waiting_bytes: int = 0
     context: WorkerContext | None = None
     scheduled: bool = False
     failed: bool = False
     session: str = ""
+
+    @property
+    def worth_waking(self) -> bool:
+        ended = bool(self.tasks) and not isinstance(self.tasks[-1], _Frame)
+        return ended or self.waiting_bytes >= WORTH_WAKING_BYTES
 
 
 class StagingPool:
@@ -102,6 +110,16 @@ class StagingPool:
         """Throw away what the job staged, and forget it; `then` is called afterwards."""
         self._add(claim, _Drop(then))
 
+    def hand_over(self) -> None:
+        """Have the writers take also what is not worth a waking: a plugin may wait for the
+        credit of it, however little that is."""
+        with self._lock:
+            idle = [lane for lane in self._lanes.values() if lane.tasks and not lane.scheduled]
+            for lane in idle:
+                lane.scheduled = True
+        for lane in idle:
+            self._ready.put(lane)
+
     def close(self) -> None:
         """Do what was handed over, then end the threads."""
         with self._all_done:
@@ -124,7 +142,9 @@ class StagingPool:
             if lane is None:
                 lane = self._lanes[key] = _Lane(claim)
             lane.tasks.append(task)
-            if lane.scheduled:
+            if isinstance(task, _Frame):
+                lane.waiting_bytes += len(task.payload)
+            if lane.scheduled or not lane.worth_waking:
                 return
             lane.scheduled = True
         self._ready.put(lane)
@@ -134,14 +154,28 @@ class StagingPool:
     def _serve(self) -> None:
         while (lane := self._ready.get()) is not None:
             with self._lock:
-                task = lane.tasks.popleft()
-            self._work(lane, task)
+                tasks, lane.tasks, lane.waiting_bytes = lane.tasks, [], 0
+            self._work_all(lane, tasks)
             with self._all_done:
-                lane.scheduled = again = bool(lane.tasks)
+                lane.scheduled = again = lane.worth_waking
                 if not again:
                     self._all_done.notify_all()
             if again:
                 self._ready.put(lane)
+
+    def _work_all(self, lane: _Lane, tasks: list[_Frame | _Finish | _Drop]) -> None:
+        consumed = 0
+        for task in tasks:
+            self._work(lane, task)
+            if isinstance(task, _Frame):
+                consumed += len(task.payload)
+                # The buffer goes before its credit comes back.
+                task.payload = b""
+                if consumed >= WORTH_WAKING_BYTES:
+                    self._events.consumed(lane.session, consumed)
+                    consumed = 0
+        if consumed:
+            self._events.consumed(lane.session, consumed)
 
     def _work(self, lane: _Lane, task: _Frame | _Finish | _Drop) -> None:
         match task:
@@ -149,11 +183,6 @@ class StagingPool:
                 lane.session = session
                 if not lane.failed:
                     self._guard(lane, lambda: self._stage(lane, topic, flags, payload))
-                size = len(payload)
-                # The buffer goes before its credit comes back.
-                del payload
-                task.payload = b""
-                self._events.consumed(session, size)
             case _Finish(totals):
                 if not lane.failed:
                     self._guard(lane, lambda: self._finish(lane, totals))

@@ -25,7 +25,7 @@ from casparian.app.promoter import Decided
 from casparian.app.publisher import Publisher, Staged
 from casparian.app.router_loop import JobInstruction, RouterLoop
 from casparian.app.sink_guard import SinkGuard
-from casparian.app.staging_pool import StagingPool
+from casparian.app.staging_pool import WORTH_WAKING_BYTES, StagingPool
 from casparian.app.targets import Targets
 from casparian.app.verify import ContentCheck
 from casparian.app.worker_context import WorkerContext
@@ -103,6 +103,8 @@ class Worker:
         self._schemas = KnownSchemas(ledger)
         self._on_their_way: deque[str] = deque()
         self._feeder: Feeder | None = None
+        self._consumed: dict[str, int] = {}
+        self._consumed_lock = threading.Lock()
         self.ended: dict[str, int] = {}
         self._ended_lock = threading.Lock()
         self.on_end: Callable[[int, JobStatus], None] = lambda job_id, status: None
@@ -115,7 +117,8 @@ class Worker:
             host,
             self._plugins.code,
             self._carry_out,
-            self._tell_demand,
+            self._each_round,
+            self._each_tick,
             self._give_back,
         )
 
@@ -255,7 +258,11 @@ class Worker:
     # --- the writers' events --------------------------------------------------------------
 
     def consumed(self, session: str, size: int) -> None:
-        self._loop.post(lambda: self.router.consumed(session, size))
+        """Small amounts wait for the router's next round, whatever that is for."""
+        with self._consumed_lock:
+            total = self._consumed[session] = self._consumed.get(session, 0) + size
+        if total >= WORTH_WAKING_BYTES:
+            self._loop.wake()
 
     def staged(self, claim: Claim, manifest: Manifest, context: WorkerContext) -> None:
         self._check.release(claim)
@@ -314,6 +321,17 @@ class Worker:
     def _give_back(self, claims: list[Claim]) -> None:
         for claim in claims:
             self._report(claim, ErrorClass.CONFLICT, "the worker stopped before it ran")
+
+    def _each_round(self) -> list[Instruction]:
+        self._tell_demand()
+        if not self._consumed:
+            return []
+        with self._consumed_lock:
+            consumed, self._consumed = self._consumed, {}
+        return [i for session, n in consumed.items() for i in self.router.consumed(session, n)]
+
+    def _each_tick(self) -> None:
+        self._writers.hand_over()
 
     def _tell_demand(self) -> None:
         """Said in every round, so that nothing hangs on one word having been heard."""

@@ -59,7 +59,7 @@ class Router:
         return self.pool.exited(exit_, now)
 
     def tick(self, now: float) -> list[Instruction]:
-        return [*self.pool.overdue(now), *self.pool.assign(now)]
+        return [*self.pool.overdue(now), *self.pool.assign(now), *self._remaining_credit()]
 
     def stop(self) -> tuple[list[Instruction], list[Claim]]:
         """No new work; returns the jobs that never started, to be released."""
@@ -75,16 +75,19 @@ class Router:
         return out, unstarted
 
     def consumed(self, session: str, size: int) -> list[Instruction]:
-        """The sinks are done with `size` bytes of this session's: they are credited again."""
+        """The sinks are done with `size` bytes of this session's: they are credited again,
+        little ones together."""
         sidecar = self.pool.sidecars.get(session)
         if sidecar is None or sidecar.phase is not Phase.READY:
             return []
         sidecar.outstanding -= size
         sidecar.owed += size
-        if sidecar.owed * 8 < sidecar.window and sidecar.outstanding > 0:
-            return []
-        credit, sidecar.owed = sidecar.owed, 0
-        return [Send(sidecar.peer, Control(credit=credit))] if credit else []
+        return _credited(sidecar) if sidecar.owed * 8 >= sidecar.window else []
+
+    def _remaining_credit(self) -> list[Instruction]:
+        """A row that fills nearly the whole window waits for the last byte of it."""
+        ready = [s for s in self.pool.sidecars.values() if s.phase is Phase.READY]
+        return [i for s in ready if s.owed and not s.outstanding for i in _credited(s)]
 
     def refused(self, job_id: int, attempt: int) -> list[Instruction]:
         """A sink refused rows of a job, which has failed by that: the plugin gives it up."""
@@ -288,3 +291,8 @@ def _topic_problem(plugin: LivePlugin, topic: str) -> tuple[ErrorClass, str] | N
         f"configuration; it has: {known}. Add [plugin.{plugin.name}.topics.{topic}] "
         f'or [plugin.{plugin.name}.topics."*"].',
     )
+
+
+def _credited(sidecar: Sidecar) -> list[Instruction]:
+    credit, sidecar.owed = sidecar.owed, 0
+    return [Send(sidecar.peer, Control(credit=credit))]

@@ -34,6 +34,8 @@ from casparian.sdk.convert import has_dictionaries, record_batches, split
 from casparian.sdk.plugin import CaspPlugin, Job, JobFields
 
 BATCH_BYTES = 8 << 20
+# Smaller data waits for more of it, or for the job's end, before the wire thread is woken.
+WORTH_WAKING_BYTES = 64 * 1024
 
 
 class JobAbandoned(BaseException):
@@ -98,6 +100,7 @@ class Runtime:
         self._before_job = before_job
         self._changed = threading.Condition()
         self._outbox: deque[tuple[bytes, Buffer]] = deque()
+        self._unsaid = 0
         self._closing = False
         self._broken: BaseException | None = None
         self._schemas: dict[str, pa.Schema] = {}
@@ -214,10 +217,15 @@ class Runtime:
         with self._changed:
             while self.session.credit < size:
                 self._check_wire()
+                self._connection.wake()
                 self._changed.wait()
             self._check_wire()
             message = self.session.data(topic, flags, rows, size)
             self._outbox.append((encode(message), memoryview(payload)))
+            self._unsaid += size
+            if self._unsaid < WORTH_WAKING_BYTES:
+                return
+            self._unsaid = 0
         self._connection.wake()
 
     def _window(self) -> int:
@@ -236,6 +244,7 @@ class Runtime:
     def _send(self, message: FromSidecar) -> None:
         with self._changed:
             self._outbox.append((encode(message), b""))
+            self._unsaid = 0
         self._connection.wake()
 
     # --- the wire's thread ----------------------------------------------------------------

@@ -351,20 +351,22 @@ class TestData:
 
 
 class TestCredit:
-    def test_comes_back_in_eighths_or_when_all_is_consumed(self) -> None:
+    def test_comes_back_in_eighths_and_the_last_of_it_at_a_tick(self) -> None:
         bench = Bench(limits=SMALL)
         sidecar = bench.ready(JOB)
         window = 2 << 20
         part = bytes(window // 16)
         bench.hear(sidecar, sidecar.data(JOB, b"s", Flag.SCHEMA), b"s")
-        for _ in range(4):
+        for _ in range(3):
             bench.hear(sidecar, sidecar.data(JOB, part), part)
         consumed = bench.router.consumed
         assert consumed(sidecar.session, 1) == []
         assert consumed(sidecar.session, len(part)) == []
         assert controls(consumed(sidecar.session, len(part))) == [Control(2 * len(part) + 1)]
+        assert controls(bench.router.tick(bench.now)) == []  # A part is still with the sinks.
         assert consumed(sidecar.session, len(part)) == []
-        assert controls(consumed(sidecar.session, len(part))) == [Control(2 * len(part))]
+        assert controls(bench.router.tick(bench.now)) == [Control(len(part))]
+        assert controls(bench.router.tick(bench.now)) == []
 
     def test_of_a_sidecar_that_is_gone_is_nobodys(self) -> None:
         bench = Bench()

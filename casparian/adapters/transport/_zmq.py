@@ -6,6 +6,7 @@ reading a frame: a frame taken without copying knows by itself whether another o
 
 from __future__ import annotations
 
+import contextlib
 import math
 import socket
 import time
@@ -38,25 +39,30 @@ class Waker:
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
+        self._said = False
 
     def fileno(self) -> int:
         return self._reader.fileno()
 
     def wake(self) -> None:
+        if self._said:
+            return  # a wake that nobody has heard yet: one more says nothing new
+        self._said = True
         try:
             self._writer.send(b"\0")
         except BlockingIOError:
-            pass  # full of wakes that nobody has heard yet: one more says nothing new
+            pass  # as good as said
         except OSError:
             if self._writer.fileno() != -1:
                 raise  # closed is no error: a thread may wake what just ended
 
     def clear(self) -> None:
-        try:
+        with contextlib.suppress(BlockingIOError):
             while self._reader.recv(4096):
                 pass
-        except BlockingIOError:
-            return
+        # Only now: a wake that came during this sent nothing, and its caller had put the work
+        # there before, which is looked for after this.
+        self._said = False
 
     def close(self) -> None:
         self._reader.close()
