@@ -337,8 +337,5 @@ class Worker:
         """Said in every round, so that nothing hangs on one word having been heard."""
         if self._feeder is None:
             return
-        demand = self.router.pool.demand() if len(self._leases) < MOST_HELD else {}
-        for plugin in list(self._on_their_way):
-            if plugin in demand:
-                demand[plugin] -= 1
-        self._feeder.want(demand)
+        full = len(self._leases) >= MOST_HELD
+        self._feeder.want({} if full else self.router.pool.demand(list(self._on_their_way)))

@@ -30,7 +30,7 @@ class RouterRules:
     mend_s: float = 30.0
     quarantine_after: int = 3
     prefetch: int = 2
-    longest_prefetch: int = 16
+    longest_prefetch: int = 32
     short_job_s: float = 0.05
     limits: Limits = field(default_factory=Limits)
 

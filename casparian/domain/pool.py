@@ -7,7 +7,7 @@ those it never started wait again; one whose end was lost with it is queued anew
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -124,17 +124,21 @@ class Pool:
         sessions = max(1, self.rules.sidecars * len(self.lanes))
         return max(SMALLEST_WINDOW, min(limits.session_window, limits.total_window // sessions))
 
-    def demand(self) -> dict[str, int]:
-        """How many more jobs of each plugin could be put to use."""
+    def demand(self, coming: Sequence[str] = ()) -> dict[str, int]:
+        """How many more jobs of each plugin could be put to use, once that is a fair part of
+        all it can hold: claims are the cheaper the more jobs they are for.
+
+        `coming`: the plugins of jobs that are claimed, and not offered yet.
+        """
         wanted: dict[str, int] = {}
         for name, lane in self.lanes.items():
             if self.stopping or lane.plugin.quarantined:
                 continue
-            depth = lane.depth(self.rules)
+            capacity = (self.rules.sidecars + 1) * lane.depth(self.rules)
             held = len(lane.waiting) + sum(len(s.runs) for s in self.of(name))
-            missing = (self.rules.sidecars + 1) * depth - held
-            if missing > 0:
-                wanted[name] = missing
+            held += coming.count(name)
+            if (capacity - held) * 4 >= capacity:
+                wanted[name] = capacity - held
         return wanted
 
     def held(self) -> int:

@@ -58,7 +58,7 @@ class TestDispatch:
             bench.now += 0.001
             bench.hear(sidecar, sidecar.done(claim(number)))
         sent = sent_jobs(bench.offer(*jobs(*range(100, 140))))
-        assert [job for _, job in sent] == list(range(100, 116))
+        assert [job for _, job in sent] == list(range(100, 132))
         assert {peer for peer, _ in sent} == {sidecar.peer}
 
     def test_one_sidecar_is_started_per_waiting_job_up_to_the_limit(self) -> None:
@@ -84,7 +84,15 @@ class TestDispatch:
         assert bench.router.pool.demand() == {"lines": 6}
         bench.offer(*jobs(1, 2))
         assert bench.router.pool.demand() == {"lines": 4}
+        assert bench.router.pool.demand(["lines", "others"]) == {"lines": 3}
         bench.offer(*jobs(3, 4, 5, 6, 7))
+        assert bench.router.pool.demand() == {}
+
+    def test_demand_waits_until_it_is_worth_a_claim(self) -> None:
+        bench = Bench(sidecars=4)
+        bench.offer(*jobs(*range(1, 8)))
+        assert bench.router.pool.demand() == {"lines": 3}
+        bench.offer(*jobs(8))
         assert bench.router.pool.demand() == {}
 
     def test_prestart_starts_one_of_each_and_not_twice(self) -> None:
