@@ -16,6 +16,7 @@ from casparian.app.leases import Leases
 from casparian.app.targets import Targets
 from casparian.domain.errors import CasparianError
 from casparian.domain.jobs import JobStatus
+from casparian.domain.plugins import REJECTS_TOPIC
 from casparian.domain.ports import PromoteItem, PublishLedger, Sink
 from casparian.domain.publish import (
     Completion,
@@ -183,7 +184,7 @@ def _completion(decided: Decided, receipts: Sequence[Receipt]) -> Completion:
         manifest.job_id,
         decided.token,
         final_status(manifest, receipts),
-        sum(item.rows for item in installed),
+        sum(item.rows for item in installed if item.slot.topic != REJECTS_TOPIC),
         replace(manifest, items=tuple(installed)).emptied,
     )
 

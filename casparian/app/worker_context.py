@@ -1,7 +1,8 @@
 """WorkerContext: one job's rows on their way from frames to stagings, with lineage injected.
 
 Nothing of a sidecar is believed: each batch is validated in full before anything touches it,
-and the rows of a topic must add up to what the plugin vouched for.
+and the rows of a topic, rejected ones too, must add up to what the plugin vouched for. How
+many may be rejected is held here, where no plugin can get round it.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from casparian.domain.files import path_text
 from casparian.domain.jobs import Claim
 from casparian.domain.lineage import JobLineage
 from casparian.domain.messages import TopicTotals
-from casparian.domain.plugins import LivePlugin, Mode
+from casparian.domain.plugins import REJECTS_TOPIC, LivePlugin, Mode
 from casparian.domain.ports import Buffer, Sink, StageRequest, Staging
 from casparian.domain.publish import Manifest, ManifestItem, StagingKey, Target, slot_for
+from casparian.domain.rejects import MOST_SHOWN, RejectBound
 from casparian.domain.schemas import TargetSchema
 from casparian.domain.wire import DEFAULT_LIMITS, Flag, RemoteProtocolError
+from casparian.sdk.rejects import REJECTS_SCHEMA
 
 
 class GarbledPayload(Exception):
@@ -57,6 +60,7 @@ class WorkerContext:
         self._targets = targets
         self._known_schema = known_schema
         self._topics: dict[str, _Topic] = {}
+        self._rejects = RejectBound(claim.plugin, plugin.config.max_rejects)
         self._lineage = JobLineage(
             claim.job_id,
             claim.file_version_id,
@@ -79,12 +83,21 @@ class WorkerContext:
             batch = _read_batch(payload, state.schema)
         if batch.num_rows == 0:
             return
+        if topic == REJECTS_TOPIC:
+            self._count_rejects(batch)
         claim = self.claim
         with_lineage = _fastpath.add_lineage(batch, claim.job_id, claim.file_version_id, state.rows)
         state.staging.write(with_lineage)
         state.rows += batch.num_rows
 
+    def _count_rejects(self, batch: pa.RecordBatch) -> None:
+        first = batch.slice(0, MOST_SHOWN if self._rejects.wants_more else 0)
+        lines, reasons = (first.column(name).to_pylist() for name in ("line", "reason"))
+        self._rejects.add(batch.num_rows, zip(lines, reasons, strict=True))
+
     def _open(self, topic: str, schema: pa.Schema) -> _Topic:
+        if topic == REJECTS_TOPIC and not schema.equals(REJECTS_SCHEMA):
+            raise GarbledPayload("rejects came with other columns than those of rejects")
         state = self._topics.get(topic)
         if state is not None:
             state.schema = schema
@@ -114,6 +127,9 @@ class WorkerContext:
                 raise GarbledPayload(
                     f"topic {topic!r} has {arrived} rows, the plugin vouched for {total.rows}"
                 )
+        self._rejects.finish(
+            sum(state.rows for topic, state in self._topics.items() if topic != REJECTS_TOPIC)
+        )
         claim = self.claim
         items: list[ManifestItem] = []
         for topic, state in self._topics.items():

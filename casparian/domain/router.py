@@ -31,7 +31,7 @@ from casparian.domain.messages import (
     Register,
     TopicTotals,
 )
-from casparian.domain.plugins import LivePlugin, check_topic_name
+from casparian.domain.plugins import REJECTS_TOPIC, LivePlugin, check_topic_name
 from casparian.domain.pool import Phase, Pool, Run, Sidecar, given_back, refuse_waiting
 from casparian.domain.ports import Buffer, SidecarExit
 from casparian.domain.wire import Flag
@@ -279,6 +279,8 @@ class Router:
 
 
 def _topic_problem(plugin: LivePlugin, topic: str) -> tuple[ErrorClass, str] | None:
+    if topic == REJECTS_TOPIC and plugin.config.topics:
+        return None
     bad = check_topic_name(topic)
     if bad is not None:
         return ErrorClass.DATA, f"The topic name {topic!r:.200} {bad}; choose another."

@@ -80,6 +80,18 @@ class PluginContext(Protocol):
         """See `BasePlugin.publish`."""
         ...
 
+    def reject(
+        self,
+        raw: bytes | str,
+        reason: str,
+        *,
+        line: int | None = None,
+        offset: int | None = None,
+        topic: str | None = None,
+    ) -> None:
+        """See `BasePlugin.reject`."""
+        ...
+
 
 @runtime_checkable
 class CaspPlugin(Protocol):
@@ -118,3 +130,22 @@ class BasePlugin:
         Raises TypeError or pyarrow's errors for data that has no Arrow form.
         """
         return self._ctx.publish(topic, data)
+
+    def reject(
+        self,
+        raw: bytes | str,
+        reason: str,
+        *,
+        line: int | None = None,
+        offset: int | None = None,
+        topic: str | None = None,
+    ) -> None:
+        """Put one row aside that cannot be published, instead of failing the whole file.
+
+        `raw`: the row as it stands in the file, text as UTF-8. `reason`: what is wrong with it,
+        a sentence for a person. `line` counts from 1, `offset` is in bytes from 0: where the row
+        begins. `topic`: where it would have gone. Rejects are published with the file's rows, to
+        the topic `_rejects`; beyond the plugin's `max_rejects` the engine fails the file.
+        Raises TypeError or ValueError for what cannot be a reject.
+        """
+        self._ctx.reject(raw, reason, line=line, offset=offset, topic=topic)

@@ -26,12 +26,13 @@ from casparian.domain.messages import (
     decode_from_router,
     encode,
 )
-from casparian.domain.plugins import check_topic_name
+from casparian.domain.plugins import REJECTS_TOPIC
 from casparian.domain.ports import Buffer, Connection, PeerBusy
 from casparian.domain.session import Session
 from casparian.domain.wire import DEFAULT_LIMITS, Flag, LocalProtocolError
 from casparian.sdk.convert import has_dictionaries, record_batches, split
 from casparian.sdk.plugin import CaspPlugin, Job, JobFields
+from casparian.sdk.rejects import Rejects, reject_row, topic_problem
 
 BATCH_BYTES = 8 << 20
 # Smaller data waits for more of it, or for the job's end, before the wire thread is woken.
@@ -62,6 +63,17 @@ class Context(JobFields):
 
     def publish(self, topic: str, data: Any) -> int:
         return self._runtime.publish(topic, data)
+
+    def reject(
+        self,
+        raw: bytes | str,
+        reason: str,
+        *,
+        line: int | None = None,
+        offset: int | None = None,
+        topic: str | None = None,
+    ) -> None:
+        self._runtime.reject(raw, reason, line, offset, topic)
 
 
 class _JobLogger(logging.LoggerAdapter[logging.Logger]):
@@ -104,6 +116,7 @@ class Runtime:
         self._closing = False
         self._broken: BaseException | None = None
         self._schemas: dict[str, pa.Schema] = {}
+        self._rejects = Rejects(self._send_rejects)
         self._wire = threading.Thread(target=self._serve_wire, name="casparian-wire", daemon=True)
 
     # --- the plugin's thread --------------------------------------------------------------
@@ -148,12 +161,14 @@ class Runtime:
                 self._changed.wait()
             job = self.session.begin()
         self._schemas = {}
+        self._rejects = Rejects(self._send_rejects)
         return job
 
     def _execute(self, handler: CaspPlugin, job: Execute) -> None:
         self._before_job(job.job_id)
         try:
             handler.execute(job.input_path)
+            self._rejects.flush()
         except JobAbandoned:
             self._end(ErrorClass.DATA, "the engine gave the job up", "")
         except SessionEnded:
@@ -176,27 +191,48 @@ class Runtime:
 
     def publish(self, topic: str, data: Any) -> int:
         """Stream data to a topic; returns the number of rows."""
-        if not isinstance(topic, str):
-            raise TypeError(f"a topic's name is text, not a {type(topic).__name__}")
-        problem = check_topic_name(topic)
+        problem = topic_problem(topic)
         if problem is not None:
-            raise ValueError(f"The topic name {topic!r} {problem}; choose another.")
-        if threading.current_thread() is self._wire or self.session.current is None:
-            raise RuntimeError("publish() works only inside execute()")
+            raise ValueError(problem)
+        self._check_executing("publish")
         rows = 0
         for schema, batch in record_batches(data):
-            whole_stream = has_dictionaries(schema)
-            known = self._schemas.get(topic)
-            if known is None or not known.equals(schema, check_metadata=True):
-                self._schemas[topic] = schema
-                if not whole_stream or batch is None:
-                    self._send_data(topic, Flag.SCHEMA, 0, schema.serialize())
-            if batch is None:
-                continue
-            rows += batch.num_rows
-            for part in split(batch, min(BATCH_BYTES, max(1, self._window() // 2))):
-                self._send_batch(topic, part, whole_stream)
+            rows += self._send_rows(topic, schema, batch)
+            self._rejects.flush_old()
         return rows
+
+    def reject(
+        self,
+        raw: bytes | str,
+        reason: str,
+        line: int | None,
+        offset: int | None,
+        topic: str | None,
+    ) -> None:
+        """Put a row aside; it is sent with others, at the latest when the job ends."""
+        self._check_executing("reject")
+        self._rejects.add(reject_row(raw, reason, line, offset, topic))
+
+    def _send_rejects(self, batch: pa.RecordBatch) -> None:
+        self._send_rows(REJECTS_TOPIC, batch.schema, batch)
+
+    def _check_executing(self, what: str) -> None:
+        if threading.current_thread() is self._wire or self.session.current is None:
+            raise RuntimeError(f"{what}() works only inside execute()")
+
+    def _send_rows(self, topic: str, schema: pa.Schema, batch: pa.RecordBatch | None) -> int:
+        """Send a batch, with its schema where that is news; returns the number of rows."""
+        whole_stream = has_dictionaries(schema)
+        known = self._schemas.get(topic)
+        if known is None or not known.equals(schema, check_metadata=True):
+            self._schemas[topic] = schema
+            if not whole_stream or batch is None:
+                self._send_data(topic, Flag.SCHEMA, 0, schema.serialize())
+        if batch is None:
+            return 0
+        for part in split(batch, min(BATCH_BYTES, max(1, self._window() // 2))):
+            self._send_batch(topic, part, whole_stream)
+        return int(batch.num_rows)
 
     def _send_batch(self, topic: str, batch: pa.RecordBatch, whole_stream: bool) -> None:
         if whole_stream:

@@ -16,23 +16,33 @@ from typing import Any
 
 import pyarrow as pa
 
-from casparian.domain.plugins import check_topic_name
 from casparian.domain.schemas import Column, TargetSchema, reconcile
 from casparian.sdk.convert import record_batches
 from casparian.sdk.loader import make_handler
 from casparian.sdk.plugin import CaspPlugin, Job, JobFields
+from casparian.sdk.rejects import Row, reject_batch, reject_row, topic_problem
 
 
 @dataclass(frozen=True, slots=True)
 class PluginResult:
-    """What a plugin published: a table per topic, a topic without rows included."""
+    """What a plugin published: a table per topic, a topic without rows included.
+
+    `rejects`: what it put aside, by the topic it named (None where it named none), as tables
+    with the columns topic, line, offset, raw and reason.
+    """
 
     tables: dict[str, pa.Table] = field(default_factory=dict)
+    rejects: dict[str | None, pa.Table] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
-        """Rows over all topics."""
+        """Rows over all topics, without those rejected."""
         return sum(table.num_rows for table in self.tables.values())
+
+    @property
+    def rejected(self) -> int:
+        """Rows put aside, over all topics."""
+        return sum(table.num_rows for table in self.rejects.values())
 
 
 def run_plugin(
@@ -60,7 +70,13 @@ def run_plugin(
         instance.execute(str(file))
     finally:
         context.end()
-    return PluginResult({topic: rows.table() for topic, rows in context.topics.items()})
+    return PluginResult(
+        {topic: rows.table() for topic, rows in context.topics.items()},
+        {
+            topic: pa.Table.from_batches([reject_batch(rows)])
+            for topic, rows in context.rejects.items()
+        },
+    )
 
 
 def _job(file: Path, base: Path) -> Job:
@@ -76,6 +92,7 @@ class _Context(JobFields):
         self._job = job
         self._executing = False
         self.topics: dict[str, _Rows] = {}
+        self.rejects: dict[str | None, list[Row]] = {}
         self.logger = logging.LoggerAdapter(logging.getLogger(f"casparian.plugin.{plugin}"), {})
 
     def begin(self) -> None:
@@ -91,18 +108,32 @@ class _Context(JobFields):
         return self._job
 
     def publish(self, topic: str, data: Any) -> int:
-        if not isinstance(topic, str):
-            raise TypeError(f"a topic's name is text, not a {type(topic).__name__}")
-        problem = check_topic_name(topic)
+        problem = topic_problem(topic)
         if problem is not None:
-            raise ValueError(f"The topic name {topic!r} {problem}; choose another.")
-        if not self._executing:
-            raise RuntimeError("publish() works only inside execute()")
+            raise ValueError(problem)
+        self._check_executing("publish")
         rows = self.topics.setdefault(topic, _Rows(topic))
         count = 0
         for schema, batch in record_batches(data):
             count += rows.add(schema, batch)
         return count
+
+    def reject(
+        self,
+        raw: bytes | str,
+        reason: str,
+        *,
+        line: int | None = None,
+        offset: int | None = None,
+        topic: str | None = None,
+    ) -> None:
+        self._check_executing("reject")
+        row = reject_row(raw, reason, line, offset, topic)
+        self.rejects.setdefault(topic, []).append(row)
+
+    def _check_executing(self, what: str) -> None:
+        if not self._executing:
+            raise RuntimeError(f"{what}() works only inside execute()")
 
 
 class _Rows:
