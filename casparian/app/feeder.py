@@ -13,6 +13,7 @@ from casparian.app.publisher import Publisher
 from casparian.app.verify import ContentCheck
 from casparian.domain.errors import ErrorClass, JobError, UnavailableError
 from casparian.domain.jobs import Claim
+from casparian.domain.observer import JobObserver
 from casparian.domain.plugins import LivePlugin
 from casparian.domain.ports import JobQueue
 
@@ -36,6 +37,7 @@ class Feeder:
         refresh: Callable[[], Mapping[str, LivePlugin]],
         offer: Callable[[Sequence[Claim]], None],
         lease_us: int,
+        observer: JobObserver,
     ) -> None:
         self._worker = worker
         self._jobs = jobs
@@ -45,6 +47,7 @@ class Feeder:
         self._refresh = refresh
         self._offer = offer
         self._lease_us = lease_us
+        self._observer = observer
         self._wanted: dict[str, int] = {}
         self._news = threading.Condition()
         self._stopping = False
@@ -96,6 +99,8 @@ class Feeder:
             hashes = {name: live[name].content_hash for name in wanted}
             claims = self._jobs.claim(self._worker, hashes, limit, self._lease_us)
             self._leases.add(((c.job_id, c.token) for c in claims), asked_at)
+            if claims:
+                self._observer.claimed(claims)
             total += len(claims)
             prepared = (self._prepare(claim, live[claim.plugin]) for claim in claims)
             ready = [claim for claim in prepared if claim is not None]

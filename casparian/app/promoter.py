@@ -16,6 +16,7 @@ from casparian.app.leases import Leases
 from casparian.app.targets import Targets
 from casparian.domain.errors import CasparianError
 from casparian.domain.jobs import JobStatus
+from casparian.domain.observer import JobObserver, Unobserved
 from casparian.domain.plugins import REJECTS_TOPIC
 from casparian.domain.ports import PromoteItem, PublishLedger, Sink
 from casparian.domain.publish import (
@@ -59,11 +60,13 @@ class Promoter:
         targets: Targets,
         leases: Leases,
         on_end: Callable[[int, JobStatus], None],
+        observer: JobObserver | None = None,
     ) -> None:
         self._ledger = ledger
         self._targets = targets
         self._leases = leases
         self._on_end = on_end
+        self._observer = observer or Unobserved()
 
     def promote(self, group: Sequence[Decided]) -> list[Decided]:
         """Promote and complete; returns those to be tried again at their `next_at`."""
@@ -72,16 +75,16 @@ class Promoter:
             return []
         receipts = self._install(mine)
         again: list[Decided] = []
-        completions: dict[int, Completion] = {}
+        ended: list[tuple[Decided, Manifest, Completion]] = []
         for decided in mine:
-            manifest = decided.manifest
-            got = receipts[manifest.job_id]
+            got = receipts[decided.manifest.job_id]
             failed = [r for r in got if r.case is None]
             if failed:
                 self._put_off(decided, failed, again)
                 continue
-            completions[manifest.job_id] = _completion(decided, got)
-        self._complete([d for d in mine if d.manifest.job_id in completions], completions)
+            stands = _installed(decided.manifest, got)
+            ended.append((decided, stands, _completion(decided, stands, got)))
+        self._complete(ended)
         return again
 
     def _holds(self, decided: Decided) -> bool:
@@ -136,6 +139,7 @@ class Promoter:
         if decided.tries >= MOST_TRIES:
             if self._ledger.block(job_id, decided.token, text):
                 self._on_end(job_id, JobStatus.BLOCKED)
+                self._observer.blocked(decided.manifest, text)
             self._leases.remove(job_id, decided.token)
             log.error("job blocked", job=job_id, error=text)
             return
@@ -144,27 +148,27 @@ class Promoter:
         again.append(decided)
         log.warning("promote failed, trying again", job=job_id, error=text, wait_s=wait)
 
-    def _complete(self, group: Sequence[Decided], completions: dict[int, Completion]) -> None:
-        if not completions:
+    def _complete(self, group: Sequence[tuple[Decided, Manifest, Completion]]) -> None:
+        if not group:
             return
-        done = self._ledger.complete(list(completions.values()))
-        for decided in group:
-            job_id = decided.manifest.job_id
+        done = self._ledger.complete([completion for _, _, completion in group])
+        for decided, stands, completion in group:
+            job_id = completion.job_id
             self._leases.remove(job_id, decided.token)
             if job_id not in done:
                 log.warning("job completed by another worker", job=job_id)
                 continue
-            self._on_end(job_id, completions[job_id].status)
-            manifest = decided.manifest
+            self._on_end(job_id, completion.status)
+            self._observer.published(stands, completion.status)
             log.info(
-                "job " + completions[job_id].status.lower(),
+                "job " + completion.status.lower(),
                 job=job_id,
-                version=manifest.file_version_id,
-                plugin=manifest.plugin,
-                path=manifest.path,
-                rows=completions[job_id].rows,
+                version=stands.file_version_id,
+                plugin=stands.plugin,
+                path=stands.path,
+                rows=completion.rows,
             )
-        self._clear(d for d in group if d.manifest.job_id in done)
+        self._clear(decided for decided, _, completion in group if completion.job_id in done)
 
     def _clear(self, group: Iterable[Decided]) -> None:
         """Nothing depends on it: what is left behind is an orphan and will be swept."""
@@ -176,16 +180,20 @@ class Promoter:
                     log.warning("staging not removed", staging=decided.key.name, error=str(error))
 
 
-def _completion(decided: Decided, receipts: Sequence[Receipt]) -> Completion:
-    """S4 of a job. Slots that a newer job holds are neither its rows nor its to forget."""
-    manifest = decided.manifest
-    installed = [r.item for r in receipts if r.case is not InstallCase.OLDER]
+def _installed(manifest: Manifest, receipts: Sequence[Receipt]) -> Manifest:
+    """What a job did: slots that a newer job holds are neither its rows nor its to forget."""
+    installed = (r.item for r in receipts if r.case is not InstallCase.OLDER)
+    return replace(manifest, items=tuple(installed))
+
+
+def _completion(decided: Decided, stands: Manifest, receipts: Sequence[Receipt]) -> Completion:
+    """S4 of a job."""
     return Completion(
-        manifest.job_id,
+        stands.job_id,
         decided.token,
-        final_status(manifest, receipts),
-        sum(item.rows for item in installed if item.slot.topic != REJECTS_TOPIC),
-        replace(manifest, items=tuple(installed)).emptied,
+        final_status(decided.manifest, receipts),
+        sum(item.rows for item in stands.items if item.slot.topic != REJECTS_TOPIC),
+        stands.emptied,
     )
 
 

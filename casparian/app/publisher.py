@@ -20,6 +20,7 @@ from casparian.app.promoter import Decided, Promoter
 from casparian.app.targets import Targets
 from casparian.domain.errors import ErrorClass, JobError, UnavailableError
 from casparian.domain.jobs import Claim, Failure, JobStatus, RetryPolicy
+from casparian.domain.observer import JobObserver, Unobserved
 from casparian.domain.plugins import Mode, PluginConfig
 from casparian.domain.ports import JobQueue, PublishLedger, Sink
 from casparian.domain.publish import (
@@ -85,6 +86,7 @@ class Publisher:
         leases: Leases,
         policy: RetryPolicy,
         on_end: Callable[[int, JobStatus], None],
+        observer: JobObserver | None = None,
     ) -> None:
         self._ledger = ledger
         self._jobs = jobs
@@ -92,7 +94,8 @@ class Publisher:
         self._leases = leases
         self._policy = policy
         self._on_end = on_end
-        self._promoter = Promoter(ledger, targets, leases, on_end)
+        self._observer = observer or Unobserved()
+        self._promoter = Promoter(ledger, targets, leases, on_end, self._observer)
         self._inbox: queue.SimpleQueue[_Entry] = queue.SimpleQueue()
         self._calls: deque[Callable[[], None]] = deque()
         self._staged: list[Staged] = []
@@ -232,7 +235,9 @@ class Publisher:
             self._leases.remove(claim.job_id, claim.token)
             status = outcomes.get(claim.job_id)
             if status is None:
+                self._observer.lost(claim)
                 continue
+            self._observer.failed(claim, failure, status)
             if failure.error_class is not ErrorClass.CONFLICT:
                 log.warning(
                     "attempt failed",
@@ -285,6 +290,7 @@ class Publisher:
         for staged in group:
             if not self._leases.holds(staged.claim.job_id, staged.claim.token):
                 self._drop_staging(staged)
+                self._observer.lost(staged.claim)
                 ended.append(staged)
                 continue
             try:
@@ -396,6 +402,7 @@ class Publisher:
             return
         self._drop_staging(staged)
         self._leases.remove(decision.job_id, decision.token)
+        self._observer.lost(staged.claim)
 
     def _remove(self, ended: Sequence[Staged]) -> None:
         gone = {id(s) for s in ended}

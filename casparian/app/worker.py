@@ -39,6 +39,7 @@ from casparian.domain.instructions import (
     StageFrame,
 )
 from casparian.domain.jobs import Claim, JobStatus, RetryPolicy
+from casparian.domain.observer import JobObserver, Unobserved
 from casparian.domain.plugins import LivePlugin
 from casparian.domain.ports import (
     Clock,
@@ -87,6 +88,7 @@ class Worker:
         targets: Targets,
         check: ContentCheck,
         clock: Clock,
+        observer: JobObserver | None = None,
     ) -> None:
         self.config = config
         self._context = context
@@ -96,6 +98,7 @@ class Worker:
         self._targets = targets
         self._check = check
         self._clock = clock
+        self._observer = observer or Unobserved()
         self.router = Router(config.rules, lambda: secrets.token_hex(16))
         self._leases = Leases(config.give_up_s)
         self._guard = SinkGuard(targets, ledger)
@@ -109,7 +112,7 @@ class Worker:
         self._ended_lock = threading.Lock()
         self.on_end: Callable[[int, JobStatus], None] = lambda job_id, status: None
         self._publisher = Publisher(
-            ledger, jobs, targets, self._leases, config.policy, self._note_end
+            ledger, jobs, targets, self._leases, config.policy, self._note_end, self._observer
         )
         self._loop = RouterLoop(
             self.router,
@@ -167,6 +170,7 @@ class Worker:
             self._plugins.refresh,
             self._offer,
             int(self.config.lease_s * SECOND_US),
+            self._observer,
         )
         self._publisher.start()
         self._keeper.start()
@@ -266,6 +270,7 @@ class Worker:
 
     def staged(self, claim: Claim, manifest: Manifest, context: WorkerContext) -> None:
         self._check.release(claim)
+        self._observer.staged(claim, time.monotonic() - context.opened_at)
         self._publisher.submit(Staged(claim, context.plugin.config, manifest))
 
     def stage_failed(self, claim: Claim, error_class: ErrorClass, message: str) -> None:
@@ -306,7 +311,8 @@ class Worker:
         match instruction:
             case StageFrame(session, claim, topic, flags, payload):
                 self._writers.frame(session, claim, topic, flags, payload)
-            case FinishJob(claim, topics):
+            case FinishJob(claim, topics, seconds):
+                self._observer.ran(claim, seconds, topics)
                 self._writers.finish(claim, topics)
             case FailJob(claim, error_class, message, detail):
                 self._writers.drop(claim, lambda: self._report(claim, error_class, message, detail))

@@ -7,6 +7,7 @@ many may be rejected is held here, where no plugin can get round it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -56,6 +57,7 @@ class WorkerContext:
     ) -> None:
         self.claim = claim
         self.plugin = plugin
+        self.opened_at = time.monotonic()
         self.key = StagingKey(installation, claim.job_id, claim.attempt, claim.token)
         self._targets = targets
         self._known_schema = known_schema

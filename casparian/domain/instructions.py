@@ -66,10 +66,12 @@ class StageFrame:
 
 @dataclass(frozen=True, slots=True)
 class FinishJob:
-    """Everything of the job has arrived; `topics` is what its rows must add up to."""
+    """Everything of the job has arrived; `topics` is what its rows must add up to, `seconds`
+    what the plugin took."""
 
     claim: Claim
     topics: Mapping[str, TopicTotals]
+    seconds: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

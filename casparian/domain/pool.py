@@ -6,7 +6,7 @@ those it never started wait again; one whose end was lost with it is queued anew
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -115,6 +115,10 @@ class Pool:
         self.sidecars: dict[str, Sidecar] = {}
         self.by_peer: dict[bytes, Sidecar] = {}
         self.stopping = False
+        # By plugin: sidecars started, those that ended unasked, and starts in the place of such.
+        self.starts: Counter[str] = Counter()
+        self.deaths: Counter[str] = Counter()
+        self.restarts: Counter[str] = Counter()
 
     # --- questions ------------------------------------------------------------------------
 
@@ -271,8 +275,11 @@ class Pool:
         return [self._start(lane, now) for _ in range(missing)]
 
     def _start(self, lane: Lane, now: float) -> StartSidecar:
-        session = self._new_session()
+        session, name = self._new_session(), lane.plugin.name
         self.sidecars[session] = Sidecar(session, lane.plugin, now)
+        self.starts[name] += 1
+        if self.restarts[name] < self.deaths[name]:
+            self.restarts[name] += 1
         return StartSidecar(session, lane.plugin)
 
     # --- life and death of sidecars -------------------------------------------------------
@@ -327,6 +334,7 @@ class Pool:
             out.insert(0, FailJob(culprit.claim, error_class, message, exit_.tail))
         lane = self.lane_of(sidecar)
         if lane is not None and not sidecar.dismissed:
+            self.deaths[lane.plugin.name] += 1
             if sidecar.peer:
                 lane.crashes += 1
                 lane.back_off(lane.crashes, self.rules, now)

@@ -338,6 +338,11 @@ class Reports(Protocol):
         """FAILED and BLOCKED jobs that belong to the current version of their file."""
         ...
 
+    def queue(self) -> list[dict[str, Any]]:
+        """`{"plugin", "status", "jobs", "age_s"}` for each plugin and status that has jobs;
+        `age_s` is how long the oldest of QUEUED jobs has been waiting, null for others."""
+        ...
+
 
 # --- transport --------------------------------------------------------------------------
 

@@ -233,11 +233,11 @@ class Router:
         claimed = {name: (t.batches, t.bytes) for name, t in message.topics.items()}
         if arrived != claimed:
             return self._offence(sidecar, "DONE with totals that differ from what arrived")
-        lane = self.pool.lane_of(sidecar)
+        lane, seconds = self.pool.lane_of(sidecar), now - sidecar.run_since
         if lane is not None:
             lane.offenders.clear()
-            lane.usual_job_s += (now - sidecar.run_since - lane.usual_job_s) * 0.2
-        return [FinishJob(run.claim, message.topics), *self.pool.end_run(sidecar, now)]
+            lane.usual_job_s += (seconds - lane.usual_job_s) * 0.2
+        return [FinishJob(run.claim, message.topics, seconds), *self.pool.end_run(sidecar, now)]
 
     # --- verdicts -------------------------------------------------------------------------
 

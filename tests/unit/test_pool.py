@@ -243,6 +243,18 @@ class TestDeath:
         assert failed.error_class is error_class
         assert text in failed.message
 
+    def test_starts_deaths_and_restarts_are_counted(self) -> None:
+        bench = Bench(restart_s=0.0)
+        pool = bench.router.pool
+        bench.exit(bench.ready(claim(1)), job_id=1)
+        assert (pool.starts["lines"], pool.deaths["lines"], pool.restarts["lines"]) == (1, 1, 0)
+        second = bench.ready(claim(2))
+        assert (pool.starts["lines"], pool.deaths["lines"], pool.restarts["lines"]) == (2, 1, 1)
+        bench.hear(second, second.done(claim(2)))
+        bench.router.stop()
+        bench.exit(second)
+        assert (pool.starts["lines"], pool.deaths["lines"], pool.restarts["lines"]) == (2, 1, 1)
+
     def test_each_next_start_waits_longer_until_a_job_ends(self) -> None:
         bench = Bench(restart_s=1.0, longest_restart_s=5.0)
         waits = []

@@ -88,6 +88,19 @@ def test_the_minute_passes(world: World) -> None:
     assert status["workers"][0]["alive"] is False
 
 
+def test_the_queue_by_plugin_and_status_with_the_age_of_what_waits(world: World) -> None:
+    world.record((b"a.csv", "1"))
+    world.publish(world.claim_one())
+    world.record((b"b.csv", "1"))
+    world.clock.advance(7)
+    world.record((b"c.csv", "1"))
+    world.clock.advance(3)
+    assert world.stores.reports.queue() == [
+        {"plugin": PLUGIN, "status": "COMPLETED", "jobs": 1, "age_s": None},
+        {"plugin": PLUGIN, "status": "QUEUED", "jobs": 2, "age_s": 10.0},
+    ]
+
+
 def test_unknown_paths_have_no_story(world: World) -> None:
     assert world.stores.reports.why(b"nothing.csv") == []
 

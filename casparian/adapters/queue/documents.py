@@ -243,6 +243,14 @@ def plugin_document(
     }
 
 
+def queue_document(
+    plugin: str, status: str, jobs: int, oldest_us: int | None, now_us: int
+) -> dict[str, Any]:
+    """`oldest_us`: when the oldest was enqueued, None where that is of no interest."""
+    age_s = None if oldest_us is None else max(0, now_us - oldest_us) / 1_000_000
+    return {"plugin": plugin, "status": status, "jobs": jobs, "age_s": age_s}
+
+
 def status_document(
     job_counts: Mapping[tuple[str, str], int],
     files: int,

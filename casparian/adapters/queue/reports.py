@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Row, case, func, select
 
 from casparian.adapters.queue import documents
 from casparian.adapters.queue.common import JobEvent
-from casparian.adapters.queue.conditions import counted, has_status
+from casparian.adapters.queue.conditions import WAITING, counted, has_status
 from casparian.adapters.queue.database import Database, chunks
 from casparian.adapters.queue.plugins import read_configs
 from casparian.adapters.queue.rows import (
@@ -69,6 +69,23 @@ class SqlReports:
                 roots,
                 _completed_since(connection, now - documents.THROUGHPUT_US),
             )
+
+    def queue(self) -> list[dict[str, Any]]:
+        now = self._db.clock()
+        oldest = select(_job.plugin_name, func.min(_job.enqueued_at_us)).where(WAITING)
+        with self._db.read() as connection:
+            ages = dict(connection.execute(oldest.group_by(_job.plugin_name)).all())
+            rows = connection.execute(counted(_job.plugin_name, _job.status)).all()
+        return [
+            documents.queue_document(
+                plugin,
+                status,
+                count,
+                ages.get(plugin) if status == JobStatus.QUEUED else None,
+                now,
+            )
+            for plugin, status, count in sorted(rows)
+        ]
 
     # --- lists ---
 

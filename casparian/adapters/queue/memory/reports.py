@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import Any
 
 from casparian.adapters.queue import documents
@@ -37,6 +37,22 @@ class MemoryReports(MemoryState):
                 [self._root(root_id) for root_id in sorted(self.root_paths)],
                 (len(lately), sum(lately)),
             )
+
+    def queue(self) -> list[dict[str, Any]]:
+        with self.lock:
+            now, groups = self.clock(), defaultdict[tuple[str, JobStatus], list[int]](list)
+            for job in self.job_by_id.values():
+                groups[job.plugin, job.status].append(job.enqueued_at_us)
+        return [
+            documents.queue_document(
+                plugin,
+                str(status),
+                len(times),
+                min(times) if status is JobStatus.QUEUED else None,
+                now,
+            )
+            for (plugin, status), times in sorted(groups.items())
+        ]
 
     def _plugin(self, name: str, counts: Counter[tuple[str, str]]) -> dict[str, Any]:
         code = self._live_code(name)
