@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 __all__ = [
     "IMPLEMENTATION",
@@ -19,7 +19,11 @@ __all__ = [
     "pack_header",
     "split_head",
     "unpack_header",
+    "write_directory",
 ]
+
+# A file's name, without directory, and its bytes: whatever has the buffer protocol.
+NewFile = tuple[str, Any]
 
 IMPLEMENTATION: Literal["cython", "pure"]
 WHY: str
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
         pack_header,
         split_head,
         unpack_header,
+        write_directory,
     )
 
     IMPLEMENTATION, WHY = "cython", ""
@@ -62,3 +67,4 @@ else:
     pack_header = _twin.pack_header
     split_head = _twin.split_head
     unpack_header = _twin.unpack_header
+    write_directory = _twin.write_directory

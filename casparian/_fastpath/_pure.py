@@ -5,6 +5,8 @@ _speed.pyx does the same. What a function promises stands in _speed.pyi, for bot
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from operator import index
 from typing import Any
 
@@ -20,6 +22,7 @@ __all__ = [
     "pack_header",
     "split_head",
     "unpack_header",
+    "write_directory",
 ]
 
 INT64_MAX = 2**63 - 1
@@ -73,3 +76,17 @@ def batch_from_frame(payload: Any, schema: Any) -> Any:
         return pa.ipc.read_record_batch(buffer, schema)
     except (pa.ArrowException, OSError, EOFError) as error:
         raise RemoteProtocolError(f"the payload is no Arrow record batch: {error}") from error
+
+
+def write_directory(path: str, files: Sequence[tuple[str, Any]]) -> None:
+    views = [(name, memoryview(content).cast("B")) for name, content in files]
+    os.mkdir(path)
+    for name, left in views:
+        where = os.path.join(path, name)
+        with open(where, "xb", buffering=0) as file:
+            try:
+                while left:
+                    left = left[file.write(left) :]
+            except OSError as error:
+                # Unlike the open, the write does not know what it is about.
+                raise OSError(error.errno, error.strerror, where) from error

@@ -4,6 +4,7 @@
 zmq.Frame. A view or batch made from a frame keeps the frame alive.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -46,4 +47,11 @@ def batch_from_frame(payload: Frame, schema: pa.Schema) -> pa.RecordBatch:
     Copied first only where the transport left it off an address divisible by eight, which Arrow
     wants and which ZMQ does to frames below 8 KiB. Not validated: the caller must, before any
     kernel or sink reads it. RemoteProtocolError where the payload is no such message.
+    """
+
+def write_directory(path: str, files: Sequence[tuple[str, Frame]]) -> None:
+    """Make a directory and these files in it (name, content), none of which may exist.
+
+    OSError with the path it is about, as from os.mkdir and open; what was made by then stays.
+    The compiled twin gives the interpreter's lock away once for all of it.
     """

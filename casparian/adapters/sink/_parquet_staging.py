@@ -13,11 +13,12 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from casparian._fastpath import NewFile
 from casparian.adapters.sink._errors import disk_error
 from casparian.adapters.sink._places import remove_tree
 from casparian.adapters.sink._schema import Shaper, reshape
@@ -31,6 +32,7 @@ GROUP_ROWS = 128 * 1024
 GROUP_BYTES = 64 * 1024 * 1024
 FILE_BYTES = 512 * 1024 * 1024
 SMALL_BYTES = 128 * 1024
+ENCODINGS = {lineage.ROW: "DELTA_BINARY_PACKED"}
 # Types that Parquet is known to give back as they were: no trial is needed.
 _PLAIN = frozenset(
     (
@@ -43,19 +45,32 @@ _SAMPLED_FROM = 8 * 1024
 _SAMPLE = 2 * 1024
 
 
+class StagingPlace(Protocol):
+    """Where the files of one staging go."""
+
+    path: str
+
+    def make(self) -> None:
+        """Make the directory, empty. Raises OSError."""
+
+    def hold(self, files: list[NewFile]) -> None:
+        """Keep these, which are all of the staging, to be written together with its marker."""
+
+
 class ParquetStaging:
     """Port `Staging`. The batches that `write` was given are held until their row group is
     encoded: their buffers must stay as they are while somebody refers to them."""
 
     def __init__(
         self,
-        directory: str,
+        place: StagingPlace,
         request: StageRequest,
         known: TargetSchema | None,
         file_bytes: int = FILE_BYTES,
     ) -> None:
         key = request.key
-        self._directory = directory
+        self._place = place
+        self._directory = place.path
         self._lineage = request.lineage
         self._file_bytes = file_bytes
         self._prefix = f"{key.job_id}-{key.attempt}-{key.installation[:12]}-{key.token[:12]}"
@@ -89,13 +104,27 @@ class ParquetStaging:
         with self._translated():
             if self._accepted is None:
                 refuse_unsupported(schema, self._where)
-            if self._pending or not self._files:
-                self._flush(schema, last=True)
+            if not self._files and self._pending_bytes < SMALL_BYTES:
+                return self._finish_small(schema)
+            self._flush(schema)
             self._close_file()
             self._rewrite_narrower(schema)
             names = tuple(name for name, _ in self._files)
             digest = digest_of(os.path.join(self._directory, name) for name in names)
         return StagedRows(self._rows, digest, self._shaper.columns, names)
+
+    def _finish_small(self, schema: pa.Schema) -> StagedRows:
+        """One file, encoded in memory; also where there are no rows, for the schema's sake."""
+        table = pa.Table.from_batches(self._pending, schema=schema)
+        self._pending = []
+        name = self._name(0)
+        content = small_file(table, [self._lineage.entry(0, table.num_rows)])
+        self._place.hold([(name, content)])
+        digest = hashlib.sha256(content).hexdigest()
+        return StagedRows(table.num_rows, digest, self._shaper.columns, (name,))
+
+    def _name(self, number: int) -> str:
+        return f"{self._prefix}-{number:05d}.parquet"
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -118,14 +147,16 @@ class ParquetStaging:
             self._writer = None
         remove_tree(self._directory)
 
-    def _flush(self, schema: pa.Schema, *, last: bool = False) -> None:
-        """Encode what is pending; with `last` also when that is nothing, for the schema's sake."""
-        if not self._pending and not (last and self._writer is None):
+    def _flush(self, schema: pa.Schema) -> None:
+        """Encode what is pending."""
+        if not self._pending:
             return
         table = pa.Table.from_batches(self._pending, schema=schema)
         self._pending, self._pending_rows, self._pending_bytes = [], 0, 0
         if self._writer is None:
-            name = f"{self._prefix}-{len(self._files):05d}.parquet"
+            if not self._files:
+                self._place.make()
+            name = self._name(len(self._files))
             self._writer = _FileWriter(os.path.join(self._directory, name), table)
             self._files.append((name, schema))
         self._writer.write(table)
@@ -158,22 +189,18 @@ class ParquetStaging:
 
 
 class _FileWriter:
-    """One Parquet file: zstd level 1, dictionaries where they pay. A small one is compressed
-    by snappy, since making zstd ready for each column costs more than all else of it."""
+    """One Parquet file: zstd level 1, dictionaries where they pay."""
 
     def __init__(self, path: str, sample: pa.Table) -> None:
         self.rows = 0
-        small = sample.nbytes < SMALL_BYTES
-        self._path = path if small else None
-        # A small file is written by one call instead of one for each column and page.
-        self._sink = pa.BufferOutputStream() if small else pa.OSFile(path, mode="wb")
+        self._sink = pa.OSFile(path, mode="wb")
         self._writer = pq.ParquetWriter(
             self._sink,
             sample.schema,
-            compression="snappy" if small else "zstd",
-            compression_level=None if small else 1,
+            compression="zstd",
+            compression_level=1,
             use_dictionary=_columns_for_dictionary(sample),
-            column_encoding={lineage.ROW: "DELTA_BINARY_PACKED"},
+            column_encoding=ENCODINGS,
         )
 
     @property
@@ -190,14 +217,23 @@ class _FileWriter:
     def close(self, jobs: list[dict[str, object]]) -> None:
         self._writer.add_key_value_metadata({lineage.METADATA_KEY: json.dumps(jobs)})
         self._writer.close()
-        if self._path is not None:
-            with open(self._path, "wb") as file:
-                file.write(self._sink.getvalue())
         self._sink.close()
 
     def abandon(self) -> None:
         self._writer.close()
         self._sink.close()
+
+
+def small_file(table: pa.Table, jobs: list[dict[str, object]]) -> pa.Buffer:
+    """A Parquet file in memory. Compressed by snappy, since making zstd ready for each column
+    would cost more than all else of it; no dictionaries, which would save nothing."""
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(
+        sink, table.schema, compression="snappy", use_dictionary=False, column_encoding=ENCODINGS
+    ) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({lineage.METADATA_KEY: json.dumps(jobs)})
+    return sink.getvalue()
 
 
 def _columns_for_dictionary(table: pa.Table) -> list[str]:

@@ -46,7 +46,7 @@ class Places:
 
     def open(self, key: StagingKey, part: str = "") -> str:
         """The directory of a staging, or of a part of it, made where it is missing."""
-        path = self.of(key, part)
+        path = self.begin(key, part)
         try:
             os.mkdir(path)
         except FileExistsError:
@@ -55,8 +55,14 @@ class Places:
             self.make()
             with contextlib.suppress(FileExistsError):
                 os.mkdir(path)
+        return path
+
+    def begin(self, key: StagingKey, part: str) -> str:
+        """The same directory, not made yet; its syncs count from here on."""
+        path = self.of(key, part)
+        epoch = self.epoch()
         with self._lock:
-            self._epochs.setdefault(key.name, self.syncer.epoch())
+            self._epochs.setdefault(key.name, epoch)
             self._opened.setdefault(key.name, []).append(path)
         return path
 

@@ -19,9 +19,10 @@ from dataclasses import dataclass, field
 
 from casparian.adapters.sink._durable import fsync_all
 from casparian.adapters.sink._errors import disk_error, failed, is_passing, taken_over, withheld
+from casparian.adapters.sink._held import HeldStagings
 from casparian.adapters.sink._libc import exchange, rename_new
 from casparian.adapters.sink._parquet_staging import FILE_BYTES, ParquetStaging
-from casparian.adapters.sink._places import GRACE_US, Places, beside, remove_tree
+from casparian.adapters.sink._places import GRACE_US, Places, beside
 from casparian.adapters.sink._probe import probe
 from casparian.adapters.sink._uri import absolute, after_scheme, topic_target_name
 from casparian.domain.errors import ConfigurationError, ErrorClass, JobError
@@ -70,6 +71,7 @@ class ParquetSink:
         self.location = location
         self._root = os.path.realpath(location)
         self._places = Places(beside(self._root))
+        self._held = HeldStagings(self._places)
         self._clock = clock
         self._grace_us = grace_us
         self._file_bytes = file_bytes
@@ -93,35 +95,19 @@ class ParquetSink:
     # --- staging ------------------------------------------------------------------------
 
     def stage(self, request: StageRequest, known: TargetSchema | None) -> Staging:
-        try:
-            directory = self._fresh(request.key, _rows_part(request.target))
-        except OSError as error:
-            raise disk_error(f"Opening a staging below {self._places.staging}", error) from error
-        return ParquetStaging(directory, request, known, self._file_bytes)
-
-    def _fresh(self, key: StagingKey, part: str) -> str:
-        """An empty directory for something staged; what an earlier call left is gone."""
-        directory = self._places.open(key, part)
-        with os.scandir(directory) as entries:
-            left = next(entries, None) is not None
-        if left:
-            remove_tree(directory)
-            os.mkdir(directory)
-        return directory
+        place = self._held.place(request.key, _rows_part(request.target))
+        return ParquetStaging(place, request, known, self._file_bytes)
 
     def stage_empty(self, manifest: Manifest, item: ManifestItem, key: StagingKey) -> None:
-        try:
-            self._fresh(key, _part(item))
-        except OSError as error:
-            raise disk_error(f"Opening a staging below {self._places.staging}", error) from error
+        self._held.place(key, _part(item)).hold([])
         self.stage_marker(manifest, item, key)
 
     def stage_marker(self, manifest: Manifest, item: ManifestItem, key: StagingKey) -> None:
-        path = os.path.join(self._staged_path(key, item), MARKER)
+        marker = Marker.of(manifest, item).to_json().encode("ascii")
         try:
-            with open(path, "w", encoding="ascii") as file:
-                file.write(Marker.of(manifest, item).to_json())
+            self._held.complete(key, _part(item), (MARKER, marker))
         except OSError as error:
+            path = os.path.join(self._staged_path(key, item), MARKER)
             raise disk_error(f"Writing the marker {path}", error) from error
 
     def _staged_path(self, key: StagingKey, item: ManifestItem) -> str:
@@ -216,6 +202,7 @@ class ParquetSink:
         return self._places.keys()
 
     def discard(self, key: StagingKey) -> None:
+        self._held.drop(key)
         self._places.discard(key)
 
     def clean(self, now_us: int) -> None:

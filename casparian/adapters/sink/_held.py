@@ -1,0 +1,76 @@
+"""Small stagings wait in memory for their marker: directory, rows and marker are then written
+by one call, since on many file systems each of the three costs as much as encoding the rows.
+
+Until then a crash loses what is not decided yet, which is what a crash before S2 does anyway.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+
+from casparian._fastpath import NewFile, write_directory
+from casparian.adapters.sink._places import Places, remove_tree
+from casparian.domain.publish import StagingKey
+
+
+class HeldStagings:
+    """The stagings of one sink that are whole but for their markers. Any thread."""
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+        self._lock = threading.Lock()
+        self._files: dict[str, dict[str, list[NewFile]]] = {}
+
+    def place(self, key: StagingKey, part: str) -> Place:
+        """Where one topic's rows of a job go; what an earlier call left there is gone."""
+        return Place(self, self._places, key, part)
+
+    def hold(self, key: StagingKey, part: str, files: list[NewFile]) -> None:
+        with self._lock:
+            self._files.setdefault(key.name, {})[part] = files
+
+    def complete(self, key: StagingKey, part: str, marker: NewFile) -> None:
+        """Write the marker, with what was held for it. Raises OSError."""
+        with self._lock:
+            files = self._files.get(key.name, {}).pop(part, None)
+        if files is not None:
+            fresh(self._places, self._places.of(key, part), [*files, marker])
+            return
+        name, content = marker
+        with open(os.path.join(self._places.of(key, part), name), "wb") as file:
+            file.write(content)
+
+    def drop(self, key: StagingKey) -> None:
+        with self._lock:
+            self._files.pop(key.name, None)
+
+
+class Place:
+    """One staging's directory, made when the first file goes there."""
+
+    def __init__(self, held: HeldStagings, places: Places, key: StagingKey, part: str) -> None:
+        self.path = places.begin(key, part)
+        self._held = held
+        self._places = places
+        self._key = key
+        self._part = part
+
+    def make(self) -> None:
+        fresh(self._places, self.path, [])
+
+    def hold(self, files: list[NewFile]) -> None:
+        self._held.hold(self._key, self._part, files)
+
+
+def fresh(places: Places, path: str, files: list[NewFile]) -> None:
+    """A new directory with these files, instead of whatever is there. Raises OSError."""
+    for _ in range(8):
+        try:
+            write_directory(path, files)
+            return
+        except FileExistsError:
+            remove_tree(path)
+        except FileNotFoundError:
+            places.make()
+    raise OSError(f"{path} is made and removed by others again and again")
