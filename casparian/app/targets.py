@@ -17,6 +17,7 @@ class Targets:
     def __init__(self, factories: Mapping[str, SinkFactory]) -> None:
         self._factories = dict(factories)
         self._sinks: dict[tuple[str, str], Sink] = {}
+        self._parsed: dict[tuple[str, str, str], Target] = {}
         self._lock = threading.Lock()
 
     @property
@@ -48,7 +49,11 @@ class Targets:
             covering = config.topics[0]
         if covering is None:
             return None
-        return self.parse(covering.sink, "/", config.plugin, topic), covering.mode
+        key = (covering.sink, config.plugin, topic)
+        target = self._parsed.get(key)
+        if target is None:
+            target = self._parsed[key] = self.parse(covering.sink, "/", config.plugin, topic)
+        return target, covering.mode
 
     def sink(self, target: Target) -> Sink:
         """The sink of a target's location, opened on first use."""

@@ -41,7 +41,7 @@ class TargetSchema:
         return "(" + ", ".join(map(str, self.columns)) + ")"
 
     def to_json(self) -> str:
-        return json.dumps([[c.name, c.type, c.nullable, c.definition] for c in self.columns])
+        return _schema_to_json(self)
 
     @staticmethod
     def from_json(text: str) -> TargetSchema:
@@ -52,6 +52,11 @@ class TargetSchema:
 def _schema_from_json(text: str) -> TargetSchema:
     """Files of one kind have one schema: it is parsed once."""
     return TargetSchema(tuple(Column(*row) for row in json.loads(text)))
+
+
+@lru_cache(maxsize=1024)
+def _schema_to_json(schema: TargetSchema) -> str:
+    return json.dumps([[c.name, c.type, c.nullable, c.definition] for c in schema.columns])
 
 
 class Fit(StrEnum):

@@ -143,6 +143,7 @@ class Shaper:
         return _reshape(batch, self.arrow, self._sources, self._where)
 
 
+@lru_cache(maxsize=256)
 def _with_lineage(schema: TargetSchema) -> pa.Schema:
     return pa.schema([*to_arrow(schema), *LINEAGE])
 
@@ -159,11 +160,12 @@ def _reshape(
     where: str,
 ) -> pa.RecordBatch:
     arrays = []
+    columns = batch.columns
     for field, (at, to_cast) in zip(schema, sources, strict=True):
         if at is None:
             arrays.append(pa.nulls(batch.num_rows, field.type))
             continue
-        array = batch.column(at)
+        array = columns[at]
         try:
             if to_cast:
                 array = cast_array(array, field.type)
