@@ -7,7 +7,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Literal
 
 import structlog
@@ -58,7 +57,7 @@ class ContentCheck:
                 place = tempfile.mkdtemp(prefix=f"job-{claim.job_id}-", dir=self._directory)
                 # The plugin may look at the name's ending, so the copy keeps the name.
                 copy = os.path.join(place, path_text(claim.path).rsplit("/", 1)[-1])
-                claim = replace(claim, input_path=copy)
+                claim = claim._replace(input_path=copy)
                 try:
                     self._check_hash(
                         claim, *self._source.snapshot(claim.root_path, claim.path, copy)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from casparian.domain.errors import ErrorClass
@@ -251,7 +251,7 @@ class Pool:
         if not sidecar.runs:
             sidecar.run_since = now
         # A plugin may have changed since the claim: the job records the code that runs it.
-        claim = replace(claim, plugin_hash=sidecar.plugin.content_hash)
+        claim = claim._replace(plugin_hash=sidecar.plugin.content_hash)
         sidecar.runs.append(Run(claim))
         return Send(
             sidecar.peer,

@@ -207,7 +207,7 @@ class PublishLedgerContract:
     def test_completing_lets_go(self, world: World, ledger: PublishLedger, claim: Claim) -> None:
         """Promise 4: once, and by the holder of the token."""
         world.decide(claim)
-        stolen = replace(claim, token="0" * 32)
+        stolen = claim._replace(token="0" * 32)
         assert world.complete(stolen) == set()
         assert world.complete(claim) == {claim.job_id}
         assert world.complete(claim) == set()
@@ -305,7 +305,7 @@ class PublishLedgerContract:
         assert ledger.take_over("w3", 5, LEASE_US) == []
         assert world.complete(claim) == set()
         assert not ledger.block(claim.job_id, claim.token, "Too late.")
-        assert world.complete(replace(claim, token=taken.token)) == {claim.job_id}
+        assert world.complete(claim._replace(token=taken.token)) == {claim.job_id}
         assert world.history(b"a.csv") == ["TAKEN_OVER"]
 
     def test_the_decided_jobs_of_the_dead_are_taken_at_once(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -257,7 +256,7 @@ def _without_token(claim: Claim) -> Claim:
 
 
 def _with_token(claim: Claim, token: str) -> Claim:
-    return replace(claim, token=token)
+    return claim._replace(token=token)
 
 
 TestQueues = Queues.TestCase

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,8 +32,7 @@ class World:
 
     def claim(self) -> Claim:
         root, path = os.fsencode(self.root), os.fsencode(self.file.name)
-        return replace(
-            claim(7),
+        return claim(7)._replace(
             root_path=root,
             path=path,
             content_hash=hashlib.sha256(self.file.read_bytes()).hexdigest(),
@@ -136,7 +134,7 @@ class TestHash:
     def test_other_bytes_under_the_same_stat_are_seen(self, world: World, mode: Verify) -> None:
         job = world.claim()
         world.change_unseen()
-        job = replace(job, identity=world.source.stat(job.root_path, job.path))
+        job = job._replace(identity=world.source.stat(job.root_path, job.path))
         world.check("stat").prepare(job)
         error = refusal(world.check(mode).prepare, job)
         assert error.error_class is ErrorClass.SOURCE_CHANGED
@@ -147,7 +145,7 @@ class TestHash:
         check, job = world.check("hash"), world.claim()
         check.prepare(job)
         world.change_unseen()
-        job = replace(job, identity=world.source.stat(job.root_path, job.path))
+        job = job._replace(identity=world.source.stat(job.root_path, job.path))
         assert refusal(check.confirm, job).error_class is ErrorClass.SOURCE_CHANGED
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, case, select, update
@@ -25,6 +26,8 @@ _CLAIMED = (
     "id", "plugin_name", "plugin_hash", "attempt", "token", "file_version_id", "location_id",
     "ordinal", "priority", "enqueued_at_us", "due",
 )  # fmt: skip
+_DUE_THEN_ID = itemgetter(_CLAIMED.index("due"), _CLAIMED.index("id"))
+_VERSION_ID = _CLAIMED.index("file_version_id")
 _version, _location = file_version.c, file_location.c
 # The version's stat, then the location's, which is newer where the bytes are still the same.
 _VERSIONS = (
@@ -75,9 +78,9 @@ def read_claims(connection: Connection, won: Sequence[Any]) -> list[Claim]:
     """The claims of the rows that the statement returned, in the order they were due."""
     versions: dict[int, Any] = {}
     for ids in chunks([row.file_version_id for row in won]):
-        versions.update((row[0], row) for row in connection.execute(_VERSIONS, {"ids": ids}))
-    in_order = sorted(won, key=lambda row: (row.due, row.id))
-    return [_claim_of(row, versions[row.file_version_id]) for row in in_order]
+        versions.update((row[0], row) for row in connection.execute(_VERSIONS, {"ids": ids}).all())
+    in_order = sorted(won, key=_DUE_THEN_ID)
+    return [_claim_of(row, versions[row[_VERSION_ID]]) for row in in_order]
 
 
 def _claim_of(won: Any, version: Any) -> Claim:

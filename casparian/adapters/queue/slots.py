@@ -48,8 +48,8 @@ def locked_heads(connection: Connection, job_ids: Sequence[int]) -> dict[int, Jo
     """The jobs of these ids, locked until the transaction ends."""
     found: dict[int, JobHead] = {}
     for ids in chunks(job_ids):
-        for job_id, *head in connection.execute(_HEADS, {"ids": ids}):
-            found[job_id] = JobHead(*head)
+        rows = connection.execute(_HEADS, {"ids": ids}).all()
+        found.update((row[0], JobHead._make(row[1:])) for row in rows)
     return found
 
 
