@@ -12,6 +12,7 @@ from dependency_injector import containers, providers
 from casparian.adapters.files import LocalFileSource
 from casparian.adapters.queue import QueueStores, check_adapter, open_url
 from casparian.app.context import EtlContext, process_start
+from casparian.app.observing import Observing
 from casparian.app.registry import Registry
 from casparian.app.scout import Scout
 from casparian.app.scout_service import ScoutService
@@ -93,7 +94,13 @@ class Container(containers.DeclarativeContainer):
     clock = providers.Object(wall_clock_us)
     registry = providers.Singleton(Registry.default)
     context = providers.Singleton(EtlContext.capture)
-    targets = providers.Singleton(Targets, registry.provided.sinks)
+    observing = providers.Singleton(Observing, settings, clock)
+    targets = providers.Singleton(
+        Targets,
+        providers.Callable(
+            lambda seen, sinks: seen.sinks(sinks), observing, registry.provided.sinks
+        ),
+    )
 
     stores: providers.Provider[QueueStores] = providers.Singleton(_open_stores, settings, clock)
     source = providers.Singleton(LocalFileSource)
@@ -122,13 +129,16 @@ class Container(containers.DeclarativeContainer):
         providers.Callable(worker_config, settings, roles),
         context,
         stores.provided.queue,
-        stores.provided.ledger,
+        providers.Callable(
+            lambda seen, ledger: seen.ledger(ledger), observing, stores.provided.ledger
+        ),
         stores.provided.store,
         transport,
         host,
         targets,
         check,
         clock,
+        observing.provided.observer,
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,7 @@ import structlog
 
 from casparian.app.configuration import resolve
 from casparian.app.container import build
+from casparian.app.observing import Check
 from casparian.app.scout_service import ScoutService
 from casparian.app.settings import Settings
 from casparian.app.worker import Worker
@@ -79,9 +81,14 @@ class Engine:
 
     def run(self) -> None:
         """Work until `stop`; then finish what is held."""
+        with self._watched():
+            self._run()
+
+    def _run(self) -> None:
         self._prepare()
         service = self._start_scout()
         worker = self._start_worker(prestart=True)
+        self._show(service, worker)
         try:
             while not self._stop.wait(0.2):
                 self._check_health(worker)
@@ -95,8 +102,13 @@ class Engine:
 
     def drain(self) -> DrainResult:
         """Scan, work until nothing is queued, running, promoting or settling, then return."""
+        with self._watched():
+            return self._drain()
+
+    def _drain(self) -> DrainResult:
         self._prepare()
         worker = self._start_worker(prestart=False)
+        self._show(None, worker)
         report = ScanReport()
         try:
             if SCOUT in self.roles:
@@ -127,11 +139,46 @@ class Engine:
     def _prepare(self) -> None:
         if self._ended:
             raise CasparianError("This engine has run and ended: make another Engine to run again.")
-        self.container.stores()
+        stores = self.container.stores()
+        self.container.observing().stores_opened(stores.reports, stores.ledger)
         if SCOUT in self.roles:
             enqueued = self.apply()
             if enqueued:
                 log.info("configuration applied", jobs=enqueued)
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """From before the start until after the end, for whoever looks on."""
+        observing = self.container.observing()
+        try:
+            observing.start()
+            yield
+        finally:
+            observing.close()
+
+    def _show(
+        self, service: tuple[ScoutService, threading.Thread] | None, worker: Worker | None
+    ) -> None:
+        """All runs: what being alive and being ready mean from now on."""
+        alive: dict[str, Check] = {}
+        usable: dict[str, Check] = {"database": self._database_problem}
+        if service is not None:
+            alive["scout"] = lambda: "" if service[1].is_alive() else "the scout stopped"
+        if worker is not None:
+            alive["router"] = lambda: f"{worker.failure!r}" if worker.failure else ""
+            usable["sinks"] = lambda: self._sink_problem(worker)
+        pool = worker.router.pool if worker is not None else None
+        self.container.observing().running(pool, alive, usable)
+
+    def _database_problem(self) -> str:
+        self.container.stores().store.revision()
+        return ""
+
+    def _sink_problem(self, worker: Worker) -> str:
+        """What keeps the sinks of live plugins from being used; raised by the sink, or found."""
+        for sink in self.container.targets().configured(worker.live_plugins().values()):
+            sink.check()
+        return ""
 
     def _start_scout(self) -> tuple[ScoutService, threading.Thread] | None:
         if SCOUT not in self.roles:
@@ -190,6 +237,7 @@ class Engine:
     def _end(
         self, service: tuple[ScoutService, threading.Thread] | None, worker: Worker | None
     ) -> None:
+        self.container.observing().stopping()
         self._stop.set()
         self._ended = True
         if service is not None:

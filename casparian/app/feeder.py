@@ -100,7 +100,7 @@ class Feeder:
             claims = self._jobs.claim(self._worker, hashes, limit, self._lease_us)
             self._leases.add(((c.job_id, c.token) for c in claims), asked_at)
             if claims:
-                self._observer.claimed(claims)
+                self._observer.claimed(claims, time.monotonic() - asked_at)
             total += len(claims)
             prepared = (self._prepare(claim, live[claim.plugin]) for claim in claims)
             ready = [claim for claim in prepared if claim is not None]

@@ -156,6 +156,57 @@ class PluginsSection(Section):
     environment, no new privileges); required is refused until all are there."""
 
 
+class MetricsSection(Section):
+    """Metrics for Prometheus at /metrics, and the state of the engine at /health and /ready."""
+
+    listen: str = ""
+    """HOST:PORT, or a port alone, which is then on 127.0.0.1; port 0 picks one. Empty: off.
+    Who can reach it reads names of plugins and topics: other than loopback is for a network
+    you trust."""
+
+    @model_validator(mode="after")
+    def _is_an_address(self) -> MetricsSection:
+        if self.listen:
+            self.address()
+        return self
+
+    def address(self) -> tuple[str, int]:
+        """Host and port of `listen`, which is not empty. Raises ValueError."""
+        host, _, port = self.listen.rpartition(":")
+        if not port.isascii() or not port.isdigit() or int(port) > 65535:
+            raise ValueError(f"listen = {self.listen!r} is no address: write 127.0.0.1:9464")
+        return host.removeprefix("[").removesuffix("]") or "127.0.0.1", int(port)
+
+
+class OpenLineageSection(Section):
+    """Run events for a lineage catalog by the OpenLineage standard; its own extra installs them."""
+
+    transport: Literal["file", "http", "console", ""] = ""
+    """file, http or console (standard output). Empty: off."""
+    path: str = ""
+    """file: where a line of JSON is appended for each event."""
+    url: str = ""
+    """http: the collector, such as http://127.0.0.1:5000."""
+    endpoint: str = "api/v1/lineage"
+    """http: the path below the collector's URL."""
+    api_key: str = ""
+    """http: sent as a bearer token; `${NAME}` takes it from the environment."""
+    timeout_s: Seconds = 5.0
+    """http: how long one try may take."""
+    namespace: str = Field(default="casparian", min_length=1)
+    """The namespace of the jobs, which are the plugins."""
+    most_waiting: int = Field(default=1000, ge=1)
+    """Events that may wait for a collector; what does not fit is dropped, counted and logged."""
+
+    @model_validator(mode="after")
+    def _has_a_place(self) -> OpenLineageSection:
+        if self.transport == "file" and not self.path:
+            raise ValueError('transport = "file" needs path, the file to append to')
+        if self.transport == "http" and not self.url.startswith(("http://", "https://")):
+            raise ValueError('transport = "http" needs url, such as http://127.0.0.1:5000')
+        return self
+
+
 class SourceRootSection(Section):
     """A watched directory."""
 
@@ -219,6 +270,8 @@ class Settings(BaseSettings):
     scout: ScoutSection = Field(default_factory=ScoutSection)
     worker: WorkerSection = Field(default_factory=WorkerSection)
     plugins: PluginsSection = Field(default_factory=PluginsSection)
+    metrics: MetricsSection = Field(default_factory=MetricsSection)
+    openlineage: OpenLineageSection = Field(default_factory=OpenLineageSection)
     source_root: list[SourceRootSection] = Field(default_factory=list)
     rule: list[RuleSection] = Field(default_factory=list)
     plugin: dict[str, PluginSection] = Field(default_factory=dict)

@@ -40,7 +40,9 @@ class JobObserver(Protocol):
        `lost` the last. A job that was taken over has its end here and its beginning elsewhere.
     """
 
-    def claimed(self, claims: Sequence[Claim]) -> None: ...
+    def claimed(self, claims: Sequence[Claim], seconds: float) -> None:
+        """Won by one call to the queue, which took `seconds`; never empty."""
+        ...
 
     def ran(self, claim: Claim, seconds: float, topics: Mapping[str, TopicTotals]) -> None:
         """The plugin is done with the file; `topics` is what it sent."""
@@ -68,7 +70,7 @@ class JobObserver(Protocol):
 class Unobserved:
     """The observer of an engine that nobody watches."""
 
-    def claimed(self, claims: Sequence[Claim]) -> None:
+    def claimed(self, claims: Sequence[Claim], seconds: float) -> None:
         pass
 
     def ran(self, claim: Claim, seconds: float, topics: Mapping[str, TopicTotals]) -> None:

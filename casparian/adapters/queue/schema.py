@@ -6,6 +6,7 @@ Nothing is written before the schema was found to be the one this program knows.
 from __future__ import annotations
 
 import hashlib
+import threading
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,6 +22,8 @@ REVISIONS = ("0001",)
 """Every revision this program knows, oldest first."""
 VERSION_TABLE = "alembic_version"
 DEFAULT_AGEING_US = 60_000_000
+# Alembic keeps the migration that runs in its module: one at a time in a process.
+_MIGRATING = threading.Lock()
 
 
 class SchemaState(NamedTuple):
@@ -127,7 +130,8 @@ def _migrate(connection: Connection) -> None:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    with _MIGRATING:
+        command.upgrade(config, "head")
 
 
 def _is_new(connection: Connection) -> bool:

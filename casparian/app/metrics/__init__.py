@@ -1,0 +1,1 @@
+"""Prometheus metrics, health and readiness of one engine, on an address of its own."""
