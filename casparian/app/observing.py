@@ -27,7 +27,8 @@ Check = Callable[[], str]
 
 
 class Observing:
-    """Of one engine. `observer` is what its worker tells; `start` and `close` frame its life."""
+    """Of one engine. `observer` is what its worker tells; `start` and `close` frame its life;
+    `on_phase` is told when it is "running" and when it is "stopping"."""
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self.endpoint = _endpoint(settings)
@@ -38,6 +39,7 @@ class Observing:
         if self.emitter is not None:
             watching.append(self.emitter)
         self.observer: JobObserver = Observers(watching) if watching else Unobserved()
+        self.on_phase: Callable[[str], None] = lambda phase: None
 
     # --- what the container puts in place ---------------------------------------------------
 
@@ -80,10 +82,12 @@ class Observing:
             if pool is not None:
                 self.endpoint.metrics.show_pool(pool)
             self.endpoint.health.running(alive, usable)
+        self.on_phase("running")
 
     def stopping(self) -> None:
         if self.endpoint is not None:
             self.endpoint.health.stopping()
+        self.on_phase("stopping")
 
     def close(self) -> None:
         if self.emitter is not None:

@@ -56,6 +56,7 @@ def run(
 
     Example: casparian-engine run --drain --config casparian.toml
     """
+    from casparian.app.cli._systemd import notify
     from casparian.app.engine import BOTH, Engine
     from casparian.app.logs import configure_logs
     from casparian.app.settings import Settings
@@ -65,6 +66,7 @@ def run(
     _share_the_interpreter()
     roles = (role.value,) if role is not None else BOTH
     engine = Engine(Settings.load(config or ctx.obj), roles)
+    engine.container.observing().on_phase = notify
 
     def end(number: int, frame: FrameType | None) -> None:
         engine.stop()
