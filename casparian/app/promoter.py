@@ -51,6 +51,12 @@ class Decided:
         return self.manifest.staging(self.token)
 
 
+def sinks_of(targets: Targets, manifest: Manifest) -> list[Sink]:
+    """The sinks that a manifest is about, each once."""
+    sinks = {id(s): s for s in (targets.sink(i.target) for i in manifest.items)}
+    return list(sinks.values())
+
+
 class Promoter:
     """Used by the publisher's thread only. `on_end(job_id, status)` is told of every end."""
 
@@ -93,17 +99,13 @@ class Promoter:
             log.warning("decided job left to another worker", job=decided.manifest.job_id)
         return held
 
-    def sinks_of(self, manifest: Manifest) -> list[Sink]:
-        sinks = {id(s): s for s in (self._targets.sink(i.target) for i in manifest.items)}
-        return list(sinks.values())
-
     def _install(self, group: Sequence[Decided]) -> dict[int, list[Receipt]]:
         receipts: dict[int, list[Receipt]] = {d.manifest.job_id: [] for d in group}
         per_sink: dict[int, tuple[Sink, list[PromoteItem]]] = {}
         for decided in group:
             try:
                 if decided.inherited:
-                    for sink in self.sinks_of(decided.manifest):
+                    for sink in sinks_of(self._targets, decided.manifest):
                         sink.rekey(decided.key)
                 for item in decided.manifest.items:
                     sink = self._targets.sink(item.target)
@@ -173,7 +175,7 @@ class Promoter:
     def _clear(self, group: Iterable[Decided]) -> None:
         """Nothing depends on it: what is left behind is an orphan and will be swept."""
         for decided in group:
-            for sink in self.sinks_of(decided.manifest):
+            for sink in sinks_of(self._targets, decided.manifest):
                 try:
                     sink.discard(decided.key)
                 except OSError as error:

@@ -10,35 +10,20 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import structlog
 
+from casparian.app.decider import Decider, Outcome, Staged
 from casparian.app.leases import Leases
-from casparian.app.promoter import Decided, Promoter
+from casparian.app.promoter import Decided, Promoter, sinks_of
 from casparian.app.targets import Targets
-from casparian.domain.errors import ErrorClass, JobError, UnavailableError
+from casparian.domain.errors import ErrorClass, UnavailableError
 from casparian.domain.jobs import Claim, Failure, JobStatus, RetryPolicy
 from casparian.domain.observer import JobObserver, Unobserved
-from casparian.domain.plugins import Mode, PluginConfig
-from casparian.domain.ports import JobQueue, PublishLedger, Sink
-from casparian.domain.publish import (
-    Decision,
-    JobFate,
-    Manifest,
-    Refusal,
-    SchemaChange,
-    SlotState,
-    StagingKey,
-    Target,
-    plan_items,
-    planned,
-)
-from casparian.domain.schemas import TargetSchema, reconcile
+from casparian.domain.ports import JobQueue, PublishLedger
 
 LARGEST_GROUP = 100
-HELD_WAIT_S = 0.05
 # A group is closed when none joined it for the gap, and at the latest after the whole.
 GATHER_S = 0.2
 GATHER_GAP_S = 0.025
@@ -47,29 +32,6 @@ RETRY_WAIT_S = 1.0
 JOIN_SLICE_S = 0.2
 
 log = structlog.get_logger("casparian.publisher")
-
-
-@dataclass(slots=True)
-class Staged:
-    """A job after S1. `next_at`: not to be decided before (another job holds its slot).
-
-    `sent`: a decision that no answer came to. It may have been taken, so it is sent again as
-    it is, and until there is an answer the staging is left alone.
-    """
-
-    claim: Claim
-    config: PluginConfig
-    manifest: Manifest
-    next_at: float = 0.0
-    sent: Decision | None = None
-
-    @property
-    def slot_key(self) -> tuple[str, int]:
-        return (self.claim.plugin, self.claim.location_id)
-
-    @property
-    def key(self) -> StagingKey:
-        return self.manifest.staging(self.claim.token)
 
 
 _Entry = Staged | Decided | tuple[Claim, Failure] | Callable[[], None] | None
@@ -95,6 +57,7 @@ class Publisher:
         self._policy = policy
         self._on_end = on_end
         self._observer = observer or Unobserved()
+        self._decider = Decider(ledger, targets, leases)
         self._promoter = Promoter(ledger, targets, leases, on_end, self._observer)
         self._inbox: queue.SimpleQueue[_Entry] = queue.SimpleQueue()
         self._calls: deque[Callable[[], None]] = deque()
@@ -262,7 +225,7 @@ class Publisher:
         if staged.sent is not None:
             # What may be decided may be another's by now; an orphan is swept.
             return
-        for sink in self._promoter.sinks_of(staged.manifest):
+        for sink in sinks_of(self._targets, staged.manifest):
             try:
                 sink.discard(staged.key)
             except OSError as error:
@@ -281,128 +244,22 @@ class Publisher:
             self._decide(list(group.values()))
 
     def _decide(self, group: list[Staged]) -> None:
-        states = self._ledger.slots([s.slot_key for s in group])
-        targets = {item.target for s in group for item in s.manifest.items}
-        schemas = self._ledger.schemas(sorted(targets))
-        plans: dict[int, tuple[Staged, Decision]] = {}
-        changed: set[Target] = set()
-        ended: list[Staged] = []
-        for staged in group:
-            if not self._leases.holds(staged.claim.job_id, staged.claim.token):
-                self._drop_staging(staged)
-                self._observer.lost(staged.claim)
-                ended.append(staged)
-                continue
-            try:
-                decision = staged.sent or self._plan(staged, states[staged.slot_key], schemas)
-                changing = {change.target for change in decision.schema_changes}
-                if changing & changed:
-                    # A target's schema changes once in a group: this one waits for the next.
-                    staged.next_at = time.monotonic() + HELD_WAIT_S
-                    continue
-                changed |= changing
-                schemas.update(_schemas_after(decision))
-                plans[staged.claim.job_id] = (staged, decision)
-            except JobError as error:
-                self._fail_staged(staged, error.error_class, error.message)
-                ended.append(staged)
-            except OSError as error:
-                text = f"the staging could not be completed: {error}"
-                self._fail_staged(staged, ErrorClass.INFRASTRUCTURE, text)
-                ended.append(staged)
-        self._remove(ended)
-        if plans and self._sync(plans):
-            self._commit(plans)
-
-    def _plan(
-        self, staged: Staged, state: SlotState, schemas: Mapping[Target, TargetSchema]
-    ) -> Decision:
-        """S2 prepared: what is installed, what is emptied, which schemas change."""
-
-        def target_of(topic: str) -> tuple[Target, Mode] | None:
-            return self._targets.of_topic(staged.config, topic)
-
-        kept, emptied = plan_items(staged.manifest, state, target_of)
-        changes: list[SchemaChange] = []
-        for item in kept:
-            known = schemas.get(item.target)
-            incoming = TargetSchema.from_json(item.schema_json)
-            reconciled = reconcile(known, incoming, str(item.target))
-            if reconciled.changed:
-                before = known.to_json() if known is not None else None
-                changes.append(SchemaChange(item.target, before, reconciled.schema.to_json()))
-        manifest = planned(staged.manifest, kept, emptied)
-        for item in manifest.items:
-            if not item.staged:
-                self._targets.sink(item.target).stage_empty(manifest, item, staged.key)
-        claim = staged.claim
-        return Decision(
-            claim.job_id,
-            claim.attempt,
-            claim.token,
-            manifest,
-            state,
-            tuple(emptied),
-            tuple(changes),
-        )
-
-    def _sync(self, plans: dict[int, tuple[Staged, Decision]]) -> bool:
-        """Make the stagings durable. A failed sync is never retried: the stagings go."""
-        keys: dict[int, tuple[Sink, list[StagingKey]]] = {}
-        for staged, decision in plans.values():
-            if staged.sent is not None:
-                continue  # Synced before it was sent.
-            for sink in self._promoter.sinks_of(decision.manifest):
-                keys.setdefault(id(sink), (sink, []))[1].append(staged.key)
+        outcome = Outcome()
         try:
-            for sink, wanted in keys.values():
-                sink.sync(wanted)
-        except OSError as error:
-            for staged, _ in plans.values():
-                text = f"the staging could not be made durable: {error}"
-                self._fail_staged(staged, ErrorClass.INFRASTRUCTURE, text)
-            self._remove([staged for staged, _ in plans.values()])
-            return False
-        return True
+            self._decider.decide(group, outcome)
+        finally:
+            # What was found before the database went away holds all the same.
+            self._settle(outcome)
 
-    def _commit(self, plans: dict[int, tuple[Staged, Decision]]) -> None:
-        """S2: all or nothing; losers are taken out and the rest tried again."""
-        while plans:
-            in_doubt = {job_id for job_id, (staged, _) in plans.items() if staged.sent}
-            for staged, decision in plans.values():
-                staged.sent = decision
-            refusals = self._ledger.decide([decision for _, decision in plans.values()])
-            fates = self._ledger.fates(list(refusals)) if refusals else {}
-            for job_id, (staged, _) in plans.items():
-                if job_id not in in_doubt or refusals.get(job_id) is not Refusal.STALE:
-                    staged.sent = None
-            if not refusals:
-                break
-            losers = [plans.pop(job_id) for job_id in refusals]
-            for staged, decision in losers:
-                match refusals[decision.job_id]:
-                    case Refusal.STALE:
-                        self._end_stale(staged, decision, fates.get(decision.job_id))
-                    case Refusal.HELD:
-                        staged.next_at = time.monotonic() + HELD_WAIT_S
-                    case _:
-                        pass  # MOVED and SCHEMA are planned anew in the next round.
-            if any(decision.schema_changes for _, decision in losers):
-                # The others were held against schemas that now nobody has set.
-                return
-        self._decided += [Decided(d.manifest, d.token) for _, d in plans.values()]
-        self._remove([staged for staged, _ in plans.values()])
-
-    def _end_stale(self, staged: Staged, decision: Decision, fate: JobFate | None) -> None:
-        self._remove([staged])
-        mine = (JobStatus.PROMOTING, decision.attempt, decision.token)
-        if fate is not None and (fate.status, fate.attempt, fate.token) == mine:
-            # An earlier commit whose answer was lost did take place.
-            self._decided.append(Decided(decision.manifest, decision.token))
-            return
-        self._drop_staging(staged)
-        self._leases.remove(decision.job_id, decision.token)
-        self._observer.lost(staged.claim)
+    def _settle(self, outcome: Outcome) -> None:
+        for staged, error_class, message in outcome.failed:
+            self._fail_staged(staged, error_class, message)
+        for staged in outcome.lost:
+            self._drop_staging(staged)
+            self._leases.remove(staged.claim.job_id, staged.claim.token)
+            self._observer.lost(staged.claim)
+        self._decided += [decided for _, decided in outcome.decided]
+        self._remove(outcome.ended)
 
     def _remove(self, ended: Sequence[Staged]) -> None:
         gone = {id(s) for s in ended}
@@ -417,8 +274,3 @@ class Publisher:
             again = self._promoter.promote(due)
             waiting = {id(d) for d in due}
             self._decided = [d for d in self._decided if id(d) not in waiting] + again
-
-
-def _schemas_after(decision: Decision) -> dict[Target, TargetSchema]:
-    """What the next of a group is held against: the schemas this one will have set."""
-    return {c.target: TargetSchema.from_json(c.schema_json) for c in decision.schema_changes}

@@ -17,12 +17,13 @@ from typing import Any
 import structlog
 
 from casparian.app.context import EtlContext
+from casparian.app.decider import Staged
 from casparian.app.feeder import Feeder
 from casparian.app.keeper import Keeper
 from casparian.app.leases import Leases
 from casparian.app.live_plugins import KnownSchemas, LivePlugins
 from casparian.app.promoter import Decided
-from casparian.app.publisher import Publisher, Staged
+from casparian.app.publisher import Publisher
 from casparian.app.router_loop import JobInstruction, RouterLoop
 from casparian.app.sink_guard import SinkGuard
 from casparian.app.staging_pool import WORTH_WAKING_BYTES, StagingPool

@@ -20,10 +20,11 @@ from casparian.adapters.queue import QueueStores
 from casparian.adapters.sink.parquet import ParquetSinkFactory
 from casparian.adapters.sink.sqlite import SqliteSinkFactory
 from casparian.app.context import EtlContext
+from casparian.app.decider import Staged
 from casparian.app.keeper import Keeper
 from casparian.app.leases import Leases
 from casparian.app.promoter import Decided
-from casparian.app.publisher import Publisher, Staged
+from casparian.app.publisher import Publisher
 from casparian.app.targets import Targets
 from casparian.app.worker_context import WorkerContext
 from casparian.domain.errors import UnavailableError
