@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -114,7 +116,8 @@ class TestIpcSocket:
     def test_of_a_living_process_is_left_to_it(self, short_dir: Path) -> None:
         first = self.bound(short_dir / "r.ipc")
         second = ZmqIpcTransport(str(short_dir / "r.ipc"))
-        with pytest.raises(ConfigurationError, match="another process listens"):
+        holder = f"another engine listens.*r.ipc': pid {os.getpid()} on {socket.gethostname()}"
+        with pytest.raises(ConfigurationError, match=holder):
             second.bind()
         second.close()
         connection = connection_for(f"ipc://{short_dir / 'r.ipc'}")
@@ -122,6 +125,45 @@ class TestIpcSocket:
         assert first.poll(10)
         connection.close()
         first.close()
+
+    def test_of_a_stranger_is_left_to_it(self, short_dir: Path) -> None:
+        path = short_dir / "r.ipc"
+        with socket.socket(socket.AF_UNIX) as stranger:
+            stranger.bind(str(path))
+            stranger.listen()
+            transport = ZmqIpcTransport(str(path))
+            with pytest.raises(ConfigurationError, match="another process listens"):
+                transport.bind()
+            transport.close()
+        assert path.is_socket()
+
+    def test_the_lock_of_a_dead_process_holds_nobody_up(self, short_dir: Path) -> None:
+        (short_dir / "r.ipc.lock").write_text("pid 1 on elsewhere, and a longer line than ours\n")
+        transport = self.bound(short_dir / "r.ipc")
+        said = (short_dir / "r.ipc.lock").read_text()
+        assert said == f"pid {os.getpid()} on {socket.gethostname()}\n"
+        transport.close()
+        assert list(short_dir.iterdir()) == []
+
+    def test_of_two_that_start_at_once_one_gets_it(self, short_dir: Path) -> None:
+        """Many times, since a socket asked and a socket taken lie close together."""
+
+        def bind(transport: ZmqIpcTransport) -> bool:
+            together.wait()
+            try:
+                transport.bind()
+            except ConfigurationError:
+                return False
+            return True
+
+        together = threading.Barrier(4)
+        with ThreadPoolExecutor(4) as pool:
+            for _ in range(30):
+                transports = [ZmqIpcTransport(str(short_dir / "r.ipc")) for _ in range(4)]
+                assert sum(pool.map(bind, transports)) == 1
+                for transport in transports:
+                    transport.close()
+        assert list(short_dir.iterdir()) == []
 
     def test_a_file_in_its_place_is_not_touched(self, short_dir: Path) -> None:
         path = short_dir / "r.ipc"

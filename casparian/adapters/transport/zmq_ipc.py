@@ -6,6 +6,7 @@ import os
 import socket
 import stat
 
+from casparian.adapters.transport._endpoint_lock import EndpointLock
 from casparian.adapters.transport._zmq import ZmqConnection, ZmqTransport
 from casparian.domain.errors import ConfigurationError
 from casparian.domain.wire import DEFAULT_LIMITS, Limits
@@ -21,10 +22,12 @@ class ZmqIpcTransport(ZmqTransport):
     def __init__(self, endpoint: str, limits: Limits = DEFAULT_LIMITS) -> None:
         self._path = _path_of(endpoint)
         self._bound = False
+        self._lock = EndpointLock(self._path)
         super().__init__(limits)
 
     def bind(self) -> str:
         _make_private_directory(os.path.dirname(self._path))
+        self._lock.take()
         _remove_stale_socket(self._path)
         # Nobody may connect between bind and chmod either.
         before = os.umask(0o077)
@@ -41,6 +44,7 @@ class ZmqIpcTransport(ZmqTransport):
         if self._bound:
             self._bound = False
             _unlink_if_there(self._path)
+        self._lock.release()
         super().close()
 
 
