@@ -18,6 +18,7 @@ from casparian.domain.plugins import LivePlugin
 from casparian.domain.ports import JobQueue
 
 IDLE_WAIT_S = 0.5
+LONGEST_IDLE_WAIT_S = 2.0
 RETRY_WAIT_S = 1.0
 SECOND_US = 1_000_000
 
@@ -48,6 +49,7 @@ class Feeder:
         self._offer = offer
         self._lease_us = lease_us
         self._observer = observer
+        self._idle_wait_s = IDLE_WAIT_S
         self._wanted: dict[str, int] = {}
         self._news = threading.Condition()
         self._stopping = False
@@ -80,14 +82,26 @@ class Feeder:
                     if not wanted and not self._stopping:
                         self._news.wait(IDLE_WAIT_S)
                         continue
-                if not self._claim(live, wanted) and not self._stopping:
-                    self._jobs.wait(IDLE_WAIT_S)
+                if self._claim(live, wanted):
+                    self._idle_wait_s = IDLE_WAIT_S
+                elif not self._stopping:
+                    self._idle()
             except UnavailableError as error:
                 log.error("database not reachable, trying again", error=str(error))
                 time.sleep(RETRY_WAIT_S)
             except Exception:
                 log.exception("claiming failed, trying again")
                 time.sleep(RETRY_WAIT_S)
+
+    def _idle(self) -> None:
+        """Wait for jobs. Those of others, and those whose wait is over, are looked for less and
+        less often, since an idle engine should cost nothing; news in the queue begins anew."""
+        began = time.monotonic()
+        self._jobs.wait(self._idle_wait_s)
+        woken = time.monotonic() - began < self._idle_wait_s
+        self._idle_wait_s = (
+            IDLE_WAIT_S if woken else min(self._idle_wait_s * 2, LONGEST_IDLE_WAIT_S)
+        )
 
     def _claim(self, live: Mapping[str, LivePlugin], wanted: dict[str, int]) -> int:
         """Claim up to what is wanted, most urgent first over all plugins; returns how many."""

@@ -16,7 +16,7 @@ from casparian.app.scout_drain import scan_until_settled
 from casparian.domain.errors import UnavailableError
 from casparian.domain.files import ScanReport, SourceRoot, path_text
 
-SLICE_S = 0.25
+SLICE_S = 1.0
 FIRST_RETRY_US = 1_000_000
 LAST_RETRY_US = 30_000_000
 HINTS_PER_ROOT = 10_000

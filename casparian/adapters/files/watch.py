@@ -12,9 +12,10 @@ import watchfiles
 
 from casparian.domain.files import SourceRoot
 
-DEBOUNCE_MS = 40
-STEP_MS = 20
-CHECK_MS = 500
+# A step is a look for events: an idle watcher does nothing else.
+DEBOUNCE_MS = 50
+STEP_MS = 50
+CHECK_MS = 1000
 FIRST_RETRY_S = 1.0
 LAST_RETRY_S = 60.0
 
