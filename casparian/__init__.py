@@ -5,7 +5,7 @@
     engine = Engine(Settings.load("casparian.toml"))
     engine.drain()
 
-Importing this package does nothing else: both names are loaded when they are first used.
+Importing this package does nothing else: each name is loaded when it is first used.
 """
 
 from __future__ import annotations
@@ -13,14 +13,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from casparian.app.engine import DrainResult, Engine
+    from casparian.app.engine import Engine
+    from casparian.app.results import DrainResult, FailedJob, RunResult
     from casparian.app.settings import Settings
 
-__all__ = ["DrainResult", "Engine", "Settings"]
+__all__ = ["DrainResult", "Engine", "FailedJob", "RunResult", "Settings"]
 
 _HOMES = {
-    "DrainResult": "casparian.app.engine",
+    "DrainResult": "casparian.app.results",
     "Engine": "casparian.app.engine",
+    "FailedJob": "casparian.app.results",
+    "RunResult": "casparian.app.results",
     "Settings": "casparian.app.settings",
 }
 

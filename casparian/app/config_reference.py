@@ -1,6 +1,6 @@
 """The reference of the configuration file, made from the settings model: it cannot be out of date.
 
-python -m casparian.app.config_reference > docs/reference/configuration.md
+casparian config-reference > docs/reference/configuration.md
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from casparian.app.adapters import Adapter
+from casparian.app.registry import Registry
 from casparian.app.settings import Settings
+from casparian.domain.errors import CasparianError
 
 HEAD = """\
 # Configuration
@@ -43,9 +46,11 @@ _WORDS = {
 }
 
 
-def reference() -> str:
-    """The whole reference as Markdown; ends with a line's end."""
-    return "\n".join([HEAD, *_tables(Settings, ())])
+def reference(registry: Registry | None = None) -> str:
+    """The whole reference as Markdown, with the settings of every adapter that is installed;
+    ends with a line's end."""
+    registry = registry or Registry.default()
+    return "\n".join([HEAD, *_tables(Settings, ()), *_adapters(registry)])
 
 
 def _tables(model: type[BaseModel], above: tuple[str, ...]) -> Iterator[str]:
@@ -61,9 +66,39 @@ def _tables(model: type[BaseModel], above: tuple[str, ...]) -> Iterator[str]:
             yield f"{_one_line(field.description)}\n"
         yield from _keys(inner)
         yield from _tables(inner, tuple(path.split(".")))
-    if not above:
+
+
+def _adapters(registry: Registry) -> Iterator[str]:
+    """The tables that adapters describe by models of their own."""
+    for table, adapters in (
+        ("queue", registry.queues),
+        ("transport", registry.transports),
+        ("plugin_host", registry.plugin_hosts),
+    ):
+        for name, adapter in sorted(adapters.items()):
+            yield from _own_settings(f"[{table}.settings]", f'`adapter = "{name}"`', adapter)
+    with_settings = [
+        text
+        for name, adapter in sorted(registry.sinks.items())
+        for text in _own_settings(f"[sinks.{name}]", f"`{name}://`", adapter)
+    ]
+    if not with_settings:
         yield "## `[sinks.NAME]`\n"
-        yield "Settings of a sink's scheme; none of the sinks of this version has any.\n"
+        yield "Settings of a sink, by the scheme of its URI; no installed sink has any.\n"
+    yield from with_settings
+
+
+def _own_settings(heading: str, used_by: str, adapter: Adapter) -> Iterator[str]:
+    try:
+        model = adapter.settings_model()
+    except CasparianError as error:
+        yield f"## `{heading}` for {used_by}\n"
+        yield f"{_one_line(str(error))}\n"
+        return
+    if model is not None:
+        yield f"## `{heading}` for {used_by}\n"
+        yield f"{_one_line(model.__doc__)}\n"
+        yield from _keys(model)
 
 
 def _keys(model: type[BaseModel]) -> Iterator[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from casparian.app.loader import PluginRegistry
 from casparian.app.settings import PluginSection, Settings
@@ -30,7 +32,6 @@ def resolve(settings: Settings, targets: Targets) -> Applied:
     with one target, a pattern that cannot be compiled, or what this version cannot do.
     """
     _refuse_what_is_not_there(settings)
-    _refuse_sink_settings(settings, targets)
     registry = PluginRegistry(settings.plugin_directory)
     rules = tuple(RoutingRule(r.pattern, r.tag, r.priority) for r in settings.rule)
     check_rules(rules)
@@ -48,30 +49,17 @@ def resolve(settings: Settings, targets: Targets) -> Applied:
     )
 
 
-def _refuse_sink_settings(settings: Settings, targets: Targets) -> None:
-    """What stands in the file and would have no effect is a mistake that must be told."""
-    for name in settings.sinks:
-        if name not in targets.schemes:
-            raise ConfigurationError(
-                f"[sinks.{name}]: there is no sink {name!r}; known: {', '.join(targets.schemes)}, "
-                "and none of these has settings. Leave the table out."
-            )
-        raise ConfigurationError(
-            f"[sinks.{name}]: the sink {name!r} has no settings; leave the table out. Where rows "
-            "go is said by the `sink` of each topic."
-        )
-
-
 def _refuse_what_is_not_there(settings: Settings) -> None:
     if settings.plugins.require_signature:
         raise ConfigurationError(
-            "plugins.require_signature = true needs signed deployment, which this version does "
-            "not have; set it to false to run the plugins of the directory."
+            f"{settings.place('plugins', 'require_signature')} = true needs signed deployment, "
+            "which this version does not have; set it to false to run the plugins of the directory."
         )
     if settings.plugins.sandbox == "required":
         raise ConfigurationError(
-            'plugins.sandbox = "required" needs every layer of the sandbox, and this version has '
-            'only limits and a cleared environment; use "auto", or "off".'
+            f'{settings.place("plugins", "sandbox")} = "required" needs every layer of the '
+            'sandbox, and this version has only limits and a cleared environment; use "auto", or '
+            '"off".'
         )
 
 
@@ -81,22 +69,24 @@ def _plugin(
     check_plugin_name(name)
     if isinstance(section.max_rejects, float) and not 0 <= section.max_rejects <= 1:
         raise ConfigurationError(
-            f"plugin.{name}.max_rejects = {section.max_rejects}: a share lies between 0.0 and "
-            "1.0; a count is written without a point."
+            f"{settings.place('plugin', name, 'max_rejects')} = {section.max_rejects}: a share "
+            "lies between 0.0 and 1.0; a count is written without a point."
         )
     base = str(settings.base)
     topics: list[TopicConfig] = []
     used: dict[Target, str] = {}
     for topic, table in section.topics.items():
-        where = f"plugin.{name}.topics.{topic!r}"
-        uri = targets.absolute(table.sink, base)
+        where = settings.place("plugin", name, "topics", topic)
+        with _at(settings.place("plugin", name, "topics", topic, "sink")):
+            uri = targets.absolute(table.sink, base)
         if topic == EVERY_TOPIC:
             _check_every_topic(targets, uri, name, where)
         else:
             bad = check_topic_name(topic) if topic != REJECTS else None
             if bad is not None:
                 raise ConfigurationError(f"{where}: the topic's name {bad}.")
-            target = targets.parse(uri, base, name, topic)
+            with _at(where):
+                target = targets.parse(uri, base, name, topic)
             if target in used:
                 raise ConfigurationError(
                     f"{where}: topic {used[target]!r} of the same plugin already goes to "
@@ -116,9 +106,19 @@ def _plugin(
     )
 
 
+@contextmanager
+def _at(place: str) -> Iterator[None]:
+    """What is wrong with a value is told with its place."""
+    try:
+        yield
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{place}: {error}") from error
+
+
 def _check_every_topic(targets: Targets, uri: str, plugin: str, where: str) -> None:
     """Under "*", two topics must not end in one target."""
-    one, other = (targets.parse(uri, "/", plugin, topic) for topic in ("one", "other"))
+    with _at(where):
+        one, other = (targets.parse(uri, "/", plugin, topic) for topic in ("one", "other"))
     if one == other:
         raise ConfigurationError(
             f'{where}: under "*" every topic needs a target of its own, but {uri} is one for '

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from dependency_injector import containers, providers
 
 from casparian.adapters.files import LocalFileSource
-from casparian.adapters.queue import QueueStores, check_adapter, open_url
+from casparian.adapters.queue import QueueStores
 from casparian.app.context import EtlContext, process_start
 from casparian.app.observing import Observing
 from casparian.app.registry import Registry
@@ -23,7 +22,7 @@ from casparian.app.worker import Worker, WorkerConfig
 from casparian.domain.files import ScanRules
 from casparian.domain.instructions import RouterRules
 from casparian.domain.jobs import RetryPolicy
-from casparian.domain.ports import Clock, PluginHost
+from casparian.domain.ports import PluginHost
 
 SECOND_US = 1_000_000
 
@@ -55,11 +54,6 @@ def _host_maker(
     registry: Registry, settings: Settings
 ) -> Callable[[Callable[[], None]], PluginHost]:
     return lambda on_exit: registry.host(settings, on_exit)
-
-
-def _open_stores(settings: Settings, clock: Clock) -> QueueStores:
-    check_adapter(settings.queue.adapter, settings.database_url)
-    return open_url(settings.database_url, clock)
 
 
 def _content_check(source: Any, settings: Settings, context: EtlContext) -> ContentCheck:
@@ -98,16 +92,33 @@ class Container(containers.DeclarativeContainer):
     targets = providers.Singleton(
         Targets,
         providers.Callable(
-            lambda seen, sinks: seen.sinks(sinks), observing, registry.provided.sinks
+            lambda seen, registry, settings: seen.sinks(registry.sink_factories(settings)),
+            observing,
+            registry,
+            settings,
         ),
     )
 
-    stores: providers.Provider[QueueStores] = providers.Singleton(_open_stores, settings, clock)
+    database: providers.Provider[QueueStores] = providers.Singleton(
+        lambda registry, settings, clock: registry.stores(settings, clock),
+        registry,
+        settings,
+        clock,
+    )
+    job_queue: providers.Provider[Any] = providers.Object(None)
+    stores: providers.Provider[QueueStores] = providers.Singleton(
+        lambda database, queue: database if queue is None else database._replace(queue=queue),
+        database,
+        job_queue,
+    )
     source = providers.Singleton(LocalFileSource)
     transport = providers.Singleton(
-        lambda registry, settings: registry.transport(settings), registry, settings
+        lambda registry, settings, context: registry.transport(settings, context.process),
+        registry,
+        settings,
+        context,
     )
-    host = providers.Singleton(_host_maker, registry, settings)
+    plugin_host = providers.Singleton(_host_maker, registry, settings)
     check = providers.Singleton(_content_check, source, settings, context)
 
     scout = providers.Singleton(
@@ -134,12 +145,30 @@ class Container(containers.DeclarativeContainer):
         ),
         stores.provided.store,
         transport,
-        host,
+        plugin_host,
         targets,
         check,
         clock,
         observing.provided.observer,
     )
+
+
+def queue_overrides(queue: Any) -> dict[str, Any]:
+    """What to override for a queue of the caller's: the whole database, where the object has
+    all five ports or keeps them by itself, else the port JobQueue. It stays the caller's to close.
+    """
+    if all(hasattr(queue, port) for port in ("catalog", "queue", "ledger", "store", "reports")):
+        stores = QueueStores(
+            queue.catalog, queue.queue, queue.ledger, queue.store, queue.reports, _leave_open
+        )
+        return {"database": stores}
+    if all(hasattr(queue, method) for method in ("record", "claim", "decide", "apply", "why")):
+        return {"database": QueueStores(queue, queue, queue, queue, queue, _leave_open)}
+    return {"job_queue": queue}
+
+
+def _leave_open() -> None:
+    """What was handed in is closed by its owner."""
 
 
 def build(
@@ -156,16 +185,7 @@ def build(
     container = Container(settings=settings)
     container.roles.override(providers.Object(roles))
     for name, adapter in overrides.items():
-        if name not in container.providers:
-            known = ", ".join(sorted(container.providers))
-            raise TypeError(f"There is no port {name!r} to override; known: {known}.")
         container.providers[name].override(providers.Object(adapter))
     if sinks:
-        registry = container.registry()
-        made = {
-            scheme: factory() if isinstance(factory, type) else factory
-            for scheme, factory in sinks.items()
-        }
-        added = replace(registry, sinks={**registry.sinks, **made})
-        container.registry.override(providers.Object(added))
+        container.registry.override(providers.Object(container.registry().with_sinks(sinks)))
     return container

@@ -7,23 +7,52 @@ import os
 import platform
 import socket
 import subprocess
+import threading
 import uuid
+import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
+from typing import ClassVar
 
 import psutil
 
 from casparian import _fastpath
 from casparian.domain.ports import WorkerNode
 
+
+class Seat:
+    """A number among the engines of this process, from 1: the lowest that none of them has.
+
+    It is free again when its engine is closed, or forgotten.
+    """
+
+    _taken: ClassVar[weakref.WeakSet[Seat]] = weakref.WeakSet()
+    _lock: ClassVar[threading.Lock] = threading.Lock()
+    number: int
+
+    def __init__(self) -> None:
+        with Seat._lock:
+            numbers = {seat.number for seat in Seat._taken}
+            self.number = next(n for n in range(1, len(numbers) + 2) if n not in numbers)
+            Seat._taken.add(self)
+
+    def leave(self) -> None:
+        with Seat._lock:
+            Seat._taken.discard(self)
+
+
 PACKAGES = ("casparian-flow", "pyarrow", "pyzmq", "sqlalchemy")
 
 
 @dataclass(frozen=True, slots=True)
 class EtlContext:
-    """`id` is unique for ever; `host_key` names the host, its boot and its pid namespace."""
+    """`id` is unique for ever; `host_key` names the host, its boot and its pid namespace.
+
+    Engines of one process have a seat each. What names a process is the pid for the first, and
+    says the seat for others: workers are listed by host and pid.
+    """
 
     id: str
     hostname: str
@@ -33,6 +62,7 @@ class EtlContext:
     user: str
     git_hash: str
     versions: Mapping[str, str]
+    seat: Seat = field(default_factory=Seat, compare=False)
 
     @staticmethod
     def capture() -> EtlContext:
@@ -52,10 +82,17 @@ class EtlContext:
             },
         )
 
+    @property
+    def process(self) -> str:
+        """The pid, with the seat where it is not the first: a name for files of this engine."""
+        return f"{self.pid}-{self.seat.number}" if self.seat.number > 1 else str(self.pid)
+
     def node(self, roles: tuple[str, ...], endpoint: str, started_at_us: int) -> WorkerNode:
         return WorkerNode(
             id=self.id,
-            hostname=self.hostname,
+            hostname=self.hostname
+            if self.seat.number == 1
+            else f"{self.hostname}/{self.seat.number}",
             pid=self.pid,
             host_key=self.host_key,
             pid_started=self.pid_started,

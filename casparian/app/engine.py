@@ -4,92 +4,124 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import structlog
 
+from casparian.adapters.queue import QueueStores
 from casparian.app.configuration import resolve
-from casparian.app.container import build
+from casparian.app.container import build, queue_overrides
 from casparian.app.observing import Check
+from casparian.app.places import refuse_overlaps
+from casparian.app.results import DrainResult, FailedJob, RunResult
 from casparian.app.scout_service import ScoutService
 from casparian.app.settings import Settings
 from casparian.app.worker import Worker
 from casparian.domain.errors import CasparianError
 from casparian.domain.files import ScanReport, path_text
 from casparian.domain.jobs import JobStatus
+from casparian.domain.ports import Clock, FileSource, PluginHost, Reports, Transport
 
 SCOUT, WORKER = "scout", "worker"
 BOTH = (SCOUT, WORKER)
 DRAIN_POLL_S = 0.05
 
+_Service = tuple[ScoutService, threading.Thread]
+
 log = structlog.get_logger("casparian.engine")
 
 
-@dataclass(frozen=True, slots=True)
-class DrainResult:
-    """What a drain left: how jobs ended while it ran, failures of current versions of files
-    (documents as of `casparian jobs --json`), and files that never settled."""
-
-    jobs: Mapping[str, int]
-    failures: Sequence[Mapping[str, Any]]
-    unsettled: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def ok(self) -> bool:
-        return not self.failures and not self.unsettled
-
-
 class Engine:
-    """One engine in this process, to be run once.
+    """One engine in this process, to be run once. Several may live in one process.
 
-    Keyword arguments put adapters of one's own in place: `sinks` maps URI schemes to sink
-    factories; every other name is a provider of `casparian.app.container.Container`
-    (`stores`, `source`, `transport`, `host`, `clock`).
+    What is left out is as the settings say. Adapters of one's own:
+
+    - `sinks`: URI schemes to sink factories, or classes of them.
+    - `queue`: a whole queue, that is an object with the attributes of `QueueStores` (`catalog`,
+      `queue`, `ledger`, `store`, `reports`); or one that keeps all five ports by itself; or a
+      JobQueue alone, beside the database of the settings.
+    - `transport`: a Transport, which the engine binds and closes.
+    - `plugin_host`: a class or function that makes a PluginHost when called with `on_exit`.
+    - `source`: a FileSource. `clock`: microseconds since the epoch, UTC.
+
+    `close` closes the database that the engine has opened; a `queue` that was handed in is its
+    owner's to close.
     """
 
     def __init__(
         self,
         settings: Settings,
         roles: Sequence[str] = BOTH,
+        *,
         sinks: Mapping[str, Any] | None = None,
-        **overrides: Any,
+        queue: Any = None,
+        transport: Transport | None = None,
+        plugin_host: Callable[[Callable[[], None]], PluginHost] | None = None,
+        source: FileSource | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self.settings = settings
         self.roles = tuple(roles)
+        given = {
+            "transport": transport,
+            "plugin_host": plugin_host,
+            "source": source,
+            "clock": clock,
+        }
+        overrides = {name: port for name, port in given.items() if port is not None}
+        if queue is not None:
+            overrides.update(queue_overrides(queue))
         self.container = build(settings, self.roles, sinks or {}, overrides)
+        self._worker: Worker | None = None
         self._stop = threading.Event()
         self._abort = threading.Event()
         self._ended = False
 
     # --- what callers do ------------------------------------------------------------------
 
+    @cached_property
+    def stores(self) -> QueueStores:
+        """The queue's database by port, opened when it is first asked for."""
+        return self.container.stores()
+
+    @property
+    def reports(self) -> Reports:
+        """What the operator's commands show, as plain data: `status`, `files`, `jobs`, `why`."""
+        return self.stores.reports
+
     def apply(self) -> int:
         """Write the configuration to the database; returns how many jobs that enqueued."""
-        applied = resolve(self.settings, self.container.targets())
-        return int(self.container.stores().store.apply(applied))
+        targets = self.container.targets()
+        applied = resolve(self.settings, targets)
+        refuse_overlaps(applied, targets)
+        return self.stores.store.apply(applied)
 
     def scan(self) -> ScanReport:
         """One scan of every root, without waiting for anything to settle."""
+        roots = self.stores.catalog.roots()
         scout = self.container.scout()
         total = ScanReport()
-        for root in self.container.stores().catalog.roots():
+        for root in roots:
             total.add(scout.scan(root))
         return total
 
-    def run(self) -> None:
+    def run(self) -> RunResult:
         """Work until `stop`; then finish what is held."""
         with self._watched():
             self._run()
+        return RunResult(self._ended_jobs())
 
     def _run(self) -> None:
         self._prepare()
-        service = self._start_scout()
-        worker = self._start_worker(prestart=True)
-        self._show(service, worker)
+        service: _Service | None = None
+        worker: Worker | None = None
         try:
+            service = self._start_scout()
+            worker = self._start_worker(prestart=True)
+            self._show(service, worker)
             while not self._stop.wait(0.2):
                 self._check_health(worker)
                 if service is not None and not service[1].is_alive():
@@ -107,44 +139,49 @@ class Engine:
 
     def _drain(self) -> DrainResult:
         self._prepare()
-        worker = self._start_worker(prestart=False)
-        self._show(None, worker)
         report = ScanReport()
+        worker: Worker | None = None
         try:
+            worker = self._start_worker(prestart=False)
+            self._show(None, worker)
             if SCOUT in self.roles:
                 report = self.container.scout_service().scan_until_settled(self._stop)
             if worker is not None:
                 self._wait_until_done(worker)
         finally:
             self._end(None, worker)
-        ended = dict(worker.ended) if worker is not None else {}
-        failures = self.container.stores().reports.current_failures()
+        failures = [FailedJob.of(document) for document in self.reports.current_failures()]
         unsettled = {path_text(p): reason for p, reason in report.deferred_paths.items()}
-        return DrainResult(ended, failures, unsettled)
+        return DrainResult(self._ended_jobs(), failures, unsettled)
 
     def stop(self) -> None:
         """Ask for the end; from any thread or a signal handler. A second call does not wait
-        for running jobs."""
+        for running jobs. Before `run` or `drain`, it makes them end as soon as they begin."""
         if self._stop.is_set():
             self._abort.set()
-            self.container.worker().abort()
+            if self._worker is not None:
+                self._worker.abort()
         self._stop.set()
 
     def close(self) -> None:
-        """Close the databases."""
-        self.container.stores().close()
+        """Close the database, if this engine has opened one."""
+        if "stores" in self.__dict__:
+            self.stores.close()
 
     # --- inside ---------------------------------------------------------------------------
 
     def _prepare(self) -> None:
         if self._ended:
             raise CasparianError("This engine has run and ended: make another Engine to run again.")
-        stores = self.container.stores()
+        stores = self.stores
         self.container.observing().stores_opened(stores.reports, stores.ledger)
         if SCOUT in self.roles:
             enqueued = self.apply()
             if enqueued:
                 log.info("configuration applied", jobs=enqueued)
+
+    def _ended_jobs(self) -> dict[str, int]:
+        return dict(self._worker.ended) if self._worker is not None else {}
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
@@ -156,9 +193,7 @@ class Engine:
         finally:
             observing.close()
 
-    def _show(
-        self, service: tuple[ScoutService, threading.Thread] | None, worker: Worker | None
-    ) -> None:
+    def _show(self, service: _Service | None, worker: Worker | None) -> None:
         """All runs: what being alive and being ready mean from now on."""
         alive: dict[str, Check] = {}
         usable: dict[str, Check] = {"database": self._database_problem}
@@ -171,7 +206,7 @@ class Engine:
         self.container.observing().running(pool, alive, usable)
 
     def _database_problem(self) -> str:
-        self.container.stores().store.revision()
+        self.stores.store.revision()
         return ""
 
     def _sink_problem(self, worker: Worker) -> str:
@@ -180,7 +215,7 @@ class Engine:
             sink.check()
         return ""
 
-    def _start_scout(self) -> tuple[ScoutService, threading.Thread] | None:
+    def _start_scout(self) -> _Service | None:
         if SCOUT not in self.roles:
             return None
         service = self.container.scout_service()
@@ -193,7 +228,7 @@ class Engine:
     def _start_worker(self, prestart: bool) -> Worker | None:
         if WORKER not in self.roles:
             return None
-        worker = self.container.worker()
+        worker = self._worker = self.container.worker()
         worker.start(prestart)
         log.info("worker started", worker=self.container.context().id, endpoint=worker.endpoint)
         return worker
@@ -221,22 +256,20 @@ class Engine:
     def _busy(self, worker: Worker) -> bool:
         if not worker.idle:
             return True
-        counts = self.container.stores().queue.backlog()
+        counts = self.stores.queue.backlog()
         return bool(counts.get(JobStatus.RUNNING, 0) + counts.get(JobStatus.PROMOTING, 0))
 
     def _nothing_left(self, worker: Worker) -> bool:
         """Each look is a transaction of its own, and a job that is claimed or put back between
         two of them is in neither: so nothing may wait, before and after nothing runs."""
-        queue, live = self.container.stores().queue, list(worker.live_plugins())
+        queue, live = self.stores.queue, list(worker.live_plugins())
         return (
             queue.next_due_us(live) is None
             and not self._busy(worker)
             and queue.next_due_us(live) is None
         )
 
-    def _end(
-        self, service: tuple[ScoutService, threading.Thread] | None, worker: Worker | None
-    ) -> None:
+    def _end(self, service: _Service | None, worker: Worker | None) -> None:
         self.container.observing().stopping()
         self._stop.set()
         self._ended = True
@@ -247,3 +280,4 @@ class Engine:
             if self._abort.is_set():
                 worker.abort()
             worker.stop()
+            self.container.context().seat.leave()

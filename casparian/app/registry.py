@@ -6,90 +6,189 @@ A registry is a value: made per engine, copied with additions, never global.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from importlib import metadata
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, cast
 
-from casparian.adapters.sink import builtin_factories
+from casparian.adapters.queue import SCHEMES, QueueStores
+from casparian.app.adapters import Adapter, built_in, given, of_entry_points, pick
 from casparian.app.settings import Settings
+from casparian.app.settings_errors import nearest
 from casparian.domain.errors import ConfigurationError
-from casparian.domain.ports import PluginHost, SinkFactory, Transport
-
-TransportFactory = Callable[[Settings], Transport]
-HostFactory = Callable[[Settings, Callable[[], None]], PluginHost]
+from casparian.domain.ports import Clock, PluginHost, Sink, SinkFactory, Transport
+from casparian.domain.publish import Target
 
 GROUPS = {
-    "sinks": "casparian.sinks",
+    "queues": "casparian.queues",
     "transports": "casparian.transports",
     "plugin_hosts": "casparian.plugin_hosts",
+    "sinks": "casparian.sinks",
 }
+DEFAULT_ENDPOINTS = {"zmq-ipc": "run/router-{pid}.ipc", "memory": "casparian-{pid}"}
 
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """Factories by name for each kind of adapter that TOML picks."""
+    """Adapters by name for each port that TOML picks.
 
-    transports: Mapping[str, TransportFactory]
-    plugin_hosts: Mapping[str, HostFactory]
-    sinks: Mapping[str, SinkFactory]
-    origins: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    What an adapter's factory is called with, apart from `own_settings`:
+
+    - queues: `(settings, clock, create)`; returns an object with the attributes of
+      `QueueStores`. `create` False: UnavailableError where there is no database yet.
+    - transports: `(settings)`; returns a Transport. `{pid}` in the endpoint is filled in.
+    - plugin_hosts: `(settings, on_exit)`; returns a PluginHost.
+    - sinks: nothing; returns a SinkFactory.
+    """
+
+    queues: Mapping[str, Adapter]
+    transports: Mapping[str, Adapter]
+    plugin_hosts: Mapping[str, Adapter]
+    sinks: Mapping[str, Adapter]
 
     @staticmethod
     def default() -> Registry:
         """The built-in adapters and those that installed packages register."""
-        registry = Registry(
-            transports={
-                "zmq-ipc": _zmq_ipc,
-                "zmq-tcp": _zmq_tcp,
-                "memory": _memory_transport,
+        known = {
+            "queues": {name: built_in(name, lambda: _built_in_queue) for name in SCHEMES},
+            "transports": {
+                "zmq-ipc": built_in("zmq-ipc", lambda: _zmq_ipc),
+                "zmq-tcp": built_in("zmq-tcp", lambda: _zmq_tcp),
+                "memory": built_in("memory", lambda: _memory_transport),
             },
-            plugin_hosts={"subprocess": _subprocess_host, "inline": _inline_host},
-            sinks=builtin_factories(),
+            "plugin_hosts": {
+                "subprocess": built_in("subprocess", lambda: _subprocess_host),
+                "inline": built_in("inline", lambda: _inline_host),
+            },
+            "sinks": _built_in_sinks(),
+        }
+        return Registry(**{k: of_entry_points(group, known[k]) for k, group in GROUPS.items()})
+
+    def with_sinks(self, factories: Mapping[str, Any]) -> Registry:
+        """A copy in which these stand for their schemes: factories, or what makes them."""
+        added = {scheme: given(scheme, factory) for scheme, factory in factories.items()}
+        return replace(self, sinks={**self.sinks, **added})
+
+    # --- what the configuration picks -----------------------------------------------------
+
+    def stores(self, settings: Settings, clock: Clock, create: bool = True) -> QueueStores:
+        """The database of `[database] url`, opened by the adapter of `[queue]`.
+
+        Raises ConfigurationError for an adapter or a url that is none.
+        """
+        scheme = settings.database_url.partition("://")[0].partition("+")[0]
+        name = settings.queue.adapter
+        if not name and scheme not in self.queues:
+            raise ConfigurationError(
+                # The rest of the url may hold a password.
+                f"{settings.place('database', 'url')}: there is no queue adapter for a url that "
+                f"begins with {scheme!r}; known: {', '.join(sorted(self.queues))}."
+                f"{nearest(scheme, self.queues)}"
+            )
+        adapter = pick(self.queues, name or scheme, settings.place("queue", "adapter"))
+        if adapter.name in SCHEMES and adapter.name != scheme:
+            raise ConfigurationError(
+                f"{settings.place('queue', 'adapter')} = {name!r} does not fit the database url, "
+                f"which begins with {scheme}://; leave the key out, and the url says which."
+            )
+        own = adapter.own_settings(
+            settings.queue.settings, settings.document, ("queue", "settings")
         )
-        return registry.with_entry_points()
+        return cast(QueueStores, adapter.load()(settings, clock, create, **own))
 
-    def with_entry_points(self) -> Registry:
-        added: dict[str, dict[str, Any]] = {}
-        origins = dict(self.origins)
-        for kind, group in GROUPS.items():
-            known = dict(getattr(self, kind))
-            for entry in metadata.entry_points(group=group):
-                try:
-                    loaded = entry.load()
-                except Exception as error:
-                    raise ConfigurationError(
-                        f"The adapter {entry.name!r} of entry point {group} ({entry.value}) "
-                        f"cannot be loaded: {error}."
-                    ) from error
-                known[entry.name] = loaded() if kind == "sinks" else loaded
-                origins[kind, entry.name] = entry.value
-            added[kind] = known
-        return replace(self, **added, origins=origins)
-
-    def transport(self, settings: Settings) -> Transport:
-        return _pick(self.transports, settings.transport.adapter, "transport")(settings)
+    def transport(self, settings: Settings, process: str) -> Transport:
+        """`process` is what stands for `{pid}` in the endpoint."""
+        section = settings.transport
+        place = settings.place("transport", "adapter")
+        adapter = pick(self.transports, section.adapter, place)
+        own = adapter.own_settings(section.settings, settings.document, ("transport", "settings"))
+        endpoint = section.endpoint or DEFAULT_ENDPOINTS.get(section.adapter, "")
+        filled = section.model_copy(update={"endpoint": endpoint.replace("{pid}", process)})
+        settings = settings.model_copy(update={"transport": filled})
+        return cast(Transport, adapter.load()(settings, **own))
 
     def host(self, settings: Settings, on_exit: Callable[[], None]) -> PluginHost:
-        return _pick(self.plugin_hosts, settings.plugin_host.adapter, "plugin_host")(
-            settings, on_exit
-        )
+        section = settings.plugin_host
+        place = settings.place("plugin_host", "adapter")
+        adapter = pick(self.plugin_hosts, section.adapter, place)
+        own = adapter.own_settings(section.settings, settings.document, ("plugin_host", "settings"))
+        return cast(PluginHost, adapter.load()(settings, on_exit, **own))
+
+    def sink_factories(self, settings: Settings) -> dict[str, SinkFactory]:
+        """By URI scheme, each loaded when it is first used; one with a table `[sinks.NAME]` now.
+
+        Raises ConfigurationError for a table of a scheme that is unknown, or that is wrong.
+        """
+        for name in settings.sinks:
+            if name not in self.sinks:
+                raise ConfigurationError(
+                    f"{settings.place('sinks', name)}: there is no sink {name!r}; known: "
+                    f"{', '.join(sorted(self.sinks))}.{nearest(name, self.sinks)}"
+                )
+        made = {name: _LazySinkFactory(a, settings) for name, a in self.sinks.items()}
+        for name in settings.sinks:
+            made[name].prepare()
+        return dict(made)
 
 
-def _pick(known: Mapping[str, Any], name: str, section: str) -> Any:
-    if name not in known:
-        raise ConfigurationError(
-            f"{section}.adapter = {name!r} is unknown; known: {', '.join(sorted(known))}."
-        )
-    return known[name]
+class _LazySinkFactory:
+    """A SinkFactory that is loaded, and made with its settings, when it is first used."""
+
+    def __init__(self, adapter: Adapter, settings: Settings) -> None:
+        self.scheme = adapter.name
+        self._adapter = adapter
+        self._settings = settings
+
+    @cached_property
+    def _factory(self) -> SinkFactory:
+        found = self._adapter.load()
+        raw = self._settings.sinks.get(self.scheme, {})
+        own = self._adapter.own_settings(raw, self._settings.document, ("sinks", self.scheme))
+        # An object that can open sinks is the factory; a class or a function makes it.
+        if isinstance(found, type) or not hasattr(found, "open"):
+            found = found(**own)
+        return cast(SinkFactory, found)
+
+    def prepare(self) -> None:
+        """Load it now. Raises ConfigurationError."""
+        _ = self._factory
+
+    def absolute(self, uri: str, base: str) -> str:
+        return self._factory.absolute(uri, base)
+
+    def parse(self, uri: str, base: str, plugin: str, topic: str) -> Target:
+        return self._factory.parse(uri, base, plugin, topic)
+
+    def open(self, location: str) -> Sink:
+        return self._factory.open(location)
+
+
+# --- what is built in -------------------------------------------------------------------------
+
+
+def _built_in_queue(settings: Settings, clock: Clock, create: bool) -> QueueStores:
+    from casparian.adapters.queue import open_url
+
+    return open_url(settings.database_url, clock, create)
+
+
+def _built_in_sinks() -> dict[str, Adapter]:
+    def parquet() -> Any:
+        from casparian.adapters.sink.parquet import ParquetSinkFactory
+
+        return ParquetSinkFactory
+
+    def sqlite() -> Any:
+        from casparian.adapters.sink.sqlite import SqliteSinkFactory
+
+        return SqliteSinkFactory
+
+    return {"parquet": built_in("parquet", parquet), "sqlite": built_in("sqlite", sqlite)}
 
 
 def _zmq_ipc(settings: Settings) -> Transport:
-    import os
-
     from casparian.adapters.transport.zmq_ipc import ZmqIpcTransport
 
-    path = settings.transport.endpoint or "run/router-{pid}.ipc"
-    return ZmqIpcTransport(str(settings.path(path.replace("{pid}", str(os.getpid())))))
+    return ZmqIpcTransport(str(settings.path(settings.transport.endpoint)))
 
 
 def _zmq_tcp(settings: Settings) -> Transport:
@@ -106,7 +205,7 @@ def _memory_transport(settings: Settings) -> Transport:
             'transport.adapter = "memory" does not leave the process: it needs '
             'plugin_host.adapter = "inline".'
         )
-    return MemoryTransport(settings.transport.endpoint or "casparian")
+    return MemoryTransport(settings.transport.endpoint)
 
 
 def _subprocess_host(settings: Settings, on_exit: Callable[[], None]) -> PluginHost:

@@ -7,7 +7,6 @@ from the environment. Relative paths are relative to the file.
 from __future__ import annotations
 
 import os
-import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +21,7 @@ from pydantic_settings import (
 )
 
 from casparian.app.settings_errors import check_variables, explain, explain_variable
+from casparian.app.settings_file import SettingsFile
 from casparian.domain.errors import ConfigurationError
 from casparian.domain.files import DEFAULT_IGNORED_SUFFIXES
 from casparian.domain.plugins import Mode
@@ -29,7 +29,6 @@ from casparian.domain.plugins import Mode
 PREFIX = "CASPARIAN_"
 DEFAULT_FILE = "casparian.toml"
 DEFAULT_DATABASE = "casparian_flow.sqlite3"
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 Seconds = Annotated[float, Field(gt=0)]
 
@@ -61,7 +60,9 @@ class QueueSection(Section):
     """The job queue."""
 
     adapter: str = ""
-    """sqlite, mssql or postgresql; default: what the database's URL says."""
+    """sqlite, or a name from an entry point; default: what the database's URL begins with."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """Of the adapter, where it has any."""
     ageing_s: float = Field(default=60.0, ge=0)
     """A job gains one step of priority for each such wait; 0: strict priority."""
 
@@ -73,7 +74,9 @@ class TransportSection(Section):
     """zmq-ipc, zmq-tcp, memory, or a name from an entry point."""
     endpoint: str = ""
     """A socket path (zmq-ipc, default `run/router-{pid}.ipc`) or HOST:PORT (zmq-tcp, port 0
-    picks one)."""
+    picks one). `{pid}` stands for this engine's process."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """Of the adapter, where it has any."""
 
 
 class PluginHostSection(Section):
@@ -83,6 +86,8 @@ class PluginHostSection(Section):
     """subprocess, inline, or a name from an entry point."""
     sidecars: int = Field(default=2, ge=1, le=256)
     """Sidecars per plugin, at most."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """Of the adapter, where it has any."""
 
 
 class ScoutSection(Section):
@@ -154,6 +159,22 @@ class PluginsSection(Section):
     sandbox: Literal["auto", "required", "off"] = "auto"
     """Layers around a sidecar: auto takes those this version has (limits, a cleared
     environment, no new privileges); required is refused until all are there."""
+
+
+class LogSection(Section):
+    """Logs of the engine. An option of its command line beats the key."""
+
+    format: Literal["console", "json", ""] = ""
+    """console or json; default: console on a terminal, json elsewhere."""
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least that is logged."""
+    file: str = ""
+    """A file to log to instead of standard error. `{pid}` stands for the process: engines that
+    run at the same time need a file each."""
+    max_mb: float = Field(default=10.0, gt=0)
+    """The size at which the file becomes FILE.1, and a new one begins."""
+    backups: int = Field(default=5, ge=1, le=1000)
+    """How many such older files are kept."""
 
 
 class MetricsSection(Section):
@@ -270,6 +291,7 @@ class Settings(BaseSettings):
     scout: ScoutSection = Field(default_factory=ScoutSection)
     worker: WorkerSection = Field(default_factory=WorkerSection)
     plugins: PluginsSection = Field(default_factory=PluginsSection)
+    log: LogSection = Field(default_factory=LogSection)
     metrics: MetricsSection = Field(default_factory=MetricsSection)
     openlineage: OpenLineageSection = Field(default_factory=OpenLineageSection)
     source_root: list[SourceRootSection] = Field(default_factory=list)
@@ -278,6 +300,7 @@ class Settings(BaseSettings):
     sinks: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     _base: Path = Path()
+    _file: SettingsFile = SettingsFile()
 
     @property
     def base(self) -> Path:
@@ -304,8 +327,8 @@ class Settings(BaseSettings):
         """
         file = Path(path or os.environ.get("CASPARIAN_CONFIG") or DEFAULT_FILE)
         try:
-            with file.open("rb") as stream:
-                raw = tomllib.load(stream)
+            text = file.read_bytes().decode("utf-8")
+            raw = tomllib.loads(text)
         except FileNotFoundError as error:
             raise ConfigurationError(
                 f"There is no configuration file {str(file)!r}: name it by --config, or make "
@@ -315,19 +338,23 @@ class Settings(BaseSettings):
             raise ConfigurationError(f"{file} is not valid TOML: {error}.") from error
         except OSError as error:
             raise ConfigurationError(f"{file} cannot be read: {error.strerror}.") from error
-        return cls.of(raw, file.resolve().parent, str(file))
+        return cls._of(SettingsFile(str(file), raw, text), file.resolve().parent)
 
     @classmethod
     def of(cls, raw: Mapping[str, Any], base: Path, name: str = "configuration") -> Settings:
-        """Settings from a parsed document."""
-        check_variables(cls, PREFIX, name)
+        """Settings from a parsed document; relative paths in it are relative to `base`."""
+        return cls._of(SettingsFile(name, dict(raw)), base)
+
+    @classmethod
+    def _of(cls, file: SettingsFile, base: Path) -> Settings:
+        check_variables(cls, PREFIX, file.name)
         try:
-            settings = cls(**_interpolate(dict(raw), name, ()))
+            settings = cls(**file.interpolated())
         except ValidationError as error:
-            raise ConfigurationError(explain(error, cls, name, raw)) from error
+            raise ConfigurationError(explain(error, cls, file, prefix=PREFIX)) from error
         except SettingsError as error:
-            raise ConfigurationError(explain_variable(error, PREFIX, name)) from error
-        settings._base = base
+            raise ConfigurationError(explain_variable(error, PREFIX, file.name)) from error
+        settings._base, settings._file = base, file
         return settings
 
     # --- resolved values ------------------------------------------------------------------
@@ -335,6 +362,15 @@ class Settings(BaseSettings):
     def path(self, text: str) -> Path:
         """A path of the file, absolute. `~` is the home directory."""
         return Path(os.path.abspath(self._base / Path(text).expanduser()))
+
+    def place(self, *location: int | str) -> str:
+        """`FILE, line N: KEY`, for an error about a key."""
+        return self._file.place(*location)
+
+    @property
+    def document(self) -> SettingsFile:
+        """What was read, for errors in tables that other models describe."""
+        return self._file
 
     @property
     def database_url(self) -> str:
@@ -348,24 +384,3 @@ class Settings(BaseSettings):
     @property
     def plugin_directory(self) -> Path:
         return self.path(self.plugins.directory)
-
-
-def _interpolate(value: Any, name: str, where: tuple[str, ...]) -> Any:
-    """Replace ${NAME} in every text of a document."""
-    if isinstance(value, dict):
-        return {k: _interpolate(v, name, (*where, str(k))) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_interpolate(v, name, where) for v in value]
-    if not isinstance(value, str):
-        return value
-
-    def look_up(match: re.Match[str]) -> str:
-        try:
-            return os.environ[match[1]]
-        except KeyError:
-            raise ConfigurationError(
-                f"{name}: {'.'.join(where)} uses ${{{match[1]}}}, but no such environment "
-                "variable is set."
-            ) from None
-
-    return _VARIABLE.sub(look_up, value)

@@ -9,14 +9,13 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from casparian.app.settings_file import Location, SettingsFile, dotted
 from casparian.domain.errors import ConfigurationError
-
-Location = tuple[int | str, ...]
 
 
 def check_variables(model: type[BaseModel], prefix: str, name: str) -> None:
@@ -29,25 +28,46 @@ def check_variables(model: type[BaseModel], prefix: str, name: str) -> None:
         if section not in known:
             raise ConfigurationError(
                 f"{name}: the environment variable {variable} names the table {section!r}, "
-                f"which is unknown; known: {', '.join(known)}.{_nearest(section, known)}"
+                f"which is unknown; known: {', '.join(known)}.{nearest(section, known)}"
             )
 
 
-def explain(error: ValidationError, model: type[BaseModel], name: str, raw: Any) -> str:
-    """The first problem of a validation. `raw` is what the file itself says."""
+def explain(
+    error: ValidationError,
+    model: type[BaseModel],
+    file: SettingsFile,
+    above: Location = (),
+    prefix: str = "",
+) -> str:
+    """The first problem of a validation.
+
+    `above` is where the table that `model` describes stands in the file; `prefix` begins the
+    names of the variables that stand for keys.
+    """
     problems = error.errors(include_url=False)
     first = problems[0]
-    location = first["loc"]
-    where = ".".join(str(part) for part in location) or "the file"
+    inner = first["loc"]
+    location = (*above, *inner)
+    place, where = _place(file, location, prefix), dotted(location)
     if first["type"] == "extra_forbidden":
-        known = sorted(_known_keys(model, location[:-1]))
-        near = _nearest(str(location[-1]), known)
-        return f"{name}: the key {where} is unknown; known here: {', '.join(known)}.{near}"
+        known = sorted(_known_keys(model, inner[:-1]))
+        near = nearest(str(inner[-1]), known)
+        return f"{place}: the key {where} is unknown; known here: {', '.join(known)}.{near}"
     more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
     value = first.get("input")
-    plain = isinstance(value, (str, int, float, bool)) and value == _at(raw, location)
+    plain = isinstance(value, (str, int, float, bool)) and value == file.value(location)
     shown = f" (it is {value!r})" if plain else ""
-    return f"{name}: {where}: {_message(first, where)}{shown}.{more}"
+    return f"{place}: {where or 'the file'}: {_message(first, where)}{shown}.{more}"
+
+
+def _place(file: SettingsFile, location: Location, prefix: str) -> str:
+    """Where a key was said: in a variable, or on a line of the file."""
+    name = prefix + "__".join(str(part) for part in location)
+    for variable in os.environ if prefix else ():
+        if variable.upper() == name.upper():
+            return f"{file.name}, overridden by the environment variable {variable}"
+    line = file.line(location)
+    return f"{file.name}, line {line}" if line is not None else file.name
 
 
 def _message(problem: Mapping[str, Any], where: str) -> str:
@@ -72,19 +92,10 @@ def explain_variable(error: Exception, prefix: str, name: str) -> str:
     )
 
 
-def _nearest(key: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(key, known, n=1)
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A question to follow a list of known names; empty where none is like the name."""
+    near = difflib.get_close_matches(name, list(known), n=1)
     return f" Did you mean {near[0]!r}?" if near else ""
-
-
-def _at(raw: Any, location: Location) -> Any:
-    """What the file says at a place; None where it says nothing."""
-    for part in location:
-        try:
-            raw = raw[part]
-        except (KeyError, IndexError, TypeError):
-            return None
-    return raw
 
 
 def _known_keys(root: type[BaseModel], location: Location) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Mapping
 
+from casparian.app.settings_errors import nearest
 from casparian.domain.errors import ConfigurationError
 from casparian.domain.plugins import EVERY_TOPIC, REJECTS_TOPIC, LivePlugin, Mode, PluginConfig
 from casparian.domain.ports import Sink, SinkFactory
@@ -39,6 +40,7 @@ class Targets:
             raise ConfigurationError(
                 f"The sink {uri!r} has no known scheme; known: "
                 f"{', '.join(self.schemes)}, as in parquet://./output."
+                f"{nearest(scheme, self.schemes) if separator else ''}"
             )
         return self._factories[scheme]
 

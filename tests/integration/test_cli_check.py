@@ -200,7 +200,7 @@ def test_the_queue_adapter_of_the_url(project: Project) -> None:
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("parquet", "the sink 'parquet' has no settings"), ("mssql", "known: parquet, sqlite, and")],
+    [("parquet", "'parquet' has no settings of its own"), ("parket", "Did you mean 'parquet'?")],
 )
 def test_settings_of_sinks_that_have_none(project: Project, name: str, words: str) -> None:
     project.add(f'[sinks.{name}]\ncompression = "zstd"')

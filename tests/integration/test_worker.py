@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -125,8 +124,8 @@ class TestPlugins:
         assert not result.ok
         assert dict(result.jobs) == {"COMPLETED": 5, "FAILED": 1}
         (failure,) = result.failures
-        assert failure["error"]["class"] == "DATA"
-        assert failure["error"]["message"] == "ValueError: no number in 'x'"
+        assert failure.error_class == "DATA"
+        assert failure.message == "ValueError: no number in 'x'"
         assert bench.rows() == list(range(5))
         details = bench.project.query("select detail from job_event where event = 'FAILED'")
         assert "tested.py" in str(details)
@@ -230,9 +229,9 @@ class TestSinks:
         assert bench.drain().ok
         bench.project.drop("text.txt", "not a number")
         (failure,) = bench.drain().failures
-        assert failure["error"]["class"] == "SCHEMA_DRIFT"
-        assert "n: int64" in failure["error"]["message"]
-        assert "n: string" in failure["error"]["message"]
+        assert failure.error_class == "SCHEMA_DRIFT"
+        assert "n: int64" in failure.message
+        assert "n: string" in failure.message
         assert bench.rows() == [3]
         assert bench.project.stagings() == []
 
@@ -247,7 +246,7 @@ class TestSinks:
     def test_what_a_sink_refuses_is_final(self, bench: Bench, faulty: Faulty) -> None:
         faulty.stagings = [JobError(ErrorClass.FOREIGN_ROWS, "rows of somebody else")]
         (failure,) = bench.drain(sinks={"memory": faulty}).failures
-        assert failure["error"]["class"] == "FOREIGN_ROWS"
+        assert failure.error_class == "FOREIGN_ROWS"
         assert faulty.rows() == []
 
     def test_a_decided_job_is_promoted_until_it_works(
@@ -267,8 +266,8 @@ class TestSinks:
         result = bench.drain(sinks={"memory": faulty})
         assert dict(result.jobs) == {"BLOCKED": 1}
         (failure,) = result.failures
-        assert failure["status"] == "BLOCKED"
-        assert "rows of somebody else" in failure["error"]["message"]
+        assert failure.status == "BLOCKED"
+        assert "rows of somebody else" in failure.message
         # What it staged is kept for the operator's retry.
         assert len(faulty.store.staged) == 1
 
@@ -370,10 +369,13 @@ class TestStop:
         assert bench.rows() == [1]
 
 
-def test_a_transport_that_cannot_be_bound_is_said(bench: Bench, tmp_path: Path) -> None:
+def test_a_transport_that_cannot_be_bound_is_said(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from casparian.adapters.transport.memory import MemoryTransport
 
-    taken = MemoryTransport("casparian")
+    monkeypatch.setenv("CASPARIAN_TRANSPORT__ENDPOINT", "taken")
+    taken = MemoryTransport("taken")
     taken.bind()
     try:
         with pytest.raises(ConfigurationError, match="is taken"):

@@ -145,7 +145,7 @@ class Bench:
         self.sidecars: list[HandSidecar] = []
         self.host: HandHost | None = None
         self._made = threading.Event()
-        self.engine = Engine(Settings.load(file), host=self._make_host)
+        self.engine = Engine(Settings.load(file), plugin_host=self._make_host)
         self._pool = ThreadPoolExecutor(1)
         self.result: Future[DrainResult] | None = None
 

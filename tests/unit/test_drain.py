@@ -52,9 +52,9 @@ def test_a_drain_ends_when_its_job_has_ended(
     steps: list[JobStatus], moving_at: str, tmp_path: Path
 ) -> None:
     queue = MovingQueue(iter(steps), moves=lambda look: look in moving_at.split())
-    stores: Any = SimpleNamespace(queue=queue)
+    stores: Any = SimpleNamespace(catalog=None, queue=queue, ledger=None, store=None, reports=None)
     worker: Any = SimpleNamespace(failure=None, idle=True, live_plugins=lambda: {"p": None})
-    engine = Engine(Settings.of({}, tmp_path), roles=("worker",), stores=stores)
+    engine = Engine(Settings.of({}, tmp_path), roles=("worker",), queue=stores)
     if moving_at == "next_due_us":
         # Nothing is asked while a job runs: what runs moves on by itself.
         queue.moves = lambda look: look == "next_due_us" or queue.status is not JobStatus.QUEUED

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from casparian import Engine, Settings
-from casparian.adapters.queue import check_adapter
 from casparian.domain.errors import ConfigurationError
 
 WHOLE = """
@@ -78,13 +77,28 @@ def test_tables_of_sinks_are_a_place_for_settings_to_come(file: Path) -> None:
     assert settings.sinks == {"mssql": {"url": "mssql+pyodbc://host/db"}}
 
 
-def test_the_queue_adapter_must_be_that_of_the_url(file: Path) -> None:
-    engine = Engine(load(file, '[queue]\nadapter = "redis"'))
-    with pytest.raises(ConfigurationError, match=r"'redis' is unknown; known: sqlite\."):
-        engine.apply()
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            '[queue]\nadapter = "sqlit"',
+            "line 2: queue.adapter = 'sqlit' is unknown; known: sqlite.",
+        ),
+        (
+            '[database]\nurl = "postgresqll+x://ann:secret@host/q"',
+            "begins with 'postgresqll'; known: sqlite.",
+        ),
+        (
+            '[queue]\nadapter = "sqlite"\n[database]\nurl = "other://ann:secret@host/q"',
+            "does not fit the database url, which begins with other://",
+        ),
+    ],
+)
+def test_the_queue_adapter_must_be_that_of_the_url(file: Path, text: str, words: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
-        check_adapter("sqlite", "postgresql+psycopg://ann:secret@host/queue")
-    assert "begins with postgresql+psycopg://" in str(refused.value)
+        _ = Engine(load(file, text)).stores
+    assert words in str(refused.value)
+    assert str(file) in str(refused.value)
     assert "secret" not in str(refused.value)
 
 
@@ -202,6 +216,32 @@ def test_a_secret_from_the_environment_is_not_told(
 
 
 # --- mistakes ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("[scout]\nwatch = true\n\nintervall_s = 1", 4),
+        ("# a\n[[rule]]\npattern = '*'\ntag = 'a'\n[[rule]]\npattern = '*'\ntag = 'b'\nx = 1", 8),
+        ("[[rule]]\npattern = '*'\ntag = 'a'\n\n[[rule]]\npattern = '*'", 5),
+        ("[plugin.x]\nsettings = { a = 1 }\ntopics.a.sink = 3", 3),
+        ("[scout]\n# more\nignored_suffixes = [\n  '.a',\n  3,\n]\n", 3),
+        ("[database]\n\nurl = '${THIS_IS_NOT_SET}'", 3),
+    ],
+)
+def test_a_mistake_is_told_with_the_line_on_which_its_key_begins(
+    file: Path, text: str, line: int
+) -> None:
+    assert f"{file}, line {line}: " in told(file, text)
+
+
+def test_a_wrong_variable_is_told_by_its_name_and_not_by_a_line(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CASPARIAN_SCOUT__INTERVAL_S", "soon")
+    message = told(file, "[scout]\ninterval_s = 1")
+    assert "by the environment variable CASPARIAN_SCOUT__INTERVAL_S: scout.interval_s" in message
+    assert "line" not in message
 
 
 def test_a_mistake_in_toml_is_told_with_its_line(file: Path) -> None:

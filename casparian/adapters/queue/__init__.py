@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "QueueStores",
-    "check_adapter",
     "open_memory",
     "open_sqlite",
     "open_url",
@@ -51,20 +50,6 @@ def open_sqlite(path: str, clock: Clock = wall_clock_us, create: bool = True) ->
 def open_url(url: str, clock: Clock = wall_clock_us, create: bool = True) -> QueueStores:
     """The queue at a `[database] url`; the scheme picks the adapter."""
     return open_sqlite(_sqlite_file(url), clock, create)
-
-
-def check_adapter(adapter: str, url: str) -> None:
-    """Raise ConfigurationError where `[queue] adapter` is given and is not the url's."""
-    if adapter and adapter not in SCHEMES:
-        raise ConfigurationError(
-            f"queue.adapter = {adapter!r} is unknown; known: {', '.join(SCHEMES)}. Without it the "
-            "database's url says which."
-        )
-    if adapter and not url.startswith(f"{adapter}://"):
-        raise ConfigurationError(
-            f"queue.adapter = {adapter!r} does not fit the database url, which begins with "
-            f"{url.partition('://')[0]}://; leave the key out, and the url says which."
-        )
 
 
 def url_schema(url: str) -> SchemaState:

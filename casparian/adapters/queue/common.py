@@ -12,7 +12,14 @@ from casparian.domain.errors import ConfigurationError, IllegalTransitionError
 from casparian.domain.files import FileLocation, FileVersion, StatIdentity
 from casparian.domain.jobs import JobEventKind, JobStatus
 from casparian.domain.plugins import REJECTS_TOPIC
-from casparian.domain.ports import FileCatalog, JobQueue, PluginStore, PublishLedger, Reports
+from casparian.domain.ports import (
+    Clock,
+    FileCatalog,
+    JobQueue,
+    PluginStore,
+    PublishLedger,
+    Reports,
+)
 from casparian.domain.publish import Completion, Manifest, PublishedSlot, SlotKey, Target
 
 POLL_S = 0.1
@@ -34,7 +41,10 @@ def iso(at_us: int | None) -> str | None:
 
 
 class QueueStores(NamedTuple):
-    """One database, by port."""
+    """One database, by port.
+
+    `database_clock` is the database's own, where that is not this host's: it can be wrong.
+    """
 
     catalog: FileCatalog
     queue: JobQueue
@@ -42,6 +52,7 @@ class QueueStores(NamedTuple):
     store: PluginStore
     reports: Reports
     close: Callable[[], None]
+    database_clock: Clock | None = None
 
 
 class JobEvent(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from casparian.domain.errors import ConfigurationError
 
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from casparian.domain.ports import Connection
 
 __all__ = ["connection_for"]
+
+GROUP = "casparian.transports"
 
 # Imported when asked for: whoever talks in memory needs no ZMQ.
 _MODULES = {
@@ -23,11 +25,34 @@ _MODULES = {
 def connection_for(endpoint: str) -> Connection:
     """Connects to what a transport's `bind` returned, by the endpoint's scheme.
 
+    A transport of another package, registered in the group `casparian.transports` under the
+    scheme of its endpoints, has an attribute `connect` for this.
+
     Raises ConfigurationError for a scheme nobody knows, UnavailableError if nobody answers.
     """
     scheme, separator, _ = endpoint.partition("://")
-    if not separator or scheme not in _MODULES:
-        known = ", ".join(f"{name}://" for name in sorted(_MODULES))
-        raise ConfigurationError(f"endpoint {endpoint!r} begins with none of {known}")
-    connection: Connection = import_module(_MODULES[scheme]).connect(endpoint)
+    connect: Any
+    if separator and scheme in _MODULES:
+        connect = import_module(_MODULES[scheme]).connect
+    else:
+        connect = _connect_of_entry_point(scheme if separator else "", endpoint)
+    connection: Connection = connect(endpoint)
     return connection
+
+
+def _connect_of_entry_point(scheme: str, endpoint: str) -> Any:
+    from importlib import metadata
+
+    for entry in metadata.entry_points(group=GROUP, name=scheme):
+        connect = getattr(entry.load(), "connect", None)
+        if connect is None:
+            raise ConfigurationError(
+                f"The transport {scheme!r} ({entry.value}) has no `connect`, by which a sidecar "
+                "reaches its endpoint."
+            )
+        return connect
+    known = ", ".join(f"{name}://" for name in sorted(_MODULES))
+    raise ConfigurationError(
+        f"endpoint {endpoint!r} begins with none of {known}, and no installed package registers "
+        f"such a transport in {GROUP}"
+    )

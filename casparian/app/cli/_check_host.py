@@ -48,7 +48,7 @@ def check_compiled() -> Finding:
 def check_adapters(settings: Settings, registry: Registry) -> Findings:
     """The adapters that the file names exist. A transport is made, but binds nothing."""
     try:
-        transport = registry.transport(settings)
+        transport = registry.transport(settings, str(os.getpid()))
         transport.close()
     except CasparianError as error:
         yield problem("[transport]", str(error), "Correct [transport] in the configuration file.")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from itertools import combinations
 
+from casparian.adapters.queue import QueueStores
 from casparian.app.cli._findings import Finding, Findings, ok, problem, warning
 from casparian.app.configuration import resolve
+from casparian.app.registry import Registry
 from casparian.app.settings import Settings
 from casparian.app.targets import Targets
 from casparian.domain.errors import CasparianError, ConfigurationError, UnavailableError
@@ -17,6 +20,8 @@ from casparian.domain.ports import PublishLedger, Sink
 
 ROOTS = "[[source_root]]"
 DATABASE = "[database]"
+CLOCK = "clock"
+SKEW_US = 1_000_000
 
 
 # --- source roots -----------------------------------------------------------------------------
@@ -59,19 +64,14 @@ def _inside(inner: str, outer: str) -> bool:
 # --- the queue database -----------------------------------------------------------------------
 
 
-def check_database(settings: Settings) -> Findings:
-    """The schema of a database that is there; none is made."""
-    from casparian.adapters.queue import check_adapter, open_url, url_schema
+def check_database(settings: Settings, registry: Registry) -> Findings:
+    """The schema and the clock of a database that is there; none is made."""
+    from casparian.adapters.queue import wall_clock_us
 
     try:
-        check_adapter(settings.queue.adapter, settings.database_url)
+        stores = registry.stores(settings, wall_clock_us, create=False)
     except ConfigurationError as error:
-        yield problem("[queue] adapter", str(error), "Correct the key, or leave it out.")
-        return
-    try:
-        state = url_schema(settings.database_url)
-        with closing(open_url(settings.database_url, create=False)) as stores:
-            installation = stores.ledger.installation
+        yield problem("[queue] adapter", str(error), "Correct [queue] adapter, or [database] url.")
     except UnavailableError as error:
         if _file_is_missing(settings):
             yield warning(
@@ -84,11 +84,46 @@ def check_database(settings: Settings) -> Findings:
     except CasparianError as error:
         yield problem(DATABASE, str(error), "Run `casparian upgrade`, or correct [database] url.")
     else:
-        yield ok(
-            DATABASE,
-            f"Schema {state.revision}, fingerprint {state.fingerprint[:16]}, "
-            f"installation {installation[:12]}.",
-        )
+        with closing(stores):
+            yield ok(
+                DATABASE, f"{_schema(settings)}installation {stores.ledger.installation[:12]}."
+            )
+            yield check_clocks(stores)
+
+
+def _schema(settings: Settings) -> str:
+    """Of a built-in adapter's database; others look after theirs themselves."""
+    from casparian.adapters.queue import SCHEMES, url_schema
+
+    if settings.database_url.partition("://")[0] not in SCHEMES:
+        return ""
+    state = url_schema(settings.database_url)
+    return f"Schema {state.revision}, fingerprint {state.fingerprint[:16]}, "
+
+
+def check_clocks(stores: QueueStores) -> Finding:
+    """Leases and backoffs compare times that several hosts write: their clocks must agree."""
+    now = time.time_ns() // 1000
+    ahead = {
+        f"the worker on {node.hostname}": node.heartbeat_at_us - now
+        for node in stores.queue.workers()
+        if node.heartbeat_at_us - now > SKEW_US
+    }
+    if stores.database_clock is not None:
+        difference = stores.database_clock() - now
+        if abs(difference) > SKEW_US:
+            ahead["the database"] = difference
+    if not ahead:
+        return ok(CLOCK, "No clock was seen to differ by more than a second.")
+    told = ", ".join(
+        f"that of {who} is {abs(us) / 1e6:,.1f} s {'ahead' if us > 0 else 'behind'}"
+        for who, us in ahead.items()
+    )
+    return problem(
+        CLOCK,
+        f"Clocks differ from this host's: {told}; leases would end too early or too late.",
+        "Run a time service (chrony, systemd-timesyncd) on every host.",
+    )
 
 
 def _file_is_missing(settings: Settings) -> bool:
@@ -99,11 +134,11 @@ def _file_is_missing(settings: Settings) -> bool:
 # --- sinks ------------------------------------------------------------------------------------
 
 
-def check_sinks(settings: Settings, targets: Targets) -> Findings:
+def check_sinks(settings: Settings, targets: Targets, registry: Registry) -> Findings:
     """Every sink that can be opened is tried, as the engine does when it starts."""
     sinks = _sinks(settings, targets)
     yield from check_outputs(settings, sinks)
-    ledger_found = _installation(settings)
+    ledger_found = _installation(settings, registry)
     for sink in sinks:
         where = f"{sink.scheme}://{sink.location}"
         try:
@@ -156,12 +191,12 @@ def _sinks(settings: Settings, targets: Targets) -> Sequence[Sink]:
     return targets.configured(plugins)
 
 
-def _installation(settings: Settings) -> tuple[str, int] | None:
+def _installation(settings: Settings, registry: Registry) -> tuple[str, int] | None:
     """Whose rows the sinks may hold, and up to which job; None where no database tells."""
-    from casparian.adapters.queue import open_url
+    from casparian.adapters.queue import wall_clock_us
 
     try:
-        with closing(open_url(settings.database_url, create=False)) as stores:
+        with closing(registry.stores(settings, wall_clock_us, create=False)) as stores:
             ledger: PublishLedger = stores.ledger
             return ledger.installation, ledger.highest_job_id()
     except CasparianError:

@@ -101,10 +101,10 @@ def open_stores(settings: Settings) -> QueueStores:
 
     Raises UnavailableError where there is none, SchemaVersionError for an unknown schema.
     """
-    from casparian.adapters.queue import check_adapter, open_url
+    from casparian.adapters.queue import wall_clock_us
+    from casparian.app.registry import Registry
 
-    check_adapter(settings.queue.adapter, settings.database_url)
-    return open_url(settings.database_url, create=False)
+    return Registry.default().stores(settings, wall_clock_us, create=False)
 
 
 # --- errors -----------------------------------------------------------------------------------

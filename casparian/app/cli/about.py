@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from casparian.app.cli._output import show_json, show_table
 from casparian.app.cli._shared import JsonOption
+from casparian.domain.errors import CasparianError
 
-BUILT_IN = "built in"
-PORTS = {"transports": "transport", "plugin_hosts": "plugin_host", "sinks": "sink"}
+if TYPE_CHECKING:
+    from casparian.app.adapters import Adapter
+
+PORTS = {
+    "queues": "queue",
+    "transports": "transport",
+    "plugin_hosts": "plugin_host",
+    "sinks": "sink",
+}
 
 
 def adapters(as_json: JsonOption = False) -> None:
-    """List adapters by port, and where each comes from.
+    """List adapters by port, where each comes from, and whether it can be used.
 
-    Those of other packages are registered by entry points and are named by their objects.
+    Those of other packages are registered by entry points. Where a package that an adapter
+    needs is missing, the last column has the command that installs it.
 
     Example: casparian adapters
     """
@@ -24,21 +33,27 @@ def adapters(as_json: JsonOption = False) -> None:
     if as_json:
         show_json(documents)
         return
-    show_table(("port", "name", "origin"), [list(one.values()) for one in documents])
+    show_table(tuple(documents[0]), [list(one.values()) for one in documents])
 
 
 def _adapters() -> list[dict[str, Any]]:
-    from casparian.adapters.queue import SCHEMES
     from casparian.app.registry import Registry
 
     registry = Registry.default()
-    found = [{"port": "queue", "name": name, "origin": BUILT_IN} for name in sorted(SCHEMES)]
-    for kind, port in PORTS.items():
-        found += [
-            {"port": port, "name": name, "origin": registry.origins.get((kind, name), BUILT_IN)}
-            for name in sorted(getattr(registry, kind))
-        ]
-    return found
+    return [
+        {"port": port, "name": name, "origin": adapter.origin, **_usable(adapter)}
+        for kind, port in PORTS.items()
+        for name, adapter in sorted(getattr(registry, kind).items())
+    ]
+
+
+def _usable(adapter: Adapter) -> dict[str, Any]:
+    """Found by loading it, as the engine would."""
+    try:
+        adapter.load()
+    except CasparianError as error:
+        return {"installed": False, "problem": str(error)}
+    return {"installed": True, "problem": ""}
 
 
 def config_reference() -> None:

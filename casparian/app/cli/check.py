@@ -42,9 +42,9 @@ def _findings(settings: Settings) -> list[Finding]:
     from casparian.domain.errors import ConfigurationError
 
     registry = Registry.default()
-    targets = Targets(registry.sinks)
     found: list[Finding] = []
     try:
+        targets = Targets(registry.sink_factories(settings))
         resolve(settings.model_copy(update={"plugin": {}, "rule": []}), targets)
         found.append(ok("configuration", "The file's tables and keys are known."))
     except ConfigurationError as error:
@@ -53,11 +53,12 @@ def _findings(settings: Settings) -> list[Finding]:
         tolerated = {"require_signature": False, "sandbox": "auto"}
         plugins = settings.plugins.model_copy(update=tolerated)
         settings = settings.model_copy(update={"plugins": plugins, "sinks": {}})
+        targets = Targets(registry.sink_factories(settings))
     found += _check_plugins.check_plugins(settings, targets)
     found += _check_plugins.check_rules(settings, targets)
     found += _check_places.check_roots(settings)
-    found += _check_places.check_database(settings)
-    found += _check_places.check_sinks(settings, targets)
+    found += _check_places.check_database(settings, registry)
+    found += _check_places.check_sinks(settings, targets, registry)
     found.append(_check_host.check_compiled())
     found += _check_host.check_adapters(settings, registry)
     found += _check_host.check_sandbox(settings)

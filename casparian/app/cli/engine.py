@@ -15,7 +15,7 @@ import typer
 from casparian.app.cli._shared import ConfigOption, Exit, new_program, run_program
 
 if TYPE_CHECKING:
-    from casparian.app.engine import DrainResult
+    from casparian.app.results import DrainResult
 
 app = new_program("Watches directories, runs plugins on new file versions, publishes their rows.")
 
@@ -104,14 +104,13 @@ def _report(result: DrainResult) -> None:
 
     log = structlog.get_logger("casparian.engine")
     for failure in result.failures:
-        error = failure.get("error") or {}
         log.error(
             "not published",
-            path=failure["path"],
-            job=failure["id"],
-            status=failure["status"],
-            plugin=failure["plugin"],
-            error=error.get("message"),
+            path=failure.path,
+            job=failure.id,
+            status=failure.status,
+            plugin=failure.plugin,
+            error=failure.message,
         )
     for path, reason in result.unsettled.items():
         log.error("never settled", path=path, reason=reason)
