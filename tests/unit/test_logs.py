@@ -8,11 +8,17 @@ import os
 import pty
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
 
-from casparian.app.logs import configure_logs
+from casparian.app.logs import configure_logs, configure_logs_by
+from casparian.app.settings import LogSection
+from casparian.domain.errors import ConfigurationError
+from tests.support.project import Project, documents
 
 ESCAPE = "\x1b["
 
@@ -23,6 +29,11 @@ def unset(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.delenv(name, raising=False)
     yield
     structlog.reset_defaults()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path / "project")
 
 
 def said_into_a_pipe(monkeypatch: pytest.MonkeyPatch, as_json: bool | None) -> str:
@@ -56,3 +67,84 @@ def test_a_terminal_gets_coloured_text(monkeypatch: pytest.MonkeyPatch) -> None:
     os.close(ours)
     assert ESCAPE in said
     assert "drained" in said
+
+
+# --- to a file --------------------------------------------------------------------------
+
+
+def log_to(directory: Path, **keys: Any) -> list[Path]:
+    """200 lines by way of a `[log]` table; the files there are then, the newest first."""
+    section = LogSection(file="logs/engine.log", **keys)
+    configure_logs_by(section, str(directory))
+    for number in range(200):
+        structlog.get_logger().info("line", number=number, padding="x" * 100)
+        structlog.get_logger().debug("not said")
+    structlog.get_config()["logger_factory"]._file.close()
+    names = [directory / "logs" / f"engine.log{end}" for end in ("", ".1", ".2", ".3")]
+    return [name for name in names if name.exists()]
+
+
+def numbers(files: list[Path]) -> list[int]:
+    lines = [line for file in reversed(files) for line in file.read_text().splitlines()]
+    return [json.loads(line)["number"] for line in lines]
+
+
+def test_a_file_gets_every_line_as_json(tmp_path: Path) -> None:
+    files = log_to(tmp_path)
+    assert len(files) == 1
+    assert numbers(files) == list(range(200))
+
+
+def test_a_full_file_is_turned_over_and_the_oldest_goes(tmp_path: Path) -> None:
+    files = log_to(tmp_path, max_mb=0.01, backups=2)
+    assert len(files) == 3
+    assert all(file.stat().st_size <= 10_000 for file in files)
+    kept = numbers(files)
+    assert kept == list(range(kept[0], 200))
+    assert kept[0] > 0
+
+
+def test_text_where_the_table_says_so(tmp_path: Path) -> None:
+    (file,) = log_to(tmp_path, format="console", level="info")
+    assert file.read_text().count("number=") == 200
+    assert ESCAPE not in file.read_text()
+
+
+def test_threads_write_whole_lines(tmp_path: Path) -> None:
+    configure_logs_by(LogSection(file="engine.log", max_mb=1.0), str(tmp_path))
+    with ThreadPoolExecutor(4) as pool:
+        for number in range(400):
+            pool.submit(structlog.get_logger().info, "line", number=number, padding="y" * 500)
+    structlog.get_config()["logger_factory"]._file.close()
+    assert sorted(numbers([tmp_path / "engine.log"])) == list(range(400))
+
+
+def test_a_file_is_named_after_its_process(tmp_path: Path) -> None:
+    configure_logs_by(LogSection(file="e-{pid}.log"), str(tmp_path))
+    structlog.get_config()["logger_factory"]._file.close()
+    assert (tmp_path / f"e-{os.getpid()}.log").exists()
+
+
+def test_a_file_that_cannot_be_written_is_told_with_its_path(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(ConfigurationError, match=r"log\.file: .*/taken/engine\.log cannot be"):
+        configure_logs_by(LogSection(file="taken/engine.log"), str(tmp_path))
+
+
+def test_an_option_beats_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    section = LogSection(format="json", level="error")
+    configure_logs_by(section, str(tmp_path), level="info", as_json=False)
+    structlog.get_logger().info("said", by="option")
+    assert "by=option" in stream.getvalue()
+
+
+@pytest.mark.slow
+def test_the_engine_logs_as_its_file_says(project: Project) -> None:
+    project.csv_to("parquet://./output", '[log]\nfile = "run/engine.log"\nformat = "json"')
+    project.drop("a.csv", "n\n1\n")
+    assert project.drain() == 0, project.log()
+    assert project.log() == ""
+    said = documents((project.directory / "run" / "engine.log").read_text())
+    assert [line["event"] for line in said][-1] == "drained"

@@ -44,12 +44,16 @@ def run(
         typer.Option("--role", metavar="|".join(Role), help="One half only [default: both]."),
     ] = None,
     log_level: Annotated[
-        LogLevel,
-        typer.Option("--log-level", metavar="|".join(LogLevel), help="The least that is logged."),
-    ] = LogLevel.INFO,
+        LogLevel | None,
+        typer.Option(
+            "--log-level",
+            metavar="|".join(LogLevel),
+            help="The least that is logged [default: as [log] says].",
+        ),
+    ] = None,
     log_json: Annotated[
         bool | None,
-        typer.Option("--log-json/--log-text", help="Logs as JSON [default: unless on a terminal]."),
+        typer.Option("--log-json/--log-text", help="Logs as JSON [default: as [log] says]."),
     ] = None,
 ) -> None:
     """Run until SIGTERM or SIGINT, or with --drain until all is done.
@@ -58,14 +62,16 @@ def run(
     """
     from casparian.app.cli._systemd import notify
     from casparian.app.engine import BOTH, Engine
-    from casparian.app.logs import configure_logs
+    from casparian.app.logs import configure_logs_by
     from casparian.app.settings import Settings
 
-    configure_logs(log_level.value, log_json)
+    settings = Settings.load(config or ctx.obj)
+    level = log_level.value if log_level is not None else None
+    configure_logs_by(settings.log, str(settings.base), level, log_json)
     _calm_the_collector()
     _share_the_interpreter()
     roles = (role.value,) if role is not None else BOTH
-    engine = Engine(Settings.load(config or ctx.obj), roles)
+    engine = Engine(settings, roles)
     engine.container.observing().on_phase = notify
 
     def end(number: int, frame: FrameType | None) -> None:
