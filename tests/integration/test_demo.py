@@ -43,7 +43,7 @@ def test_demo_publishes_what_the_source_says(tmp_path: Path, demo: ModuleType) -
     assert result.returncode == 0, result.stdout + result.stderr
     assert "336,776" in result.stdout
     assert "FAILED (DATA)" in result.stdout
-    assert "Expected 19 columns" in result.stdout
+    assert "expected 19 columns" in result.stdout
 
     query = result.stdout.partition('-c "')[2].partition('"\n')[0]
     shown = subprocess.run(

@@ -59,6 +59,7 @@ def job_document(job: ProcessingJob, path: bytes, events: Sequence[JobEvent]) ->
         "priority": job.priority,
         "rows": job.rows,
         "rejects": job.rejects,
+        "rows_read": job.rows + job.rejects,
         "error": error,
         "worker": job.worker,
         "enqueued_at": iso(job.enqueued_at_us),

@@ -91,8 +91,14 @@ def _last_attempt(job: Document) -> Iterator[str]:
         yield f"    {moment(job['started_at'])}  {attempt} works on it"
     elif job["status"] == "COMPLETED":
         yield f"    {moment(job['started_at'])}  {attempt} began"
-        rejects = f", {count(job['rejects'], 'row')} rejected" if job["rejects"] else ""
-        yield f"    {moment(job['finished_at'])}  published {count(job['rows'], 'row')}{rejects}"
+        yield f"    {moment(job['finished_at'])}  {_rows(job)}"
+
+
+def _rows(job: Document) -> str:
+    if not job["rejects"]:
+        return f"published {count(job['rows'], 'row')}"
+    read = count(job["rows_read"], "row")
+    return f"read {read}: {job['rows']:,} published, {job['rejects']:,} rejected"
 
 
 def _output(output: Document, job: Document, version: Document, versions: list[Document]) -> str:
