@@ -139,3 +139,31 @@ def test_a_class_that_is_no_plugin_is_refused(drop: Path) -> None:
 
     with pytest.raises(PluginLoadError, match="configure"):
         run_plugin(Handler, drop)  # type: ignore[arg-type]
+
+
+def test_rejects_come_by_the_topic_they_name(drop: Path) -> None:
+    class Handler(BasePlugin):
+        def execute(self, file_path: str) -> None:
+            self.publish("a", [{"x": 1}])
+            self.reject(b"raw", "wrong", line=2, offset=14, topic="a")
+            self.reject("more", "wrong too", topic="a")
+            self.reject(b"any", "somewhere")
+
+    result = run_plugin(Handler, drop)
+    assert (result.rows, result.rejected) == (1, 3)
+    assert set(result.rejects) == {"a", None}
+    assert result.rejects["a"].to_pylist() == [
+        {"topic": "a", "line": 2, "offset": 14, "raw": b"raw", "reason": "wrong"},
+        {"topic": "a", "line": None, "offset": None, "raw": b"more", "reason": "wrong too"},
+    ]
+    assert result.rejects[None]["raw"].to_pylist() == [b"any"]
+    assert run_plugin(publishing(("a", [{"x": 1}])), drop).rejects == {}
+
+
+def test_what_cannot_be_a_reject_is_refused_as_in_the_engine(drop: Path) -> None:
+    class Handler(BasePlugin):
+        def execute(self, file_path: str) -> None:
+            self.reject(b"x", "r", line=0)
+
+    with pytest.raises(ValueError, match="line is 0, it counts from 1"):
+        run_plugin(Handler, drop)
