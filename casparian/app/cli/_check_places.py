@@ -11,6 +11,7 @@ from itertools import combinations
 from casparian.adapters.queue import QueueStores
 from casparian.app.cli._findings import Finding, Findings, ok, problem, warning
 from casparian.app.configuration import resolve
+from casparian.app.places import inside
 from casparian.app.registry import Registry
 from casparian.app.settings import Settings
 from casparian.app.targets import Targets
@@ -35,7 +36,7 @@ def check_roots(settings: Settings) -> Findings:
         yield _root(path)
     for one, other in combinations(paths, 2):
         for outer, inner in ((one, other), (other, one)):
-            if _inside(inner, outer):
+            if inside(inner, outer):
                 yield problem(
                     f"{ROOTS} {inner}",
                     f"It lies in the source root {outer}: each file in it is met twice.",
@@ -53,12 +54,6 @@ def _root(path: str) -> Finding:
     if not os.access(path, os.R_OK | os.X_OK):
         return problem(where, "It may not be read.", "Give the engine's user the right to.")
     return ok(where, "The directory is there and may be read.")
-
-
-def _inside(inner: str, outer: str) -> bool:
-    """True where `inner` is `outer` or lies in it, links followed."""
-    inner, outer = os.path.realpath(inner), os.path.realpath(outer)
-    return os.path.commonpath((inner, outer)) == outer
 
 
 # --- the queue database -----------------------------------------------------------------------
@@ -166,7 +161,7 @@ def check_outputs(settings: Settings, sinks: Iterable[Sink]) -> Findings:
     roots = [str(settings.path(root.path)) for root in settings.source_root]
     for where, path in written:
         for root in roots:
-            if os.path.isabs(path) and _inside(path, root):
+            if os.path.isabs(path) and inside(path, root):
                 yield problem(
                     where,
                     f"It lies in the source root {root}: what is written would be taken for input.",
