@@ -28,6 +28,7 @@ from casparian.domain.messages import (
     Register,
     TopicTotals,
 )
+from casparian.domain.plugins import REJECTS_TOPIC
 from casparian.domain.pool import Phase
 from casparian.domain.wire import Flag, Limits
 from tests.support.router import BATCH, Bench, FakeSidecar, claim, controls, live, of, sent_jobs
@@ -326,6 +327,17 @@ class TestData:
         assert abandon == Send(sidecar.peer, Control(abandon=1))
         assert bench.hear(sidecar, sidecar.failed(JOB)) == []
         assert of(FinishJob, bench.hear(sidecar, sidecar.done(claim(2))))
+
+    def test_rejects_need_no_table_where_any_topic_has_one(self) -> None:
+        bench = Bench()
+        sidecar = bench.ready(JOB)
+        schema = sidecar.data(JOB, b"s", Flag.SCHEMA, REJECTS_TOPIC)
+        assert of(StageFrame, bench.hear(sidecar, schema, b"s"))
+        bench = Bench(live(topics=()))
+        sidecar = bench.ready(JOB)
+        schema = sidecar.data(JOB, b"s", Flag.SCHEMA, REJECTS_TOPIC)
+        (failed,) = of(FailJob, bench.hear(sidecar, schema, b"s"))
+        assert "'_rejects'" in failed.message
 
     def test_rows_of_a_refused_job_are_dropped_and_credited(self) -> None:
         bench = Bench()
