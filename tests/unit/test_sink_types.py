@@ -82,6 +82,13 @@ FLAT: list[tuple[pa.DataType, st.SearchStrategy[Any]]] = [
     *((k, decimals(k)) for k in (pa.decimal128(38, 10), pa.decimal256(60, 30))),
 ]
 
+
+def optional(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.none() | values
+
+
+views_of_views = st.lists(optional(st.lists(optional(st.integers(0, 9)), max_size=3)), max_size=3)
+
 TOP: list[tuple[pa.DataType, st.SearchStrategy[Any]]] = [
     *FLAT,
     (pa.list_(pa.null()), st.lists(st.none(), max_size=3)),
@@ -89,14 +96,13 @@ TOP: list[tuple[pa.DataType, st.SearchStrategy[Any]]] = [
     (pa.float64(), double),
     (pa.float16(), st.floats(width=16, allow_nan=False)),
     (pa.dictionary(pa.int8(), pa.string()), text),
+    (pa.list_view(pa.string()), st.lists(optional(text), max_size=3)),
+    (pa.large_list_view(pa.list_view(pa.int8())), views_of_views),
+    (pa.struct([("a", pa.list_view(pa.date64()))]), st.just({"a": [None, 86_400_000]})),
     (pa.dictionary(pa.int32(), pa.int64()), whole(64, signed=True)),
     (pa.uuid(), st.binary(min_size=16, max_size=16)),
     (pa.json_(), st.just('{"a":1}')),
 ]
-
-
-def optional(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    return st.none() | values
 
 
 def nested(depth: int) -> st.SearchStrategy[tuple[pa.DataType, st.SearchStrategy[Any]]]:

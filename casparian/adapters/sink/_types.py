@@ -81,5 +81,37 @@ def cast_array(array: pa.Array, kind: pa.DataType) -> pa.Array:
         array = array.dictionary_decode()
     elif pa.types.is_run_end_encoded(array.type):
         array = pc.run_end_decode(array)
+    if _holds_list_views(array.type):
+        array = _without_list_views(array)
     # Types compare equal whatever their list items are called.
-    return array if str(array.type) == str(kind) else array.cast(kind, safe=True)
+    if str(array.type) == str(kind):
+        return array
+    cast = array.cast(kind, safe=True)
+    if kind.num_fields:
+        # Arrow's own casts of nested types were seen to make arrays that are none.
+        cast.validate(full=True)
+    return cast
+
+
+def _holds_list_views(kind: pa.DataType) -> bool:
+    return (
+        pa.types.is_list_view(kind)
+        or pa.types.is_large_list_view(kind)
+        or any(_holds_list_views(kind.field(i).type) for i in range(kind.num_fields))
+    )
+
+
+def _without_list_views(array: pa.Array) -> pa.Array:
+    """Lists for views of lists, which Arrow casts to wrong offsets where one of them is NULL."""
+    kind, nulls = array.type, array.is_null()
+    if pa.types.is_struct(kind):
+        children = [_without_list_views(child) for child in array.flatten()]
+        fields = [kind.field(i).with_type(child.type) for i, child in enumerate(children)]
+        return pa.StructArray.from_arrays(children, fields=fields, mask=nulls)
+    if any(test(kind) for test in _LIST) and _holds_list_views(kind):
+        lengths = pc.fill_null(pc.list_value_length(array), 0).cast(pa.int64())
+        ends = pc.cumulative_sum(lengths)
+        offsets = pa.concat_arrays([pa.array([0], pa.int64()), ends])
+        items = _without_list_views(array.flatten())
+        return pa.LargeListArray.from_arrays(offsets, items, mask=nulls)
+    return array
