@@ -119,8 +119,9 @@ class Engine:
         service: _Service | None = None
         worker: Worker | None = None
         try:
-            service = self._start_scout()
+            # The worker first: its sidecars start while the scout scans.
             worker = self._start_worker(prestart=True)
+            service = self._start_scout()
             self._show(service, worker)
             while not self._stop.wait(0.2):
                 self._check_health(worker)

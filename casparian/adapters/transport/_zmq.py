@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import math
 import socket
+import struct
 import time
 from typing import Any, cast
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from casparian.adapters.transport._shared import QUEUE_MESSAGES, check_sizes
 from casparian.domain.errors import ConfigurationError, UnavailableError
@@ -26,6 +26,8 @@ ENGINE_UNREAD_MESSAGES = 16
 # What a single frame may have beyond the payload's limit, so that heads and limits never touch.
 FRAME_MARGIN = 64 * 1024
 CONNECT_TIMEOUT_S = 10.0
+# What the first frame of a monitor's message holds: which event, and a value of its own.
+MONITOR_EVENT = struct.Struct("=hi")
 ENGINE_LINGER_MS = 200
 # The last words of a sidecar (DONE, ERR) are often sent right before it closes, and the engine may
 # be slow to read them.
@@ -217,7 +219,9 @@ class ZmqConnection:
 
     def _read_monitor(self) -> None:
         while self._monitor.poll(0):
-            if recv_monitor_message(self._monitor)["event"] == zmq.EVENT_DISCONNECTED:
+            # By hand: the library's own reader of such messages brings asyncio into each sidecar.
+            event, _ = MONITOR_EVENT.unpack(self._monitor.recv_multipart()[0])
+            if event == zmq.EVENT_DISCONNECTED:
                 self._gone = True
 
     def send(self, head: Buffer, payload: Buffer = b"", timeout_s: float = 0.0) -> None:

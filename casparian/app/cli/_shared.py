@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Sequence
 from enum import IntEnum
-from importlib import metadata
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -50,6 +49,8 @@ class Exit(IntEnum):
 
 def show_version(value: bool) -> None:
     if value:
+        from importlib import metadata
+
         typer.echo(f"casparian-flow {metadata.version('casparian-flow')}")
         raise typer.Exit(Exit.DONE)
 

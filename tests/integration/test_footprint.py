@@ -1,0 +1,126 @@
+"""What an engine costs that does nothing, and a command that only says how it is used.
+
+Never in seconds or bytes, which belong to a machine: by what is loaded, and as a share of what the
+same process used to start.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.project import Project, wait_for
+
+HEAVY = {
+    "adbc_driver_manager",
+    "alembic",
+    "asyncio",
+    "dependency_injector",
+    "email",
+    "numpy",
+    "openlineage",
+    "pandas",
+    "prometheus_client",
+    "psutil",
+    "pyarrow",
+    "pydantic",
+    "rich",
+    "sqlalchemy",
+    "structlog",
+    "watchfiles",
+    "zmq",
+}
+BEATS = 5
+
+
+def loaded_after(code: str, directory: Path) -> set[str]:
+    """The modules of a process that has run this."""
+    ending = "\nimport sys\nprint('\\n'.join(sys.modules), file=sys.stderr)"
+    done = subprocess.run(
+        [sys.executable, "-c", code + ending],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(done.stderr.splitlines())
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"]])
+@pytest.mark.parametrize("program", ["casparian.app.cli", "casparian.app.cli.engine"])
+def test_what_only_says_how_it_is_used_loads_nothing_for_it(
+    program: str, arguments: list[str], tmp_path: Path
+) -> None:
+    code = f"""
+from {program} import main
+try:
+    main({arguments!r})
+except SystemExit:
+    pass
+"""
+    # The version stands in the package's metadata, which are an e-mail's head.
+    allowed = {"email"} if arguments == ["--version"] else set()
+    assert loaded_after(code, tmp_path) & HEAVY <= allowed
+
+
+def test_a_sidecar_loads_what_a_plugin_needs_and_no_more(tmp_path: Path) -> None:
+    code = "import casparian.app.sidecar, casparian.adapters.transport.zmq_ipc"
+    assert loaded_after(code, tmp_path) & (HEAVY - {"numpy"}) == {"pyarrow", "zmq"}
+
+
+def test_an_engine_loads_no_more_than_it_uses(project: Project) -> None:
+    """Its database is there and up to date, nobody watches: no migrations, no metrics, no events,
+    no other database's dialect."""
+    project.csv_to("parquet://./output")
+    code = """
+from casparian import Engine, Settings
+engine = Engine(Settings.load("casparian.toml"))
+engine.drain()
+engine.close()
+"""
+    first = loaded_after(code, project.directory)
+    assert "alembic" in first, "a database is made by its migrations"
+    again = loaded_after(code, project.directory)
+    unused = {"alembic", "prometheus_client", "openlineage", "requests", "typer", "pandas"}
+    dialects = {f"sqlalchemy.dialects.{name}" for name in ("postgresql", "mssql", "mysql")}
+    assert again & (unused | dialects) == set()
+
+
+@pytest.mark.slow
+def test_idle_it_uses_a_small_share_of_what_its_start_took(project: Project) -> None:
+    """A second goes by between two heartbeats; the start takes about one of CPU time. Five seconds
+    at the one hundredth of a core that an idle engine may use are a twentieth of that; four times
+    as much is allowed for a machine that is busy otherwise."""
+    project.csv_to("parquet://./output")
+    file = project.directory / "casparian.toml"
+    file.write_text(file.read_text().replace("[worker]", "[worker]\nrenew_s = 1.0"))
+    file.write_text(file.read_text().replace("interval_s = 0.5", "interval_s = 5.0"))
+    project.drop("a.csv", "a\n1\n")
+    with project.running() as engine:
+        wait_for(lambda: project.statuses() == {"COMPLETED": 1})
+        await_beat(project, await_beat(project, 0))
+        started = cpu_ticks(engine.pid)
+        beat = 0
+        for _ in range(BEATS + 1):
+            beat = await_beat(project, beat)
+        idle = cpu_ticks(engine.pid) - started
+    assert idle < started / 5, f"{idle} ticks in {BEATS} s, where the start took {started}"
+
+
+def await_beat(project: Project, after: int) -> int:
+    """Wait for a heartbeat later than this one; returns when it was."""
+
+    def latest() -> int:
+        ((at,),) = project.query("select max(heartbeat_at_us) from worker_node")
+        return int(at) if at > after else 0
+
+    return int(wait_for(latest, every=0.1))
+
+
+def cpu_ticks(pid: int) -> int:
+    """CPU time of a process so far in clock ticks, its children apart."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
