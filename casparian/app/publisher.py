@@ -27,7 +27,6 @@ LARGEST_GROUP = 100
 # A group is closed when none joined it for the gap, and at the latest after the whole.
 GATHER_S = 0.2
 GATHER_GAP_S = 0.025
-NOW_S = 1e-6
 RETRY_WAIT_S = 1.0
 JOIN_SLICE_S = 0.2
 
@@ -59,7 +58,9 @@ class Publisher:
         self._observer = observer or Unobserved()
         self._decider = Decider(ledger, targets, leases)
         self._promoter = Promoter(ledger, targets, leases, on_end, self._observer)
-        self._inbox: queue.SimpleQueue[_Entry] = queue.SimpleQueue()
+        # Not a SimpleQueue, whose get with a timeout waits for ever where the time is over
+        # before it begins to wait: seen with short ones, and possible with any.
+        self._inbox: queue.Queue[_Entry] = queue.Queue()
         self._calls: deque[Callable[[], None]] = deque()
         self._staged: list[Staged] = []
         self._decided: list[Decided] = []
@@ -173,8 +174,8 @@ class Publisher:
         jobs that are about to be staged are worth a moment, and no more than that."""
         coming = len(self._leases) - len(self._staged) - len(self._decided)
         if not self._staged or coming <= 0:
-            return NOW_S
-        return max(NOW_S, min(GATHER_GAP_S, group_ends - time.monotonic()))
+            return 0.0
+        return max(0.0, min(GATHER_GAP_S, group_ends - time.monotonic()))
 
     def _let_go(self) -> None:
         for staged in self._staged:
