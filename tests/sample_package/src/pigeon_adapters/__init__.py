@@ -1,0 +1,1 @@
+"""Adapters of every port, for Casparian Flow."""
