@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ from casparian.adapters.host.subprocess import SubprocessHost
 from casparian.adapters.transport import connection_for
 from casparian.adapters.transport.memory import MemoryTransport
 from casparian.adapters.transport.zmq_ipc import ZmqIpcTransport
+from casparian.domain.errors import ConfigurationError
 from casparian.domain.plugins import LivePlugin, PluginConfig
 from casparian.domain.ports import PluginHost, SidecarSpec, Transport
 from casparian.testing.host import Loop, OpenHost, PluginHostContract, ProcessHostContract
@@ -88,6 +90,12 @@ class Handler(BasePlugin):
             "the last one, without an end",
         ]
         assert "".join(line for line in lines if "x" in line) == "x" * 5000
+
+
+def test_a_system_without_handles_of_processes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "pidfd_open")
+    with pytest.raises(ConfigurationError, match="needs handles of processes"):
+        SubprocessHost(lambda: None)
 
 
 def test_a_program_that_is_not_there_is_an_exit() -> None:

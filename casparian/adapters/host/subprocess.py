@@ -10,6 +10,7 @@ import base64
 import contextlib
 import json
 import os
+import platform
 import queue
 import selectors
 import shutil
@@ -26,6 +27,7 @@ from typing import IO
 import structlog
 
 from casparian.adapters.host.job_note import JOB_ID, JOB_NOTE
+from casparian.domain.errors import ConfigurationError
 from casparian.domain.ports import SidecarExit, SidecarSpec
 
 TAIL_BYTES = 8192
@@ -62,6 +64,13 @@ class SubprocessHost:
         environment: Sequence[str] = ("TZ",),
         command: Sequence[str] = COMMAND,
     ) -> None:
+        if not (hasattr(os, "pidfd_open") and hasattr(os, "eventfd")):
+            raise ConfigurationError(
+                'plugin_host.adapter = "subprocess" needs handles of processes (pidfd_open) and '
+                f"eventfd, as Linux 5.3 and newer have; this is {platform.system()}. Run the engine "
+                'on Linux, or try a plugin out with plugin_host.adapter = "inline" and '
+                'transport.adapter = "memory".'
+            )
         self._on_exit = on_exit
         self._command = list(command)
         self._environment = {n: os.environ[n] for n in environment if n in os.environ}
