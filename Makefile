@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL_INPUTS := pyproject.toml setup.py casparian/_fastpath/_speed.pyx
 
-.PHONY: help venv demo test test-pure crash-points lint bench bench-full clean
+.PHONY: help venv demo test test-pure crash-points lint docs reference bench bench-full clean
 .DEFAULT_GOAL := help
 
 help:
@@ -14,6 +14,8 @@ help:
 	@echo "make test-pure  unit, fast path and contract tests on the pure-Python twin"
 	@echo "make crash-points  the engine killed at every call that changes files; takes hours"
 	@echo "make lint       ruff, mypy, import-linter"
+	@echo "make docs       the documentation as a site, in site/; a link that leads nowhere fails it"
+	@echo "make reference  the pages of docs/reference that are made from the code"
 	@echo "make bench      the benchmark suites"
 	@echo "make bench-full the whole pipeline at full size: 1 GB in large files, 5,000 small ones"
 	@echo "make clean      remove what was built (not .venv)"
@@ -47,6 +49,12 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --clean
+
+reference: $(VENV)/.installed-test
+	$(BIN)/python -m casparian.app.reference docs/reference
+
 bench: $(VENV)/.installed-test
 	$(BIN)/python -m pytest benchmarks --benchmark-columns=min,median,ops,rounds --benchmark-sort=name
 
@@ -55,6 +63,6 @@ bench-full: $(VENV)/.installed-test
 		benchmarks/test_pipeline.py --benchmark-columns=min,median,rounds --benchmark-sort=name
 
 clean:
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .benchmarks
+	rm -rf build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .benchmarks
 	rm -f casparian/_fastpath/_speed.c casparian/_fastpath/*.so $(VENV)/.installed-*
 	find casparian tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -8,20 +8,22 @@ from pathlib import Path
 
 import pytest
 import typer
-from tests.support import pages
 
 from casparian.app.cli import engine, operator
+from casparian.app.reference import pages as generated
+from tests.support import pages
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 # Texts of the checkout itself; their commands are targets of make, which CI runs.
 ABOUT_THE_CHECKOUT = {"CONTRIBUTING.md", "ARCHITECTURE.md", "CHANGELOG.md"}
-# Its blocks are the examples of the commands' help, which the last test here is about.
 COMMANDS = "docs/reference/cli.md"
+# Signatures, bytes, and the examples of the commands, which the last test here is about.
+MADE_FROM_THE_CODE = {f"docs/reference/{name}" for name in generated()}
 RUN = [
     page
     for page in (str(page.relative_to(ROOT)) for page in PAGES)
-    if page not in ABOUT_THE_CHECKOUT | {COMMANDS}
+    if page not in ABOUT_THE_CHECKOUT | MADE_FROM_THE_CODE
     and any(b.language in pages.LANGUAGES for b in pages.blocks((ROOT / page).read_text("utf-8")))
 ]
 

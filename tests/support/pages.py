@@ -3,13 +3,14 @@
 | block | what is done with it |
 |---|---|
 | `sh` | run by one bash for the whole page, which ends at the first command that fails |
-| any, with `title="FILE"` | written to that file; added to it where the title ends in ", appended" |
+| any, with `title="FILE"` | written to that file; added to it with ", appended" in the title |
 | `python` without a title | run as one program with the earlier ones of the page |
 | `sql title="duckdb"`, `sql title="sqlite: FILE"` | run as a query |
 | `toml` without a title | must be configuration that the engine would take |
 | `text` after one of these | its lines must be in the output, in this order; `…` is anything |
 
-A comment `<!-- before: ... -->` holds shell commands for what a page takes as given. A comment
+A comment `<!-- before: ... -->` holds shell commands for what a page takes as given; `$CHECKOUT` is
+the project's own directory. A comment
 `<!-- not run: reason -->` right before a block says why that one is not run.
 """
 
@@ -29,11 +30,12 @@ from casparian.app.settings import Settings
 LANGUAGES = {"sh", "python", "toml", "sql", "text", "json", "ini", "yaml", "mermaid"}
 _PIECE = re.compile(
     r"^(?P<indent> *)```(?P<language>\w*)(?P<rest>[^\n]*)\n(?P<body>.*?)^(?P=indent)```$"
-    r"|^<!-- before:\n(?P<before>.*?)-->$|^<!-- not run: (?P<reason>[^\n]+) -->$",
+    r"|^<!-- before:\n(?P<before>.*?)-->$|^ *<!-- not run: (?P<reason>[^\n]+) -->$",
     re.MULTILINE | re.DOTALL,
 )
 _TITLE = re.compile(r'title="([^"]+)"')
 _APPENDED = ", appended"
+CHECKOUT = Path(__file__).parents[2]
 _MARK = "\x1e"
 
 
@@ -138,6 +140,7 @@ def _environment() -> dict[str, str]:
         # The files of the pages are whole when they appear, so there is nothing to wait for.
         "CASPARIAN_SCOUT__SETTLE_S": "0.2",
         "TZ": "UTC",
+        "CHECKOUT": str(CHECKOUT),
         "COLUMNS": "100",
     }
 
