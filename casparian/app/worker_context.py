@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from casparian import _fastpath
 from casparian.app.targets import Targets
+from casparian.domain import lineage
 from casparian.domain.errors import ErrorClass, JobError
 from casparian.domain.files import path_text
 from casparian.domain.jobs import Claim
@@ -227,6 +228,13 @@ def _check_columns(schema: pa.Schema) -> None:
     if len(schema) > DEFAULT_LIMITS.columns:
         raise JobError(
             ErrorClass.DATA,
-            f"A table of {len(schema)} columns was published; "
-            f"at most {DEFAULT_LIMITS.columns} are possible.",
+            f"A table of {len(schema):,} columns was published; "
+            f"at most {DEFAULT_LIMITS.columns:,} are possible.",
+        )
+    taken = [name for name in schema.names if name in lineage.COLUMNS]
+    if taken:
+        raise JobError(
+            ErrorClass.DATA,
+            f"A table with a column {taken[0]!r} was published, but the names that begin with "
+            "'_casparian_' are kept for lineage. Drop or rename it.",
         )

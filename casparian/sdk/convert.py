@@ -111,7 +111,11 @@ def _from_dicts(rows: Iterable[Any]) -> Iterator[tuple[pa.Schema, pa.RecordBatch
                 raise TypeError(
                     f"column {name!r} of rows {first} to {number - 1} has no one type: {error}"
                 ) from error
-        batch = pa.RecordBatch.from_arrays(arrays, names=list(names))
+        if not arrays:
+            # A batch of no columns knows its rows only by what it was taken from.
+            batch = pa.RecordBatch.from_arrays([pa.nulls(len(chunk))], names=[""]).select([])
+        else:
+            batch = pa.RecordBatch.from_arrays(arrays, names=list(names))
         yield batch.schema, batch
 
 

@@ -32,7 +32,8 @@ def load_handler(name: str, code: bytes, file_name: str | None = None) -> CaspPl
         linecache.cache[file_name] = (len(code), None, source.splitlines(True), file_name)
         sys.modules[module.__name__] = module
         exec(compile(source, file_name, "exec", dont_inherit=True), module.__dict__)
-    except Exception as error:
+    except BaseException as error:
+        # Also sys.exit(): a script that was saved as a plugin.
         raise PluginLoadError(
             f"plugin {name} cannot be imported: {type(error).__name__}: {error}"
         ) from error
@@ -48,7 +49,7 @@ def make_handler(name: str, handler: Any) -> CaspPlugin:
         )
     try:
         instance = handler()
-    except Exception as error:
+    except BaseException as error:
         raise PluginLoadError(
             f"Handler() of plugin {name} failed: {type(error).__name__}: {error}"
         ) from error

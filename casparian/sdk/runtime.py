@@ -136,7 +136,7 @@ class Runtime:
             try:
                 handler = load()
                 handler.configure(Context(self, plugin), dict(settings))
-            except Exception as error:
+            except BaseException as error:
                 failure = _failure_text(plugin, error)
             self._send(Register(self.session.secret, plugin, plugin_hash, pid, failure))
             if not failure:
@@ -175,7 +175,8 @@ class Runtime:
             raise
         except MemoryError as error:
             self._end(ErrorClass.OOM, _one_line(error), _plugin_traceback(error))
-        except (Exception, SystemExit, KeyboardInterrupt) as error:
+        except BaseException as error:
+            # Also what is no Exception, sys.exit() say: it ends the file, and not the sidecar.
             lacks_threads = isinstance(error, RuntimeError) and "start new thread" in str(error)
             error_class = ErrorClass.OOM if lacks_threads else ErrorClass.DATA
             self._end(error_class, _one_line(error), _plugin_traceback(error))
@@ -353,7 +354,7 @@ def _plugin_traceback(error: BaseException) -> str:
     return "".join(traceback.format_exception(type(error), error, frames))
 
 
-def _failure_text(plugin: str, error: Exception) -> str:
+def _failure_text(plugin: str, error: BaseException) -> str:
     cause = error.__cause__ if error.__cause__ is not None else error
     text = str(error)
     if cause is error:

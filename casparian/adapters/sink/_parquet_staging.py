@@ -32,6 +32,7 @@ GROUP_ROWS = 128 * 1024
 GROUP_BYTES = 64 * 1024 * 1024
 FILE_BYTES = 512 * 1024 * 1024
 SMALL_BYTES = 128 * 1024
+MOST_LOOSE = 256
 ENCODINGS = {lineage.ROW: "DELTA_BINARY_PACKED"}
 # Types that Parquet is known to give back as they were: no trial is needed.
 _PLAIN = frozenset(
@@ -78,6 +79,7 @@ class ParquetStaging:
         self._shaper = Shaper(known, self._where)
         self._accepted: pa.Schema | None = None
         self._pending: list[pa.RecordBatch] = []
+        self._joined = 0
         self._pending_rows = 0
         self._pending_bytes = 0
         self._writer: _FileWriter | None = None
@@ -94,6 +96,8 @@ class ParquetStaging:
                 refuse_unsupported(shaped.schema, self._where)
                 self._accepted = shaped.schema
             self._pending.append(shaped)
+            if len(self._pending) - self._joined >= MOST_LOOSE:
+                self._join_loose()
             self._pending_rows += shaped.num_rows
             self._pending_bytes += shaped.nbytes
             if self._pending_rows >= GROUP_ROWS or self._pending_bytes >= GROUP_BYTES:
@@ -147,12 +151,20 @@ class ParquetStaging:
             self._writer = None
         remove_tree(self._directory)
 
+    def _join_loose(self) -> None:
+        """A batch costs kilobytes, however small it is: many small ones are made one."""
+        loose = self._pending[self._joined :]
+        if sum(batch.nbytes for batch in loose) < SMALL_BYTES:
+            self._pending[self._joined :] = [pa.concat_batches(loose)]
+        self._joined = len(self._pending)
+
     def _flush(self, schema: pa.Schema) -> None:
         """Encode what is pending."""
         if not self._pending:
             return
         table = pa.Table.from_batches(self._pending, schema=schema)
         self._pending, self._pending_rows, self._pending_bytes = [], 0, 0
+        self._joined = 0
         if self._writer is None:
             if not self._files:
                 self._place.make()
