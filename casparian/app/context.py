@@ -16,8 +16,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import ClassVar
 
-import psutil
-
 from casparian import _fastpath
 from casparian.domain.ports import WorkerNode
 
@@ -119,6 +117,8 @@ def host_key(hostname: str) -> str:
             target = os.readlink(place) if place.endswith("pid") else Path(place).read_text()
             parts.append(target.strip())
         except OSError:
+            import psutil
+
             parts.append(str(int(psutil.boot_time())))
     return "|".join(parts)
 
@@ -134,6 +134,8 @@ def process_start(pid: int) -> int | None:
     except FileNotFoundError:
         if os.path.isdir("/proc/self"):
             return None
+        import psutil
+
         try:
             return int(psutil.Process(pid).create_time() * 1000)
         except psutil.NoSuchProcess:

@@ -8,8 +8,6 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 
-import watchfiles
-
 from casparian.domain.files import SourceRoot
 
 # A step is a look for events: an idle watcher does nothing else.
@@ -62,6 +60,9 @@ class Watcher:
 
     def _watch_present(self) -> None:
         """Watch the roots that are there until another set of roots is."""
+        # Here, in the watcher's thread: an engine starts without waiting for it.
+        import watchfiles
+
         present = self._present()
         absent = sorted(self._roots.keys() - present.keys())
         if absent:

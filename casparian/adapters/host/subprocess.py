@@ -67,8 +67,8 @@ class SubprocessHost:
         if not (hasattr(os, "pidfd_open") and hasattr(os, "eventfd")):
             raise ConfigurationError(
                 'plugin_host.adapter = "subprocess" needs handles of processes (pidfd_open) and '
-                f"eventfd, as Linux 5.3 and newer have; this is {platform.system()}. Run the engine "
-                'on Linux, or try a plugin out with plugin_host.adapter = "inline" and '
+                f"eventfd, as Linux 5.3 and newer have; this is {platform.system()}. Run the "
+                'engine on Linux, or try a plugin out with plugin_host.adapter = "inline" and '
                 'transport.adapter = "memory".'
             )
         self._on_exit = on_exit
