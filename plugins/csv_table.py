@@ -55,6 +55,8 @@ DEFAULTS: dict[str, Any] = {
 CONVERSION = re.compile(r"In CSV column #(\d+): (?:Row #(\d+): )?(.*)", re.DOTALL)
 # Rows that are read anew for each that cannot be.
 SIFTED = 256
+# After so many of them in one column, all others are looked for at once.
+MANY = 4
 
 
 class Handler(BasePlugin):
@@ -71,6 +73,7 @@ class Handler(BasePlugin):
         self._encoding, self._in_place = usable_encoding(self._settings["encoding"])
 
     def execute(self, file_path: str) -> None:
+        self._topic = self._topic_of(PurePosixPath(self.ctx.path))
         self._names: list[str] = []
         self._types = dict(self._declared)
         self._line, self._offset = 1, 0
@@ -90,7 +93,7 @@ class Handler(BasePlugin):
             )
         if not self._published:
             fields = [(name, self._types.get(name, pa.null())) for name in self._names]
-            self.publish(self._topic(), pa.schema(fields).empty_table())
+            self.publish(self._topic, pa.schema(fields).empty_table())
 
     def _chunks(self, stream: Any) -> Iterator[bytes]:
         """The file's bytes; as UTF-8 where its own encoding cannot be taken apart as bytes."""
@@ -166,14 +169,23 @@ class Handler(BasePlugin):
     def _publish(self, table: pa.Table) -> None:
         # The first values of a column give its type, for the rest of the file.
         self._types.update({f.name: f.type for f in table.schema if not pa.types.is_null(f.type)})
-        self.publish(self._topic(), table)
+        self.publish(self._topic, table)
         self._published = True
 
     # --- Arrow ----------------------------------------------------------------------------
 
-    def _read(self, data: Any, names: list[str] | None, types: Any, skip: Any = None) -> pa.Table:
+    def _read(
+        self,
+        data: Any,
+        names: list[str] | None,
+        types: dict[str, pa.DataType],
+        skip: Any = None,
+        nulls: bool = False,
+    ) -> pa.Table:
+        """`skip` is called for each row of too few or too many values; with `nulls`, text can
+        be NULL too."""
         settings = self._settings
-        nulls = settings["null_values"]
+        spellings = settings["null_values"]
         return csv.read_csv(
             pa.py_buffer(data),
             read_options=csv.ReadOptions(
@@ -187,7 +199,9 @@ class Handler(BasePlugin):
                 delimiter=settings["delimiter"], newlines_in_values=True, invalid_row_handler=skip
             ),
             convert_options=csv.ConvertOptions(
-                column_types=types, null_values=nulls or None, strings_can_be_null=bool(nulls)
+                column_types=types,
+                null_values=spellings or None,
+                strings_can_be_null=nulls or bool(spellings),
             ),
         )
 
@@ -265,11 +279,12 @@ class Handler(BasePlugin):
 
     def _read_most(self, records: list[Record]) -> pa.Table | None:
         """As `_read_good`, and every other that cannot be read is given a problem too."""
+        failures = 0
         while True:
             try:
                 return self._read_good(records)
             except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-                row, problem = self._because(str(error))
+                name, row, problem = self._because(str(error))
             good = [record for record in records if not record.problem]
             if len(good) == 1:
                 row = 1
@@ -279,15 +294,36 @@ class Handler(BasePlugin):
                 tables = [table for table in halves if table is not None]
                 return pa.concat_tables(tables, promote_options="default") if tables else None
             good[row - 1].problem = problem
+            failures += 1
+            if failures % MANY == 0 and name is not None:
+                self._search(name, [record for record in good if not record.problem])
 
-    def _because(self, error: str) -> tuple[int | None, str]:
-        """Which row an error of Arrow is about, from 1, where it says so; and what to say."""
+    def _search(self, name: str, records: list[Record]) -> None:
+        """Give a problem to all whose value in a column is surely not of its type: for columns
+        with so many of them that to read anew for each would take long."""
+        kind = self._types[name]
+        ragged: list[Any] = []
+        types = dict.fromkeys(self._names, pa.binary()) | {name: pa.string()}
+        table = self._read(_joined(records), self._names, types, _noting(ragged), nulls=True)
+        left_out = {row.number - 1 for row in ragged}
+        whole = [record for n, record in enumerate(records) if n not in left_out]
+        for record, value in zip(whole, table.column(name).to_pylist(), strict=True):
+            if value is not None and not may_be(value, kind):
+                text = f"CSV conversion error to {kind}: invalid value {value!r}"
+                record.problem = self._of_column(name, text)
+
+    def _because(self, error: str) -> tuple[str | None, int | None, str]:
+        """Which column and row an error of Arrow is about (rows count from 1), where it says
+        so; and what to say."""
         match = CONVERSION.match(error)
         if match is None or int(match[1]) >= len(self._names):
-            return None, error
+            return None, None, error
         name = self._names[int(match[1])]
-        inferred = "; settings.types can name its type" if name not in self._declared else ""
-        return int(match[2]) if match[2] else None, f"column {name!r}: {match[3]}{inferred}"
+        return name, int(match[2]) if match[2] else None, self._of_column(name, match[3])
+
+    def _of_column(self, name: str, text: str) -> str:
+        inferred = "" if name in self._declared else "; settings.types can name its type"
+        return f"column {name!r}: {text}{inferred}"
 
     def _reject(self, record: Record) -> None:
         self.reject(
@@ -295,15 +331,29 @@ class Handler(BasePlugin):
             record.problem,
             line=self._line + record.line,
             offset=self._offset + record.start if self._in_place else None,
-            topic=self._topic(),
+            topic=self._topic,
         )
 
-    def _topic(self) -> str:
-        path = PurePosixPath(self.ctx.path)
+    def _topic_of(self, path: PurePosixPath) -> str:
         topic: str = self._settings["topic"]
         return topic.replace("{stem}", path.name.split(".")[0]).replace(
             "{folder}", path.parent.name
         )
+
+
+def may_be(value: str, kind: pa.DataType) -> bool:
+    """False for a text that surely is no number or time of a type. Arrow reads these alike in
+    CSV and in casts, but for the white space around them."""
+    types = pa.types
+    if not (types.is_integer(kind) or types.is_floating(kind) or types.is_temporal(kind)):
+        return True
+    try:
+        pa.scalar(value.strip()).cast(kind)
+    except pa.ArrowInvalid:
+        return False
+    except pa.ArrowNotImplementedError:
+        return True
+    return True
 
 
 def _joined(records: list[Record]) -> bytes:

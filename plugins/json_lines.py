@@ -61,6 +61,7 @@ class Handler(BasePlugin):
     def execute(self, file_path: str) -> None:
         # What can be written in several ways is Arrow's to judge.
         self._kinds = {name: WRITTEN.get(str(t), "any") for name, t in self._declared.items()}
+        self._topic = self._topic_of(PurePosixPath(self.ctx.path))
         self._published, self._not_text = False, 0
         line, offset = 1, 0
         size = self._settings["block_bytes"]
@@ -91,7 +92,7 @@ class Handler(BasePlugin):
             for field in table.schema:
                 if kind := kind_of_type(field.type):
                     self._kinds.setdefault(field.name, kind)
-            self.publish(self._topic(), table)
+            self.publish(self._topic, table)
             self._published = True
 
     def _parsed(self, block: bytes, lines: Sequence[bytes]) -> pa.Table | None:
@@ -140,7 +141,7 @@ class Handler(BasePlugin):
                     record.problem,
                     line=line + record.line,
                     offset=offset + record.start,
-                    topic=self._topic(),
+                    topic=self._topic,
                 )
         return table
 
@@ -217,8 +218,7 @@ class Handler(BasePlugin):
             self._search(records[:middle])
             self._search(records[middle:])
 
-    def _topic(self) -> str:
-        path = PurePosixPath(self.ctx.path)
+    def _topic_of(self, path: PurePosixPath) -> str:
         topic: str = self._settings["topic"]
         return topic.replace("{stem}", path.name.split(".")[0]).replace(
             "{folder}", path.parent.name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import random
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyarrow import csv
 
-from tests.support.plugins import Reject, rejects, run
+from tests.support.plugins import Reject, handler, rejects, run
 
 BLOCKS = [16, 64, 4 << 20]
 
@@ -73,6 +75,48 @@ def test_many_values_of_another_type(file: Path) -> None:
     rows, found = outcome(file, b"a,b\n" + b"\n".join(lines), types={"b": "double"})
     assert [row["a"] for row in rows] == [n for n in range(5000) if n not in wrong]
     assert bad(found) == [(n + 2, lines[n]) for n in sorted(wrong)]
+
+
+def test_what_is_searched_for_at_once_is_what_arrow_refuses_one_by_one(file: Path) -> None:
+    """Values that Arrow takes are published, also among many that it does not."""
+    taken = [" 5 ", "-7", "0x1F", "NA", '""', "007", "null", '"9"', "+5"]
+    values = [f"word{n}" if n % 2 else taken[n // 2 % len(taken)] for n in range(2000)]
+    one_by_one = []
+    for value in taken:
+        rows, found = outcome(file, f"a,b\n1,{value}\n".encode(), types={"b": "int64"})
+        one_by_one.append([row["b"] for row in rows])
+    lines = [f"{n},{value}" for n, value in enumerate(values)]
+    lines[100:100] = ["ragged", "1,2,3"]
+    rows, found = outcome(file, "\n".join(["a,b", *lines]).encode(), types={"b": "int64"})
+    kept = [(n, *one_by_one[n // 2 % len(taken)]) for n in range(0, 2000, 2)]
+    assert [tuple(row.values()) for row in rows] == [row for row in kept if len(row) == 2]
+    assert len(rows) + len(found) == 2002
+    assert {r.reason for r in found if b"word" in r.raw} == {
+        f"column 'b': CSV conversion error to int64: invalid value 'word{n}'"
+        for n in range(1, 2000, 2)
+    }
+
+
+TYPES = ["int64", "int8", "uint32", "double", "float32", "date32", "timestamp[s]", "timestamp[us]"]
+WRITTEN = ["1", "-5", "0x1F", "1e5", "inf", "2013-01-02", "2013-01-02 10:00:00", "10:00", " 5 "]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    kind=st.sampled_from(TYPES),
+    value=st.sampled_from(WRITTEN),
+    where=st.integers(0, 20),
+    more=st.text(st.sampled_from("0123456789+-.eE:TZ xabi/"), max_size=2),
+)
+def test_no_cast_refuses_what_arrow_reads_in_csv(
+    kind: str, value: str, where: int, more: str
+) -> None:
+    text = value[:where] + more + value[where:]
+    may_be = sys.modules[handler("csv_table").__module__].may_be
+    if not may_be(text, pa.type_for_alias(kind)):
+        options = csv.ConvertOptions(column_types={"a": pa.type_for_alias(kind)})
+        with pytest.raises(pa.ArrowInvalid, match="conversion error"):
+            csv.read_csv(pa.py_buffer(f'a\n"{text}"\n'.encode()), convert_options=options)
 
 
 def test_the_first_block_gives_the_types_of_the_others(file: Path) -> None:
