@@ -334,6 +334,11 @@ class Reports(Protocol):
         """One document per source root that knows the path; empty when none does."""
         ...
 
+    def trace(self, job_id: int) -> dict[str, Any] | None:
+        """`{"job", "version", "path", "source_root", "deleted"}` of a job, its events and its
+        outputs included; None for an unknown id."""
+        ...
+
     def current_failures(self) -> list[dict[str, Any]]:
         """FAILED and BLOCKED jobs that belong to the current version of their file."""
         ...

@@ -180,7 +180,9 @@ def test_adapters_are_listed_by_port(capsys: pytest.CaptureFixture[str]) -> None
     with pytest.raises(SystemExit):
         run_program(operator.app, "casparian", ["adapters", "--json"])
     documents = json.loads(capsys.readouterr().out)
-    assert {"port": "sink", "name": "parquet", "origin": "built in"} in documents
+    assert ("sink", "parquet", "built in") in [
+        (d["port"], d["name"], d["origin"]) for d in documents
+    ]
     assert {d["port"] for d in documents} == {"queue", "transport", "plugin_host", "sink"}
 
 

@@ -43,6 +43,22 @@ def advice(world: World, path: bytes = b"a.csv") -> str:
     return "\n".join(story["advice"])
 
 
+def test_a_trace_goes_from_a_job_back_to_its_bytes(world: World) -> None:
+    world.record((b"dir/\xff.csv", "1"))
+    world.publish(world.claim_one())
+    world.record((b"dir/\xff.csv", "2"))
+    world.publish(claim := world.claim_one())
+    assert world.stores.reports.trace(99) is None
+    document = json.loads(json.dumps(world.stores.reports.trace(claim.job_id)))
+    job, version = document["job"], document["version"]
+    assert (job["id"], job["attempt"], job["plugin_hash"]) == (claim.job_id, 1, HASH)
+    assert [(o["topic"], o["rows"]) for o in job["outputs"]] == [("rows", 5)]
+    assert (version["ordinal"], version["current"], version["tags"]) == (2, True, ["csv"])
+    assert version["content_hash"] == claim.content_hash
+    assert document["path"].encode("utf-8", "surrogateescape") == b"dir/\xff.csv"
+    assert document["source_root"] == "/in"
+
+
 def test_documents_are_json_with_the_promised_keys(world: World) -> None:
     world.record((b"dir/\xff.csv", "1"), (b"b.csv", "1"))
     world.publish(world.claim_one())

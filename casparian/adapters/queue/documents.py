@@ -150,6 +150,19 @@ def why_document(
     }
 
 
+def trace_document(location: FileLocation, root: SourceRoot, story: VersionStory) -> dict[str, Any]:
+    """One job, the only one of `story`, back to the bytes it read."""
+    version = _version_document(location, story)
+    (job,) = version.pop("jobs")
+    return {
+        "job": job,
+        "version": version,
+        "path": path_text(location.path),
+        "source_root": path_text(root.path),
+        "deleted": location.deleted,
+    }
+
+
 def _version_document(location: FileLocation, story: VersionStory) -> dict[str, Any]:
     version = story.version
     rules = [

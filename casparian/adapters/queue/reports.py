@@ -2,40 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, case, func, select
+from sqlalchemy import ColumnElement, Connection, case, func, select
 
 from casparian.adapters.queue import documents
-from casparian.adapters.queue.common import JobEvent
 from casparian.adapters.queue.conditions import WAITING, counted, has_status
-from casparian.adapters.queue.database import Database, chunks
+from casparian.adapters.queue.database import Database
 from casparian.adapters.queue.plugins import read_configs
 from casparian.adapters.queue.rows import (
     JOB_COLUMNS,
-    event_of,
     job_of,
     location_of,
     manifest_of,
     version_of,
 )
+from casparian.adapters.queue.stories import events_of, stories_of, story_of_job
 from casparian.adapters.queue.tables import (
     file_location,
     file_tag,
     file_version,
-    job_event,
     plugin_config,
     plugin_manifest,
     processing_job,
-    routing_rule,
     source_root,
 )
 from casparian.adapters.queue.workers import read_workers
-from casparian.domain.files import FileLocation, SourceRoot, path_text
+from casparian.domain.files import SourceRoot, path_text
 from casparian.domain.jobs import JobStatus
-from casparian.domain.publish import Manifest
-from casparian.domain.routing import RoutingRule
 
 _job, _location, _version, _code = (
     processing_job.c,
@@ -141,9 +136,23 @@ class SqlReports:
                 for row in connection.execute(statement)
             ]
             return [
-                documents.why_document(location, root, _stories(connection, location), around)
+                documents.why_document(location, root, stories_of(connection, location), around)
                 for location, root in found
             ]
+
+    def trace(self, job_id: int) -> dict[str, Any] | None:
+        with self._db.read() as connection:
+            story = story_of_job(connection, job_id)
+            if story is None:
+                return None
+            statement = (
+                select(file_location, source_root.c.path.label("root_path"))
+                .join(source_root, source_root.c.id == _location.source_root_id)
+                .where(_location.id == story.version.location_id)
+            )
+            row = connection.execute(statement).one()
+            root = SourceRoot(row.source_root_id, row.root_path)
+            return documents.trace_document(location_of(row), root, story)
 
 
 # --- status -----------------------------------------------------------------------------
@@ -248,60 +257,7 @@ def _job_documents(
     )
     rows = connection.execute(statement).all()
     # Only a job that failed shows its history.
-    events = _events(connection, [row.id for row in rows if row.error_message is not None])
+    events = events_of(connection, [row.id for row in rows if row.error_message is not None])
     return [
         documents.job_document(job_of(row), row.file_path, events.get(row.id, ())) for row in rows
-    ]
-
-
-def _events(connection: Connection, job_ids: Sequence[int]) -> dict[int, list[JobEvent]]:
-    events: dict[int, list[JobEvent]] = {}
-    for ids in chunks(job_ids):
-        mine = select(job_event).where(job_event.c.job_id.in_(list(ids)))
-        for row in connection.execute(mine.order_by(job_event.c.id)):
-            events.setdefault(row.job_id, []).append(event_of(row))
-    return events
-
-
-# --- why --------------------------------------------------------------------------------
-
-
-def _stories(connection: Connection, location: FileLocation) -> list[documents.VersionStory]:
-    versions = connection.execute(
-        select(file_version).where(_version.location_id == location.id).order_by(_version.ordinal)
-    ).all()
-    return [
-        documents.VersionStory(
-            version_of(row), _tags(connection, row.id), _job_stories(connection, row.id)
-        )
-        for row in versions
-    ]
-
-
-def _tags(connection: Connection, version_id: int) -> dict[str, RoutingRule | None]:
-    statement = (
-        select(file_tag.c.tag, routing_rule)
-        .outerjoin(routing_rule, routing_rule.c.id == file_tag.c.rule_id)
-        .where(file_tag.c.file_version_id == version_id)
-    )
-    return {row[0]: _rule_of(row) for row in connection.execute(statement)}
-
-
-def _rule_of(row: Row[Any]) -> RoutingRule | None:
-    if row.id is None:
-        return None
-    return RoutingRule(row.pattern, row[0], row.priority, row.id)
-
-
-def _job_stories(connection: Connection, version_id: int) -> list[documents.JobStory]:
-    statement = select(*JOB_COLUMNS, _job.manifest).where(_job.file_version_id == version_id)
-    rows = connection.execute(statement.order_by(_job.id)).all()
-    events = _events(connection, [row.id for row in rows])
-    return [
-        documents.JobStory(
-            job_of(row),
-            events.get(row.id, ()),
-            Manifest.from_json(row.manifest) if row.manifest else None,
-        )
-        for row in rows
     ]

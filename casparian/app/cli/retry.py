@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
-import os
-import socket
 from collections.abc import Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from casparian.app.cli._jobs import actor, brief, numbered
 from casparian.app.cli._output import count, show_json, show_table
 from casparian.app.cli._shared import ConfigOption, Exit, JsonOption, load_settings, open_stores
 from casparian.domain.errors import ConfigurationError
@@ -72,12 +70,12 @@ def retry(
         )
     with closing(open_stores(load_settings(ctx, config))) as stores:
         if job_ids:
-            chosen = _numbered(stores, list(dict.fromkeys(job_ids)))
+            chosen = numbered(stores, job_ids, "queued again")
         else:
             chosen = _selected(stores, failed, path, plugin)
         ids = [job["id"] for job in chosen if job["status"] in RETRYABLE]
         queued = set(stores.queue.retry(ids, actor()))
-    again = [_brief(job) for job in chosen if job["id"] in queued]
+    again = [brief(job) for job in chosen if job["id"] in queued]
     left = [_left(job) for job in chosen if job["id"] not in queued]
     if as_json:
         show_json({"retried": again, "left": left})
@@ -87,29 +85,7 @@ def retry(
         raise typer.Exit(Exit.FAILURES)
 
 
-def actor() -> str:
-    """Who asks, for the history: user@host."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        # A user without a name, as in many containers.
-        user = f"uid-{os.getuid()}"
-    return f"{user}@{socket.gethostname()}"
-
-
 # --- which jobs -------------------------------------------------------------------------------
-
-
-def _numbered(stores: QueueStores, ids: Sequence[int]) -> list[Document]:
-    """The jobs of these ids. Raises ConfigurationError, which names those that are none."""
-    known = {job["id"]: job for job in stores.reports.jobs()}
-    unknown = [str(i) for i in ids if i not in known]
-    if unknown:
-        raise ConfigurationError(
-            f"There is no job {', '.join(unknown)}; nothing was queued again. `casparian jobs` "
-            "lists the jobs with their numbers."
-        )
-    return [known[i] for i in ids]
 
 
 def _selected(
@@ -132,15 +108,10 @@ def _selected(
 # --- what is said -----------------------------------------------------------------------------
 
 
-def _brief(job: Document) -> Document:
-    """A job with the status that it was found in."""
-    return {key: job[key] for key in ("id", "status", "plugin", "path", "file_version_id")}
-
-
 def _left(job: Document) -> Document:
     # A job that can be retried and was not has been changed by somebody since it was read.
     reason = WHY_NOT.get(JobStatus(job["status"]), "it has changed since; look at it again")
-    return _brief(job) | {"reason": reason}
+    return brief(job) | {"reason": reason}
 
 
 def _show(again: Sequence[Document], left: Sequence[Document]) -> None:

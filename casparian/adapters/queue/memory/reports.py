@@ -147,6 +147,17 @@ class MemoryReports(MemoryState):
                 if location.path == path
             ]
 
+    def trace(self, job_id: int) -> dict[str, Any] | None:
+        with self.lock:
+            job = self.job_by_id.get(job_id)
+            if job is None:
+                return None
+            location, version = self.location_by_id[job.location_id], job.file_version_id
+            story = documents.VersionStory(
+                self.versions[version], self.tags[version], [self._job_story(job)]
+            )
+            return documents.trace_document(location, self._root_of(location), story)
+
     def _quarantined(self) -> dict[str, str]:
         return {
             key[0]: code.quarantined

@@ -1,0 +1,88 @@
+"""The stories of versions and jobs, read over SQL: what `why` and `trace` are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, select
+
+from casparian.adapters.queue import documents
+from casparian.adapters.queue.common import JobEvent
+from casparian.adapters.queue.database import chunks
+from casparian.adapters.queue.rows import JOB_COLUMNS, event_of, job_of, version_of
+from casparian.adapters.queue.tables import (
+    file_tag,
+    file_version,
+    job_event,
+    processing_job,
+    routing_rule,
+)
+from casparian.domain.files import FileLocation
+from casparian.domain.publish import Manifest
+from casparian.domain.routing import RoutingRule
+
+_job, _version = processing_job.c, file_version.c
+
+
+def stories_of(connection: Connection, location: FileLocation) -> list[documents.VersionStory]:
+    versions = connection.execute(
+        select(file_version).where(_version.location_id == location.id).order_by(_version.ordinal)
+    ).all()
+    return [
+        documents.VersionStory(
+            version_of(row),
+            _tags(connection, row.id),
+            _job_stories(connection, _job.file_version_id == row.id),
+        )
+        for row in versions
+    ]
+
+
+def story_of_job(connection: Connection, job_id: int) -> documents.VersionStory | None:
+    """The version that a job was for, told with that job alone; None for an unknown id."""
+    jobs = _job_stories(connection, _job.id == job_id)
+    if not jobs:
+        return None
+    version_id = jobs[0].job.file_version_id
+    statement = select(file_version).where(_version.id == version_id)
+    version = version_of(connection.execute(statement).one())
+    return documents.VersionStory(version, _tags(connection, version_id), jobs)
+
+
+def _tags(connection: Connection, version_id: int) -> dict[str, RoutingRule | None]:
+    statement = (
+        select(file_tag.c.tag, routing_rule)
+        .outerjoin(routing_rule, routing_rule.c.id == file_tag.c.rule_id)
+        .where(file_tag.c.file_version_id == version_id)
+    )
+    return {row[0]: _rule_of(row) for row in connection.execute(statement)}
+
+
+def _rule_of(row: Row[Any]) -> RoutingRule | None:
+    if row.id is None:
+        return None
+    return RoutingRule(row.pattern, row[0], row.priority, row.id)
+
+
+def _job_stories(connection: Connection, *where: ColumnElement[bool]) -> list[documents.JobStory]:
+    statement = select(*JOB_COLUMNS, _job.manifest).where(*where)
+    rows = connection.execute(statement.order_by(_job.id)).all()
+    events = events_of(connection, [row.id for row in rows])
+    return [
+        documents.JobStory(
+            job_of(row),
+            events.get(row.id, ()),
+            Manifest.from_json(row.manifest) if row.manifest else None,
+        )
+        for row in rows
+    ]
+
+
+def events_of(connection: Connection, job_ids: Sequence[int]) -> dict[int, list[JobEvent]]:
+    events: dict[int, list[JobEvent]] = {}
+    for ids in chunks(job_ids):
+        mine = select(job_event).where(job_event.c.job_id.in_(list(ids)))
+        for row in connection.execute(mine.order_by(job_event.c.id)):
+            events.setdefault(row.job_id, []).append(event_of(row))
+    return events

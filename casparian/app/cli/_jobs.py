@@ -1,0 +1,47 @@
+"""What the commands that change jobs share: who asks, and which jobs are meant."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from casparian.domain.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from casparian.adapters.queue import QueueStores
+
+Document = dict[str, Any]
+
+
+def actor() -> str:
+    """Who asks, for the history: user@host."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        # A user without a name, as in many containers.
+        user = f"uid-{os.getuid()}"
+    return f"{user}@{socket.gethostname()}"
+
+
+def numbered(stores: QueueStores, ids: Sequence[int], what: str) -> list[Document]:
+    """The jobs of these ids, each once; `what` is what would be done to them.
+
+    Raises ConfigurationError, which names those that are none.
+    """
+    wanted = list(dict.fromkeys(ids))
+    known = {job["id"]: job for job in stores.reports.jobs()}
+    unknown = [str(i) for i in wanted if i not in known]
+    if unknown:
+        raise ConfigurationError(
+            f"There is no job {', '.join(unknown)}; nothing was {what}. `casparian jobs` "
+            "lists the jobs with their numbers."
+        )
+    return [known[i] for i in wanted]
+
+
+def brief(job: Document) -> Document:
+    """A job with the status that it was found in."""
+    return {key: job[key] for key in ("id", "status", "plugin", "path", "file_version_id")}
