@@ -26,13 +26,17 @@ def test_a_count_is_held_while_rejects_come() -> None:
     )
 
 
+def reject_one_of_a_hundred(bound: RejectBound) -> None:
+    bound.add(1, first(3))
+    bound.finish(99)
+
+
 @pytest.mark.parametrize("none", [0, 0.0])
 def test_none_may_be_rejected(none: float) -> None:
     bound = RejectBound("p", none)
     bound.finish(0)
-    with pytest.raises(JobError, match="^1 (row was|of 100 rows were) rejected.*line 3: reason 3"):
-        bound.add(1, first(3))
-        bound.finish(99)
+    with pytest.raises(JobError, match=r"^1 (row was|of 100 rows were) rejected.*line 3: reason 3"):
+        reject_one_of_a_hundred(bound)
 
 
 @pytest.mark.parametrize(("published", "passed"), [(99, False), (98, True), (0, True)])
