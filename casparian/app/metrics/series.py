@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 
 from prometheus_client import (
@@ -37,44 +37,37 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
-        self._claimed = Counter(
-            "casparian_jobs_claimed",
-            "Attempts begun by this worker.",
-            ["plugin"],
-            registry=registry,
-        )
-        self._ended = Counter(
-            "casparian_jobs_ended",
+
+        def counted(name: str, text: str, *labels: str) -> Callable[..., Counter]:
+            """The counter of some labels' values; found once for each."""
+            return cache(Counter(f"casparian_{name}", text, labels, registry=registry).labels)
+
+        self._claimed = counted("jobs_claimed", "Attempts begun by this worker.", "plugin")
+        self._ended = counted(
+            "jobs_ended",
             "Jobs that ended at this worker, by the status they ended with.",
-            ["plugin", "status"],
-            registry=registry,
+            "plugin",
+            "status",
         )
-        self._failures = Counter(
-            "casparian_attempts_failed",
+        self._failures = counted(
+            "attempts_failed",
             "Attempts that ended without rows, whether the job is tried again or not.",
-            ["plugin", "error_class"],
-            registry=registry,
+            "plugin",
+            "error_class",
         )
-        self._lost = Counter(
-            "casparian_attempts_lost",
+        self._lost = counted(
+            "attempts_lost",
             "Attempts taken from this worker: cancelled, or the lease was over.",
-            ["plugin"],
-            registry=registry,
+            "plugin",
         )
-        self._rows = Counter(
-            "casparian_rows_published", "Rows published.", ["plugin", "topic"], registry=registry
+        self._rows = counted("rows_published", "Rows published.", "plugin", "topic")
+        self._rejects = counted(
+            "rows_rejected", "Rows that plugins put aside, as published to their rejects.", "plugin"
         )
-        self._rejects = Counter(
-            "casparian_rows_rejected",
-            "Rows that plugins put aside, as published to their rejects.",
-            ["plugin"],
-            registry=registry,
-        )
-        self._bytes = Counter(
-            "casparian_bytes_received",
+        self._bytes = counted(
+            "bytes_received",
             "Bytes of Arrow data that plugins sent for files they finished.",
-            ["plugin"],
-            registry=registry,
+            "plugin",
         )
         self._stages = Histogram(
             "casparian_stage_seconds",
@@ -100,10 +93,10 @@ class Metrics:
 
     def _begin_series(self, plugin: str) -> None:
         for counter in (self._claimed, self._lost, self._rejects, self._bytes):
-            counter.labels(plugin)
+            counter(plugin)
         for status in (JobStatus.COMPLETED, JobStatus.FAILED):
-            self._ended.labels(plugin, str(status))
-        self._failures.labels(plugin, str(ErrorClass.DATA))
+            self._ended(plugin, str(status))
+        self._failures(plugin, str(ErrorClass.DATA))
 
     # --- what the observer is told --------------------------------------------------------
 
@@ -111,30 +104,30 @@ class Metrics:
         self.took(Stage.CLAIM, seconds)
         for claim in claims:
             self._begin(claim.plugin)
-            self._claimed.labels(claim.plugin).inc()
+            self._claimed(claim.plugin).inc()
 
     def ran(self, claim: Claim, seconds: float, topics: Mapping[str, TopicTotals]) -> None:
         self.took(Stage.RUN, seconds)
-        self._bytes.labels(claim.plugin).inc(sum(total.bytes for total in topics.values()))
+        self._bytes(claim.plugin).inc(sum(total.bytes for total in topics.values()))
 
     def staged(self, claim: Claim, seconds: float) -> None:
         self.took(Stage.STAGE, seconds)
 
     def published(self, manifest: Manifest, status: JobStatus) -> None:
-        self._ended.labels(manifest.plugin, str(status)).inc()
+        self._ended(manifest.plugin, str(status)).inc()
         for item in manifest.items:
             if item.slot.topic == REJECTS_TOPIC:
-                self._rejects.labels(manifest.plugin).inc(item.rows)
+                self._rejects(manifest.plugin).inc(item.rows)
             elif item.staged:
-                self._rows.labels(manifest.plugin, item.slot.topic).inc(item.rows)
+                self._rows(manifest.plugin, item.slot.topic).inc(item.rows)
 
     def failed(self, claim: Claim, failure: Failure, status: JobStatus) -> None:
-        self._failures.labels(claim.plugin, str(failure.error_class)).inc()
+        self._failures(claim.plugin, str(failure.error_class)).inc()
         if status is not JobStatus.QUEUED:
-            self._ended.labels(claim.plugin, str(status)).inc()
+            self._ended(claim.plugin, str(status)).inc()
 
     def blocked(self, manifest: Manifest, message: str) -> None:
-        self._ended.labels(manifest.plugin, str(JobStatus.BLOCKED)).inc()
+        self._ended(manifest.plugin, str(JobStatus.BLOCKED)).inc()
 
     def lost(self, claim: Claim) -> None:
-        self._lost.labels(claim.plugin).inc()
+        self._lost(claim.plugin).inc()
