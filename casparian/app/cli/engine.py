@@ -56,10 +56,7 @@ def run(
         typer.Option("--log-json/--log-text", help="Logs as JSON [default: as [log] says]."),
     ] = None,
 ) -> None:
-    """Run until SIGTERM, SIGINT or SIGHUP, or with --drain until all is done.
-
-    Running jobs are finished first; a second signal ends at once, and the next engine runs
-    them again.
+    """Run until SIGTERM or SIGINT, or with --drain until all is done.
 
     Example: casparian-engine run --drain --config casparian.toml
     """
@@ -70,6 +67,7 @@ def run(
     from casparian.app.logs import configure_logs_by
     from casparian.app.settings import Settings
 
+    gc.enable()
     settings = Settings.load(config or ctx.obj)
     level = log_level.value if log_level is not None else None
     configure_logs_by(settings.log, str(settings.base), level, log_json)
@@ -84,8 +82,6 @@ def run(
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
-        signal.signal(signal.SIGHUP, end)
     try:
         if not drain:
             engine.run()
@@ -104,7 +100,6 @@ def _calm_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
-    gc.enable()
 
 
 def _share_the_interpreter() -> None:
