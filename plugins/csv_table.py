@@ -70,6 +70,7 @@ class Handler(BasePlugin):
             raise ValueError(f"empty = {self._settings['empty']!r}: it is 'fail' or 'accept'")
         self._declared = {c: pa.type_for_alias(t) for c, t in self._settings["types"].items()}
         self._grammar = Grammar(self._settings["delimiter"])
+        self._headers: dict[bytes, list[str]] = {}
         self._encoding, self._in_place = usable_encoding(self._settings["encoding"])
 
     def execute(self, file_path: str) -> None:
@@ -148,13 +149,20 @@ class Handler(BasePlugin):
             return start
         end = self._grammar.record_end(block, start)
         header = block[start:end]
+        if header not in self._headers:
+            # Files of one kind have one header: the last is remembered.
+            self._headers = {header: self._names_in(header)}
+        self._names = self._headers[header]
+        return end
+
+    def _names_in(self, header: bytes) -> list[str]:
         if b"\0" in header or not is_text(header, self._encoding):
             raise ValueError(
                 f"the file does not begin with a line of text in {self._settings['encoding']!r}: "
                 f"{header[:40]!r}. Name its encoding in settings.encoding"
             )
         try:
-            names = self._read(header, None, {}).column_names
+            names: list[str] = self._read(header, None, {}).column_names
         except pa.ArrowInvalid as error:
             raise ValueError(f"the header {header[:200]!r} cannot be read: {error}") from error
         missing = [c for c in self._settings["required"] if c not in names]
@@ -163,8 +171,7 @@ class Handler(BasePlugin):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"the header has {twice} more than once")
-        self._names = names
-        return end
+        return names
 
     def _publish(self, table: pa.Table) -> None:
         # The first values of a column give its type, for the rest of the file.
