@@ -56,7 +56,10 @@ def run(
         typer.Option("--log-json/--log-text", help="Logs as JSON [default: as [log] says]."),
     ] = None,
 ) -> None:
-    """Run until SIGTERM or SIGINT, or with --drain until all is done.
+    """Run until SIGTERM, SIGINT or SIGHUP, or with --drain until all is done.
+
+    Running jobs are finished first; a second signal ends at once, and the next engine runs
+    them again.
 
     Example: casparian-engine run --drain --config casparian.toml
     """
@@ -82,6 +85,8 @@ def run(
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
+        signal.signal(signal.SIGHUP, end)
     try:
         if not drain:
             engine.run()
