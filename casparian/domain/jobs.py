@@ -43,6 +43,8 @@ class JobEventKind(StrEnum):
     BLOCKED = "BLOCKED"
     RETRIED = "RETRIED"
     CANCELLED = "CANCELLED"
+    FORGOTTEN = "FORGOTTEN"
+    """Its file is to be recorded anew: no step of the job, so not in TRANSITIONS."""
 
 
 # Every step a job can take. Whatever is not here is illegal. The guards (token, lease,

@@ -107,7 +107,8 @@ class FileCatalog(Protocol):
        included, in pages, without a transaction held between them.
     6. A location is deleted at the second consecutive `missed`; a sighting resets the count,
        and one of a deleted location is a new version.
-    7. `forget` makes the next recording a new version, whatever the content.
+    7. `forget` makes the next recording a new version, whatever the content; the jobs of the
+       version that stands say who asked (`job_event`).
     """
 
     def roots(self) -> Sequence[SourceRoot]: ...
@@ -128,7 +129,7 @@ class FileCatalog(Protocol):
         """Reset the count of missed scans of locations that a scan met unchanged."""
         ...
 
-    def forget(self, location_id: int) -> None: ...
+    def forget(self, location_id: int, actor: str) -> None: ...
 
 
 # --- queue ------------------------------------------------------------------------------

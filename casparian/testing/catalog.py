@@ -182,13 +182,18 @@ class FileCatalogContract:
         world.record((b"a.csv", "one"))
         location = catalog.find(world.root.id, b"a.csv")
         assert location is not None
-        catalog.forget(location.id)
+        claim = world.claim_one()
+        catalog.forget(location.id, "ann")
         forgotten = catalog.find(world.root.id, b"a.csv")
         assert forgotten is not None
         assert forgotten.identity is None
         outcome = world.record((b"a.csv", "one"))
         assert (outcome.new, outcome.jobs) == (1, 1)
-        assert len(world.claim(5)) == 2
+        (newer,) = world.claim(5)
+        assert (newer.ordinal, newer.content_hash) == (2, claim.content_hash)
+        assert world.history(b"a.csv") == ["FORGOTTEN"]
+        assert world.complete(claim) == set()
+        world.publish(claim)
 
     def test_stat_numbers_of_64_bits_survive(self, world: World, catalog: FileCatalog) -> None:
         """Promise 3: inodes and devices have no sign."""

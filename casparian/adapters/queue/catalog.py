@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
-from casparian.adapters.queue.common import below_range
+from casparian.adapters.queue.common import JobEvent, below_range
 from casparian.adapters.queue.database import Database, chunks, execute_many
 from casparian.adapters.queue.rows import (
     INSERT_JOB,
@@ -15,6 +15,7 @@ from casparian.adapters.queue.rows import (
     NO_STAT,
     ageing_us,
     location_of,
+    log_events,
     queued_job,
     stat_values,
 )
@@ -22,6 +23,7 @@ from casparian.adapters.queue.tables import (
     file_hash_registry,
     file_location,
     file_version,
+    processing_job,
     source_root,
 )
 from casparian.domain.files import (
@@ -30,6 +32,7 @@ from casparian.domain.files import (
     Sighting,
     SourceRoot,
 )
+from casparian.domain.jobs import JobEventKind
 from casparian.domain.ports import RecordOutcome
 from casparian.domain.routing import Routed, RoutingTable, due_us
 
@@ -218,10 +221,24 @@ class SqlCatalog:
             with self._db.write() as connection:
                 connection.execute(statement)
 
-    def forget(self, location_id: int) -> None:
+    def forget(self, location_id: int, actor: str) -> None:
         statement = update(file_location).where(_location.id == location_id)
         with self._db.write() as connection:
             connection.execute(statement.values(content_hash=None, **NO_STAT))
+            now, kind = self._db.clock(), JobEventKind.FORGOTTEN
+            jobs = connection.execute(_JOBS_OF_CURRENT, {"location_id": location_id}).all()
+            log_events(
+                connection,
+                [JobEvent(j.id, j.attempt, now, kind, j.worker, actor=actor) for j in jobs],
+            )
+
+
+_JOBS_OF_CURRENT = (
+    select(processing_job.c.id, processing_job.c.attempt, processing_job.c.worker)
+    .join(file_location, _location.current_version_id == processing_job.c.file_version_id)
+    .where(_location.id == bindparam("location_id"))
+    .order_by(processing_job.c.id)
+)
 
 
 _STAT: dict[str, Any] = {name: bindparam(name) for name in NO_STAT}

@@ -6,6 +6,7 @@ from casparian.app.cli._shared import new_program
 from casparian.app.cli.about import adapters, config_reference
 from casparian.app.cli.cancel import cancel
 from casparian.app.cli.check import check
+from casparian.app.cli.forget import forget
 from casparian.app.cli.init import init
 from casparian.app.cli.lists import files, jobs, status
 from casparian.app.cli.plugins import plugins
@@ -19,7 +20,7 @@ app = new_program(
     "Looks after an engine: makes a configuration, shows files, jobs and what became of them."
 )
 LOOKING = (scan, status, files, jobs, plugins, why, trace)
-REPAIRING = (retry, cancel)
+REPAIRING = (retry, cancel, forget)
 INSTALLING = (check, upgrade, adapters, config_reference)
 for command in (init, *LOOKING, *REPAIRING, *INSTALLING):
     app.command()(command)

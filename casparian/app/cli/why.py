@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
-import os
-from collections.abc import Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from casparian.app.cli._output import show_json
+from casparian.app.cli._paths import find, unknown
 from casparian.app.cli._shared import ConfigOption, JsonOption, load_settings, open_stores
 from casparian.domain.errors import ConfigurationError
-from casparian.domain.files import path_bytes, path_text
 
 if TYPE_CHECKING:
     from casparian.adapters.queue import QueueStores
-
-NAMES_COMPARED = 20_000
-NAMES_SHOWN = 5
 
 
 def why(
@@ -53,9 +47,9 @@ def why(
 
 
 def _tell(stores: QueueStores, path: str) -> dict[str, Any]:
-    documents = _find(stores, path)
+    documents = find(stores, path)
     if not documents:
-        raise ConfigurationError(_unknown(stores, path))
+        raise ConfigurationError(unknown(stores, path))
     wants = {plugin["name"]: plugin["tags"] for plugin in stores.reports.status()["plugins"]}
     for document in documents:
         for version in document["versions"]:
@@ -66,78 +60,3 @@ def _tell(stores: QueueStores, path: str) -> dict[str, Any]:
     if others:
         first["others"] = others
     return first
-
-
-def _find(stores: QueueStores, path: str) -> list[dict[str, Any]]:
-    """Documents of every file that `path` can mean: below a root first, then on disk."""
-    found: dict[tuple[str, str], dict[str, Any]] = {}
-    below = os.path.normpath(path)
-    if not os.path.isabs(path):
-        for document in stores.reports.why(path_bytes(below)):
-            found[document["source_root"], document["path"]] = document
-    absolute = os.path.abspath(path)
-    for suffix in _suffixes(absolute):
-        for document in stores.reports.why(path_bytes(suffix)):
-            if _same_place(os.path.join(document["source_root"], suffix), absolute):
-                found.setdefault((document["source_root"], document["path"]), document)
-    return list(found.values())
-
-
-def _suffixes(absolute: str) -> Iterator[str]:
-    """`a/b/c`, `b/c`, `c` of `/a/b/c`: what the path can be below some root."""
-    parts = absolute.lstrip("/").split("/")
-    for start in range(len(parts)):
-        yield "/".join(parts[start:])
-
-
-def _same_place(one: str, other: str) -> bool:
-    """True where both name one entry of one directory, links on the way followed."""
-    return one == other or (
-        os.path.basename(one) == os.path.basename(other)
-        and os.path.realpath(os.path.dirname(one)) == os.path.realpath(os.path.dirname(other))
-    )
-
-
-# --- a path that nobody knows -----------------------------------------------------------------
-
-
-def _unknown(stores: QueueStores, path: str) -> str:
-    roots = [path_text(root.path) for root in stores.catalog.roots()]
-    known = list(_known(stores))
-    said = f"No scan has recorded {path!r}."
-    on_disk = os.path.abspath(path)
-    if os.path.isfile(on_disk):
-        if any(os.path.realpath(on_disk).startswith(os.path.realpath(r) + "/") for r in roots):
-            said += (
-                " It is there: run `casparian scan`, which says whether it is deferred; names "
-                "with an ignored suffix ([scout] ignored_suffixes) are not looked at."
-            )
-        else:
-            said += f" It is in no source root; these are: {', '.join(roots) or 'none'}."
-    near = _nearest(os.path.normpath(path), known)
-    if near:
-        said += f" Known are {', '.join(repr(name) for name in near)}."
-    elif known:
-        said += " `casparian files` lists what is known."
-    else:
-        said += " No file is known yet: run `casparian scan`."
-    return said
-
-
-def _known(stores: QueueStores) -> Iterator[str]:
-    left = NAMES_COMPARED
-    for root in stores.catalog.roots():
-        for location in stores.catalog.locations(root.id):
-            if not left:
-                return
-            left -= 1
-            yield path_text(location.path)
-
-
-def _nearest(path: str, known: list[str]) -> list[str]:
-    """Names of this directory, of the same file elsewhere, then names written alike."""
-    name = os.path.basename(path)
-    below = [k for k in known if k.startswith(path + "/")]
-    same = [k for k in known if os.path.basename(k) == name]
-    alike = difflib.get_close_matches(path, known, n=NAMES_SHOWN)
-    return list(dict.fromkeys(below + same + alike))[:NAMES_SHOWN]

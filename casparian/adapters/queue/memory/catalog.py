@@ -16,6 +16,7 @@ from casparian.domain.files import (
     Sighting,
     SourceRoot,
 )
+from casparian.domain.jobs import JobEventKind
 from casparian.domain.ports import RecordOutcome
 from casparian.domain.routing import Routed, RoutingTable
 
@@ -129,10 +130,13 @@ class MemoryCatalog(MemoryState):
                 if location is not None and not location.deleted:
                     self.location_by_id[location_id] = replace(location, missed_scans=0)
 
-    def forget(self, location_id: int) -> None:
+    def forget(self, location_id: int, actor: str) -> None:
         with self.lock:
             location = self.location_by_id.get(location_id)
             if location is not None:
                 self.location_by_id[location_id] = replace(
                     location, identity=None, content_hash=None
                 )
+                for job in self.job_by_id.values():
+                    if job.file_version_id == location.current_version_id:
+                        self.log(job, JobEventKind.FORGOTTEN, actor=actor)
