@@ -67,7 +67,6 @@ def new_program(text: str) -> typer.Typer:
     """A program without commands yet, whose `--config` and `--version` stand before them."""
     app = typer.Typer(
         help=text,
-        add_completion=False,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},

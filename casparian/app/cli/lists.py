@@ -9,22 +9,40 @@ import typer
 
 from casparian.app.cli._output import count, moment, printable, show_json, show_table
 from casparian.app.cli._shared import ConfigOption, JsonOption, load_settings, open_stores
+from casparian.app.cli._watch import watch
 from casparian.domain.errors import ConfigurationError
 from casparian.domain.jobs import JobStatus
 
 
-def status(ctx: typer.Context, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+def status(
+    ctx: typer.Context,
+    watching: Annotated[
+        bool, typer.Option("--watch", help="Look again every second, until Ctrl-C.")
+    ] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Counts of jobs and files, and the workers.
 
-    Jobs by status and by plugin, files by source root, and how much was done lately.
+    Jobs by status and by plugin, files by source root, and how much was done lately. With
+    --watch a terminal shows it anew every second; into a pipe goes one line for every change of
+    the jobs.
 
-    Example: casparian status --json
+    Example: casparian status --watch
     """
+    if watching and as_json:
+        raise ConfigurationError("--watch has no end and --json is one document: leave one out.")
     with closing(open_stores(load_settings(ctx, config))) as stores:
+        if watching:
+            watch(stores.reports.status, _show_status)
         document = stores.reports.status()
     if as_json:
         show_json(document)
-        return
+    else:
+        _show_status(document)
+
+
+def _show_status(document: dict[str, Any]) -> None:
     show_table(
         ("status", "jobs"), document["jobs"].items(), title="Jobs by status", numbers=["jobs"]
     )

@@ -33,12 +33,18 @@ UTF-8, are shown as escapes such as `\\n` and `\\xff`; in JSON such a byte is a 
 standard error; an error is one line. `CASPARIAN_TRACEBACK=1` adds the traceback of a mistake
 in the program.
 
+## Completion by the shell
+
+`casparian --install-completion` and `casparian-engine --install-completion` teach the shell in
+use (bash, zsh, fish or PowerShell) to complete commands and options; a new shell knows them.
+`--show-completion` prints what would be installed, for a place of one's own.
+
 ## Exit codes
 
 | code | meaning |
 |---|---|
 | 0 | Done. A listing is done whatever it lists. |
-| 1 | Done, with failures (`run --drain`, `scan`) or with problems found (`check`). |
+| 1 | Done, with failures (`run --drain`, `scan`, `retry`, `cancel`) or problems found (`check`). |
 | 2 | Wrong use, an unknown path or name, a wrong configuration, an unknown database schema. |
 | 3 | The database or a peer cannot be reached, or there is no database yet. |
 | 130 | Interrupted by Ctrl-C. |
