@@ -49,7 +49,7 @@ DEFAULTS: dict[str, Any] = {
     "empty": "fail",
     # Bytes that are read and parsed at a time, types are inferred from the first. A row within
     # quotes has to fit.
-    "block_bytes": 4 << 20,
+    "block_bytes": 1 << 20,
 }
 # Which of a record's columns Arrow could not convert, and why.
 CONVERSION = re.compile(r"In CSV column #(\d+): (?:Row #(\d+): )?(.*)", re.DOTALL)

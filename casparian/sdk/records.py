@@ -58,7 +58,9 @@ class Grammar:
 
     def is_closed(self, block: bytes) -> bool:
         """True when the last line leaves no quote open."""
-        stop = len(block.rstrip(b"\r\n"))
+        stop = len(block)
+        while stop and block[stop - 1] in b"\r\n":
+            stop -= 1
         start = max(block.rfind(b"\n", 0, stop), block.rfind(b"\r", 0, stop)) + 1
         return self._closed_line.fullmatch(block, start, stop) is not None
 
