@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sqlite3
+import subprocess
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 import structlog
 
+from casparian.adapters.queue import open_memory, open_sqlite, wall_clock_us
 from casparian.app.cli import _check_host, main
+from casparian.app.cli._check_places import check_clocks
 from casparian.app.cli._check_plugins import check_code
 from casparian.app.cli._findings import Level
+from casparian.domain.ports import WorkerNode
 
 Findings = list[dict[str, str]]
 
@@ -355,3 +360,128 @@ def test_checking_leaves_nothing_behind(project: Project) -> None:
     before = sorted(os.fspath(p) for p in project.directory.rglob("*"))
     project.check()
     assert sorted(os.fspath(p) for p in project.directory.rglob("*")) == before
+
+
+# --- file systems, databases and clocks that are really so ------------------------------------
+
+
+@contextmanager
+def mounted(kind: str, place: Path, *options: str) -> Iterator[None]:
+    """A file system mounted at a place; skips where this user or this machine cannot."""
+    place.mkdir(exist_ok=True)
+    command = ["mount", "-t", kind, *options, str(place)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"no {kind} can be mounted here: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_staging_place_on_another_file_system(project: Project) -> None:
+    with mounted("tmpfs", project.directory / ".output.casparian", "none"):
+        finding = only(project.check())
+    assert (finding["level"], finding["where"]) == (
+        "problem",
+        f"parquet://{project.directory}/output",
+    )
+    assert "are on different file systems" in finding["what"]
+    assert finding["remedy"]
+
+
+def test_an_output_that_is_a_mount_point_itself_is_in_order(project: Project) -> None:
+    """Its staging place is inside of it then."""
+    with mounted("tmpfs", project.directory / "output", "none"):
+        assert project.check() == []
+
+
+def test_an_output_below_a_mount_point_is_in_order(project: Project) -> None:
+    with mounted("tmpfs", project.directory / "mnt", "none"):
+        project.configure('\nsink = "parquet://./output"', '\nsink = "parquet://./mnt/output"')
+        assert project.check() == []
+
+
+def test_a_file_system_that_does_not_exchange_directories(project: Project) -> None:
+    """Minix is one of the few that are left."""
+    image = project.directory / "minix.img"
+    with image.open("wb") as file:
+        file.truncate(4 << 20)
+    try:
+        subprocess.run(["mkfs.minix", str(image)], capture_output=True, check=True)
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        pytest.skip("there is no mkfs.minix to make such a file system")
+    with mounted("minix", project.directory / "mnt", "-o", "loop", str(image)):
+        project.configure('\nsink = "parquet://./output"', '\nsink = "parquet://./mnt/output"')
+        finding = only(project.check())
+    assert "does not exchange directories" in finding["what"]
+
+
+def test_a_kernel_that_does_not_exchange_directories(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(one: str, other: str) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument", one)
+
+    monkeypatch.setattr("casparian.adapters.sink._probe.exchange", refuse)
+    finding = only(project.check())
+    assert "does not exchange directories" in finding["what"]
+    assert "ext4" in finding["what"]
+
+
+@pytest.mark.parametrize("spoil", ["directory", "text"])
+def test_a_database_that_cannot_be_opened(project: Project, spoil: str) -> None:
+    database = project_database(project)
+    for file in project.directory.glob("casparian_flow.sqlite3*"):
+        file.unlink()
+    database.mkdir() if spoil == "directory" else database.write_text("no database\n" * 500)
+    finding = only(project.check())
+    assert (finding["level"], finding["where"]) == ("problem", "[database]")
+    assert str(database) in finding["what"]
+
+
+def test_a_database_of_another_kind(project: Project) -> None:
+    url = "sqlite:///casparian_flow.sqlite3"
+    project.configure(f'url = "{url}"', 'url = "oracle://ann:secret@host/queue"')
+    findings = [f for f in project.check() if f["level"] == "problem"]
+    finding = only(findings)
+    assert finding["where"] == "[database]"
+    assert "known: sqlite" in finding["what"]
+    assert "secret" not in finding["what"]
+
+
+def test_a_worker_whose_clock_is_ahead(project: Project) -> None:
+    """It has written a heartbeat that is yet to come."""
+    hour_us = 3600 * 1_000_000
+    with closing(open_sqlite(str(project_database(project)))) as stores:
+        node = WorkerNode("w", "fast", 1, "fast/boot", 1, ("worker",))
+        stores.queue.beat(node)
+    with closing(sqlite3.connect(project_database(project))) as database:
+        database.execute("update worker_node set heartbeat_at_us = heartbeat_at_us + ?", [hour_us])
+        database.commit()
+    finding = only(project.check())
+    assert (finding["level"], finding["where"]) == ("problem", "clock")
+    assert "the worker on fast is 3,6" in finding["what"] or "3,599" in finding["what"]
+    assert "chrony" in finding["remedy"]
+
+
+@pytest.mark.parametrize(("seconds", "word"), [(90, "ahead"), (-90, "behind"), (0, "")])
+def test_a_database_whose_own_clock_differs(seconds: int, word: str) -> None:
+    stores = open_memory()._replace(database_clock=lambda: wall_clock_us() + seconds * 1_000_000)
+    finding = check_clocks(stores)
+    assert finding.level is (Level.PROBLEM if word else Level.OK)
+    assert (f"that of the database is 90.0 s {word}" in finding.what) == bool(word)
+
+
+def test_a_source_root_that_may_not_be_read(project: Project) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may read everything")
+    (project.directory / "inbox").chmod(0)
+    assert "may not be read" in only(project.check())["what"]
+
+
+def test_a_mistake_in_the_file_is_told_with_its_line(project: Project) -> None:
+    project.configure("[plugins]", '[plugins]\nsandbox = "required"')
+    text = project.config.read_text().splitlines()
+    line = text.index('sandbox = "required"') + 1
+    assert f"casparian.toml, line {line}: plugins.sandbox" in only(project.check())["what"]

@@ -66,7 +66,8 @@ def check_database(settings: Settings, registry: Registry) -> Findings:
     try:
         stores = registry.stores(settings, wall_clock_us, create=False)
     except ConfigurationError as error:
-        yield problem("[queue] adapter", str(error), "Correct [queue] adapter, or [database] url.")
+        where = "[queue] adapter" if settings.queue.adapter else DATABASE
+        yield problem(where, str(error), "Correct [database] url, or [queue] adapter.")
     except UnavailableError as error:
         if _file_is_missing(settings):
             yield warning(
