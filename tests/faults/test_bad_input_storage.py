@@ -1,0 +1,172 @@
+"""Databases that are none, and disks without room: told in words, and nothing lost by them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.project import Project, wait_for
+
+PARQUET = "parquet://./output"
+
+
+def refused(project: Project, code: int) -> str:
+    """The one line of an engine that does not begin."""
+    before = len(project.log())
+    assert project.drain(timeout=60) == code, project.log()
+    said = project.log()[before:]
+    assert "Traceback" not in said
+    (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
+    return line
+
+
+# --- the queue's database ---------------------------------------------------------------
+
+
+def no_database(file: Path) -> None:
+    file.write_bytes(b"a letter to somebody\n" * 1000)
+
+
+def truncated(file: Path) -> None:
+    os.truncate(file, file.stat().st_size // 2)
+
+
+def cut_in_its_first_page(file: Path) -> None:
+    os.truncate(file, 1000)
+
+
+def overwritten_in_the_middle(file: Path) -> None:
+    with file.open("r+b") as database:
+        database.seek(4096)
+        database.write(b"\xff" * (file.stat().st_size - 4096))
+
+
+def newer(file: Path) -> None:
+    with contextlib.closing(sqlite3.connect(file)) as db:
+        db.execute("update alembic_version set version_num = '9999'")
+        db.commit()
+
+
+def of_another_program(file: Path) -> None:
+    file.unlink()
+    with contextlib.closing(sqlite3.connect(file)) as db:
+        db.execute("create table processing_job (id integer, mine text)")
+        db.commit()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("spoil", "code", "said"),
+    [
+        (no_database, 2, "no SQLite database"),
+        (truncated, 3, "malformed"),
+        (cut_in_its_first_page, 3, "malformed"),
+        (overwritten_in_the_middle, 3, "malformed"),
+        (newer, 2, "casparian upgrade"),
+        (of_another_program, 2, "another program"),
+    ],
+)
+def test_a_database_that_cannot_be_used_is_left_as_it_is(
+    project: Project, made: bytes, spoil: Callable[[Path], None], code: int, said: str
+) -> None:
+    project.csv_to(PARQUET)
+    project.drop("a.csv", "a\n1\n")
+    project.database.write_bytes(made)
+    spoil(project.database)
+    before = project.database.read_bytes()
+    assert said in refused(project, code)
+    assert project.database.read_bytes() == before
+    assert not list(project.directory.rglob("*.parquet"))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The bytes of a database with a queue in it."""
+    project = Project(tmp_path_factory.mktemp("t") / "project")
+    project.csv_to(PARQUET)
+    for number in range(20):
+        project.drop(f"{number}.csv", f"a\n{number}\n")
+    assert project.drain() == 0, project.log()
+    with contextlib.closing(sqlite3.connect(project.database)) as db:
+        db.execute("pragma wal_checkpoint(truncate)")
+    return project.database.read_bytes()
+
+
+# --- disks ------------------------------------------------------------------------------
+
+
+class Disk:
+    """A small file system of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def fill(self, leaving: int = 0) -> None:
+        room = os.statvfs(self.path)
+        size = room.f_bavail * room.f_frsize - leaving
+        with (self.path / "ballast").open("wb") as file:
+            file.write(b"\0" * size)
+
+    def make_room(self) -> None:
+        (self.path / "ballast").unlink()
+
+
+@pytest.fixture
+def disk(project: Project) -> Iterator[Disk]:
+    path = project.directory / "disk"
+    path.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(path)]
+    try:
+        done = subprocess.run(mount, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("there is no mount")
+    if done.returncode != 0:
+        pytest.skip(f"a small file system cannot be mounted here: {done.stderr.strip()}")
+    try:
+        yield Disk(path)
+    finally:
+        subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+ROWS = 100_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "sink", ["parquet://./disk/output", "sqlite://disk/out.db/{topic}"], ids=["parquet", "sqlite"]
+)
+def test_a_full_disk_is_waited_out(project: Project, disk: Disk, sink: str) -> None:
+    """The engine lives, other sinks go on, the job costs no try and ends once there is room."""
+    project.csv_to(sink.format(topic="output"))
+    project.plugin("other", (project.plugins / "csv_table.py").read_text())
+    file = project.directory / "casparian.toml"
+    file.write_text(
+        file.read_text()
+        + f'[plugin.other]\ntags = ["csv"]\n[plugin.other.topics.output]\nsink = "{PARQUET}"\n'
+    )
+    with project.running() as engine:
+        wait_for(lambda: "worker started" in project.log())
+        disk.fill(leaving=64 << 10)
+        project.drop("a.csv", "a\n" + "".join(f"{n * 7919 % 1000003}\n" for n in range(ROWS)))
+        waits = "select error_class, tries from processing_job where plugin_name = 'csv_table'"
+        wait_for(lambda: project.statuses() and project.query(waits) == [("INFRASTRUCTURE", 0)])
+        wait_for(lambda: project.statuses().get("COMPLETED") == 1)
+        assert project.parquet().num_rows == ROWS
+        assert engine.poll() is None
+        disk.make_room()
+        wait_for(lambda: project.statuses() == {"COMPLETED": 2})
+        assert engine.poll() is None
+    assert engine.returncode == 0
+    if sink.startswith("parquet"):
+        rows = project.parquet(root="disk/output")["a"].to_pylist()
+        assert os.listdir(disk.path / ".output.casparian" / "staging") == []
+    else:
+        with contextlib.closing(sqlite3.connect(disk.path / "out.db")) as db:
+            rows = [a for (a,) in db.execute("select a from output")]
+    assert sorted(rows) == sorted(n * 7919 % 1000003 for n in range(ROWS))
