@@ -14,10 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from casparian.adapters.sink import _sqlite_target, builtin_factories
+from casparian import Settings
+from casparian.adapters.sink import _sqlite_target
 from casparian.adapters.sink.memory import MemorySinkFactory, MemoryStore
 from casparian.adapters.sink.parquet import ParquetSinkFactory
 from casparian.adapters.sink.sqlite import SqliteSinkFactory
+from casparian.app.registry import Registry
 from casparian.domain.ports import SinkFactory
 from casparian.domain.publish import Target
 from casparian.testing.sink import SinkContract
@@ -89,7 +91,10 @@ class TestMemory(SinkContract):
         return MemoryPlace(store, MemorySinkFactory(store), "memory://out", str(tmp_path))
 
 
-def test_the_built_in_sinks_are_found_by_their_scheme() -> None:
-    factories = builtin_factories()
+def test_the_built_in_sinks_are_found_by_their_scheme(tmp_path: Path) -> None:
+    """By their names in the registry, which must be the schemes that they take."""
+    factories = Registry.default().sink_factories(Settings.of({}, tmp_path))
     assert sorted(factories) == ["parquet", "sqlite"]
-    assert all(factory.scheme == scheme for scheme, factory in factories.items())
+    for scheme, factory in factories.items():
+        uri = f"{scheme}://out.db/rows"
+        assert factory.parse(uri, str(tmp_path), "plug", "rows").scheme == scheme
