@@ -159,6 +159,13 @@ class WorkerNode:
     stopped: bool = False
 
 
+class Pruned(NamedTuple):
+    """How many rows of history were removed."""
+
+    jobs: int = 0
+    events: int = 0
+
+
 class JobQueue(Protocol):
     """The queue proper: claims, leases, failures.
 
@@ -177,6 +184,9 @@ class JobQueue(Protocol):
     9. Statuses move only along `casparian.domain.jobs.TRANSITIONS`.
     10. `cancel` takes a running job's token away; `retry` resets the budgets, and puts a
         BLOCKED job back to PROMOTING; both are recorded in `job_event`.
+    11. `prune` removes the events of jobs that ended before a time, and those of these jobs
+        that never were decided and whose file has a newer version: what a published row is
+        traced by stays.
     """
 
     def claim(
@@ -204,6 +214,10 @@ class JobQueue(Protocol):
     def retry(self, job_ids: Sequence[int], actor: str) -> list[int]: ...
 
     def cancel(self, job_ids: Sequence[int], actor: str) -> list[int]: ...
+
+    def prune(self, before_us: int) -> Pruned:
+        """Remove old history; safe while engines run."""
+        ...
 
     def backlog(self) -> Mapping[JobStatus, int]:
         """Jobs by status; statuses without jobs may be absent."""

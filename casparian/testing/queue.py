@@ -392,6 +392,40 @@ class JobQueueContract:
         assert queue.retry([old.job_id], "ann") == []
         assert world.statuses()[old.job_id] == "BLOCKED"
 
+    def test_prune_keeps_what_rows_are_traced_by(
+        self, world: World, queue: JobQueue, clock: VirtualClock
+    ) -> None:
+        """Promise 11: of ended jobs, and never of those that are decided or current."""
+        world.record((b"a.csv", "1"), (b"b.csv", "1"), (b"c.csv", "1"))
+        published, failed, waiting = world.claim(3)
+        queue.fail([failure(published, ErrorClass.CRASH), failure(failed, ErrorClass.DATA)], POLICY)
+        queue.release({waiting.job_id: waiting.token}, delay_us=3600 * SECOND_US)
+        clock.advance(60)
+        world.publish(again := world.claim_one())
+        assert again.job_id == published.job_id
+        clock.advance(60)
+        assert queue.prune(clock() - 300 * SECOND_US) == (0, 0)
+        assert queue.prune(clock()) == (0, 2)
+        assert len(world.statuses()) == 3
+        assert world.history(b"c.csv") == ["RELEASED"]
+        world.record((b"a.csv", "2"), (b"b.csv", "2"))
+        assert queue.prune(clock()) == (1, 0)
+        assert failed.job_id not in world.statuses()
+        assert world.stores.reports.trace(published.job_id) is not None
+        assert queue.prune(clock()) == (0, 0)
+
+    def test_what_was_cancelled_late_is_not_pruned(
+        self, world: World, queue: JobQueue, clock: VirtualClock
+    ) -> None:
+        """Promise 11: a job is as old as its end, not as its beginning."""
+        world.record((b"a.csv", "1"))
+        begun = clock()
+        clock.advance(60)
+        queue.cancel([1], "ann")
+        world.record((b"a.csv", "2"))
+        assert queue.prune(begun + SECOND_US) == (0, 0)
+        assert queue.prune(clock() + SECOND_US) == (1, 1)
+
     # --- the state of the queue ---
 
     def test_backlog_counts_by_status(self, world: World, queue: JobQueue) -> None:

@@ -12,6 +12,7 @@ from casparian.adapters.queue.claims import claim_statement, read_claims
 from casparian.adapters.queue.conditions import WAITING, counted
 from casparian.adapters.queue.database import Database, chunks, write_all
 from casparian.adapters.queue.failures import Failures, locked_jobs
+from casparian.adapters.queue.pruning import prune_some
 from casparian.adapters.queue.rows import log_events
 from casparian.adapters.queue.slots import take_slot
 from casparian.adapters.queue.tables import processing_job
@@ -26,7 +27,7 @@ from casparian.domain.jobs import (
     RetryPolicy,
     check_transition,
 )
-from casparian.domain.ports import WorkerNode
+from casparian.domain.ports import Pruned, WorkerNode
 
 _job = processing_job.c
 
@@ -141,6 +142,15 @@ class SqlJobs:
                         self._move(connection, job, event, status, actor, gone)
                         done.append(job_id)
         return done
+
+    def prune(self, before_us: int) -> Pruned:
+        total = Pruned()
+        while True:
+            with self._db.write() as connection:
+                part = prune_some(connection, before_us)
+            total = Pruned(total.jobs + part.jobs, total.events + part.events)
+            if part == (0, 0):
+                return total
 
     def _move(
         self,

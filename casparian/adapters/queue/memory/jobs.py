@@ -17,7 +17,7 @@ from casparian.domain.jobs import (
     ProcessingJob,
     RetryPolicy,
 )
-from casparian.domain.ports import WorkerNode
+from casparian.domain.ports import Pruned, WorkerNode
 from casparian.domain.routing import due_us
 
 
@@ -209,6 +209,26 @@ class MemoryJobs(MemoryState):
                     self.move(job, JobEventKind.CANCELLED, JobStatus.CANCELLED, **changes)
                     cancelled.append(job_id)
         return cancelled
+
+    def prune(self, before_us: int) -> Pruned:
+        with self.lock:
+            old = {
+                job.id
+                for job in self.job_by_id.values()
+                if job.finished_at_us is not None and job.finished_at_us < before_us
+            }
+            kept = [e for e in self.events if e.job_id not in old or e.at_us >= before_us]
+            removed = len(self.events) - len(kept)
+            self.events = kept
+            told = {event.job_id for event in kept}
+            gone = [i for i in old - told - self.manifests.keys() if self._replaced(i)]
+            for job_id in gone:
+                del self.job_by_id[job_id]
+            return Pruned(len(gone), removed)
+
+    def _replaced(self, job_id: int) -> bool:
+        job = self.job_by_id[job_id]
+        return self.location_by_id[job.location_id].current_version_id != job.file_version_id
 
     def backlog(self) -> Mapping[JobStatus, int]:
         counts: dict[JobStatus, int] = {}
