@@ -121,7 +121,7 @@ class Disk:
 def disk(project: Project) -> Iterator[Disk]:
     path = project.directory / "disk"
     path.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(path)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(path)]
     try:
         done = subprocess.run(mount, capture_output=True, text=True, check=False)
     except FileNotFoundError:
@@ -170,3 +170,30 @@ def test_a_full_disk_is_waited_out(project: Project, disk: Disk, sink: str) -> N
         with contextlib.closing(sqlite3.connect(disk.path / "out.db")) as db:
             rows = [a for (a,) in db.execute("select a from output")]
     assert sorted(rows) == sorted(n * 7919 % 1000003 for n in range(ROWS))
+
+
+@pytest.mark.slow
+def test_a_full_disk_of_the_queue_is_waited_out(project: Project, disk: Disk) -> None:
+    project.csv_to(PARQUET, '[database]\nurl = "sqlite:///disk/queue.sqlite3"\n')
+    queue = disk.path / "queue.sqlite3"
+
+    def statuses() -> dict[str, int]:
+        with contextlib.closing(sqlite3.connect(queue, timeout=30)) as db:
+            return dict(
+                db.execute("select status, count(*) from processing_job group by status").fetchall()
+            )
+
+    with project.running() as engine:
+        wait_for(lambda: "worker started" in project.log())
+        project.drop("a.csv", "a\n1\n")
+        wait_for(lambda: statuses() == {"COMPLETED": 1})
+        disk.fill()
+        for number in range(300):
+            project.drop(f"more/{number}.csv", f"a\n{number}\n")
+        wait_for(lambda: "full" in project.log(), timeout=60)
+        assert engine.poll() is None
+        disk.make_room()
+        wait_for(lambda: statuses() == {"COMPLETED": 301}, timeout=100)
+        assert engine.poll() is None, project.log()
+    assert engine.returncode == 0
+    assert sorted(project.parquet()["a"].to_pylist()) == sorted([1, *range(300)])
