@@ -174,7 +174,8 @@ def test_a_newer_schema_is_refused_by_every_command(project: Project, command: s
 
 def test_an_unknown_kind_of_database(project: Project) -> None:
     project.configure("sqlite:///casparian_flow.sqlite3", "oracle://host/db")
-    assert "sqlite://" in project.refused("status")
+    refused = project.refused("status")
+    assert "begins with 'oracle'; known: sqlite." in refused
 
 
 # --- scan -------------------------------------------------------------------------------
