@@ -37,4 +37,6 @@ def prune_some(connection: Connection, before_us: int) -> Pruned:
         )
         .limit(CHUNK)
     )
-    return Pruned(connection.execute(delete(processing_job).where(_job.id.in_(jobs))).rowcount, 0)
+    # The deleting statement asks again: a job may have been retried since it was chosen.
+    remove = delete(processing_job).where(_job.id.in_(jobs), *old)
+    return Pruned(connection.execute(remove).rowcount, 0)
