@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.project import Project
+from tests.support.project import Project, wait_for
 
 PROGRAM = Path(sys.executable).parent / "casparian"
 
@@ -42,6 +42,17 @@ def test_a_forgotten_file_is_a_new_version(project: Project, mode: str, rows: li
     ((job, actor),) = project.query("select job_id, actor from job_event where event = 'FORGOTTEN'")
     assert job == 1
     assert "@" in actor
+
+
+def test_a_running_engine_sees_the_file_as_new(project: Project) -> None:
+    project.csv_to("parquet://./output", mode="append")
+    project.drop("a.csv", "a\n1\n")
+    with project.running() as engine:
+        wait_for(lambda: project.statuses() == {"COMPLETED": 1})
+        forget(project, "a.csv")
+        wait_for(lambda: project.statuses() == {"COMPLETED": 2})
+        assert engine.poll() is None
+    assert project.parquet()["a"].to_pylist() == [1, 1]
 
 
 def test_an_unknown_path_changes_nothing(project: Project) -> None:
