@@ -65,6 +65,5 @@ def withheld(item: ManifestItem, standing: Marker, case: MarkerCase) -> Receipt:
 def foreign(item: ManifestItem, installation: str) -> str:
     return (
         f"{item.target} holds rows that another installation ({installation}) published. "
-        "Publish to another place, or take these rows over with: casparian adopt "
-        f"{item.slot.topic}."
+        "Publish to another place, or use the database that published them."
     )
