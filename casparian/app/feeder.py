@@ -18,7 +18,7 @@ from casparian.domain.plugins import LivePlugin
 from casparian.domain.ports import JobQueue
 
 IDLE_WAIT_S = 0.5
-LONGEST_IDLE_WAIT_S = 2.0
+LONGEST_IDLE_WAIT_S = 1.0
 RETRY_WAIT_S = 1.0
 SECOND_US = 1_000_000
 

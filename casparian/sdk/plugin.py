@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -19,13 +20,13 @@ class Job:
     path: str
 
 
-class JobFields:
+class JobFields(ABC):
     """The current job's fields, for contexts that have a `job`."""
 
     @property
+    @abstractmethod
     def job(self) -> Job:
         """The current job; raises RuntimeError outside `execute`."""
-        raise NotImplementedError
 
     @property
     def job_id(self) -> int:

@@ -55,9 +55,10 @@ def test_the_examples_of_commands_are_understood_by_them() -> None:
         words = shlex.split(part)
         if not words or words[0] not in apps:
             continue
-        command = typer.main.get_command(apps[words[0]])
-        with command.make_context(words[0], words[1:]) as ctx:
-            name, sub, rest = command.resolve_command(ctx, [*ctx._protected_args, *ctx.args])  # type: ignore[attr-defined]
-            sub.make_context(name, rest, parent=ctx).close()
+        command = typer.main.get_group(apps[words[0]])
+        at = next(i for i, word in enumerate(words) if word in command.commands)
+        with command.make_context(words[0], words[1 : at + 1]) as ctx:
+            sub = command.commands[words[at]]
+            sub.make_context(words[at], words[at + 1 :], parent=ctx).close()
         seen += 1
     assert seen >= 10
