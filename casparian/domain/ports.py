@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
+from casparian.domain.bundles import BundleState
 from casparian.domain.errors import CasparianError
 from casparian.domain.files import FileLocation, Sighting, SourceRoot, StatIdentity
 from casparian.domain.jobs import Claim, Failure, JobStatus, RetryPolicy
 from casparian.domain.lineage import JobLineage
 from casparian.domain.plugins import LivePlugin, PluginConfig, PluginManifest
 from casparian.domain.publish import (
+    BundleKey,
     Completion,
     Decision,
     JobFate,
@@ -254,8 +256,10 @@ class PublishLedger(Protocol):
     1. `decide` is all or nothing for its group: it returns {} when every job is PROMOTING,
        else the refusals, and nothing has changed.
     2. It refuses STALE unless the job is RUNNING with this attempt and token; HELD while
-       another unfinished job holds the (plugin, location); MOVED when the slot state is not
-       the one planned on; SCHEMA when a target's schema is not the expected one.
+       another unfinished job holds the (plugin, location), or a bundle that the manifest
+       writes is decided and not installed; MOVED when the slot state, or the revision before
+       the bundle's, is not the one planned on; SCHEMA when a target's schema is not the
+       expected one.
     3. It takes the lock rows in key order, raises the generation, records the slots that
        will hold rows, and writes manifest, schemas and status in one transaction.
     4. `complete` compares token and status, releases the lock, forgets emptied slots; ids
@@ -265,6 +269,8 @@ class PublishLedger(Protocol):
        token and the caller's lease; the attempt stays.
     6. `block` ends a job BLOCKED and releases its lock; the manifest stays.
     7. The installation is made with the database and never changes by itself.
+    8. A bundle is decided at the revision after the one installed last, by all of its jobs at
+       once, and is installed as soon as one of them completes.
     """
 
     @property
@@ -280,6 +286,10 @@ class PublishLedger(Protocol):
 
     def schemas(self, targets: Sequence[Target]) -> dict[Target, TargetSchema]:
         """The schema of each target that has one."""
+        ...
+
+    def bundles(self, keys: Iterable[BundleKey]) -> dict[BundleKey, BundleState]:
+        """The state of each bundle; an empty BundleState where there is none."""
         ...
 
     def decide(self, decisions: Sequence[Decision]) -> dict[int, Refusal]: ...

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from functools import cache
 from typing import Any, NamedTuple
@@ -47,6 +47,13 @@ class Target(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.location}/{self.name}"
+
+
+class BundleKey(NamedTuple):
+    """A directory that several slots of a target share: see `casparian.domain.bundles`."""
+
+    target: Target
+    name: str
 
 
 class SlotKey(NamedTuple):
@@ -106,7 +113,8 @@ class ManifestItem:
     (its rows removed, its marker kept).
 
     `schema_json` is the staged rows' schema, `digest` the SHA-256 by which the target's
-    content can be checked.
+    content can be checked. `bundle` names the bundle that the slot shares with others (empty:
+    it has a place of its own), which will be of this `revision`.
     """
 
     target: Target
@@ -117,6 +125,8 @@ class ManifestItem:
     digest: str
     schema_json: str = "[]"
     files: tuple[str, ...] = ()
+    bundle: str = ""
+    revision: int = 0
 
 
 @cache
@@ -152,7 +162,9 @@ class Manifest:
     @property
     def emptied(self) -> tuple[PublishedSlot, ...]:
         """The slots whose rows this job removes without putting any in their place."""
-        return tuple(PublishedSlot(i.target, i.mode, i.slot) for i in self.items if not i.staged)
+        return tuple(
+            PublishedSlot(i.target, i.mode, i.slot, i.bundle) for i in self.items if not i.staged
+        )
 
     @property
     def rows(self) -> int:
@@ -261,11 +273,13 @@ def compare_marker(standing: Marker | None, mine: Marker) -> MarkerCase:
 
 @dataclass(frozen=True, slots=True)
 class PublishedSlot:
-    """One slot that may hold rows of a (plugin, location), as the queue database knows it."""
+    """One slot that may hold rows of a (plugin, location), as the queue database knows it.
+    `bundle` names the bundle it lies in; empty where it has a place of its own."""
 
     target: Target
     mode: Mode
     slot: SlotKey
+    bundle: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -405,13 +419,14 @@ class Refusal(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One job's S4."""
+    """One job's S4. `bundles`: the revision of each bundle that it knows to be installed."""
 
     job_id: int
     token: str
     status: JobStatus
     rows: int
     emptied: tuple[PublishedSlot, ...] = ()
+    bundles: Mapping[BundleKey, int] = field(default_factory=dict)
 
 
 def planned(

@@ -20,13 +20,14 @@ from casparian.domain.publish import (
     SlotState,
 )
 from casparian.domain.schemas import Column, TargetSchema
+from casparian.testing.bundles import BundleContract
 from casparian.testing.world import LEASE_US, TARGET, Stores, VirtualClock, World, published
 
 NARROW = TargetSchema((Column("n", "int32"),)).to_json()
 WIDE = TargetSchema((Column("n", "int64"),)).to_json()
 
 
-class PublishLedgerContract:
+class PublishLedgerContract(BundleContract):
     """Hold an adapter to the promises of PublishLedger."""
 
     @pytest.fixture

@@ -126,7 +126,7 @@ def reaped_because(worker: str | None, dead: bool) -> str:
 
 def published_by(manifest: Manifest) -> list[PublishedSlot]:
     """The slots that will hold a marker, and maybe rows, once the manifest is promoted."""
-    return [PublishedSlot(i.target, i.mode, i.slot) for i in manifest.items if i.staged]
+    return [PublishedSlot(i.target, i.mode, i.slot, i.bundle) for i in manifest.items if i.staged]
 
 
 def rejects_of(manifest: Manifest) -> int:

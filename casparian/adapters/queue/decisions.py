@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from casparian.domain.bundles import BundleState, revisions_of
 from casparian.domain.jobs import JobStatus
-from casparian.domain.publish import Decision, Refusal, SlotState, Target
+from casparian.domain.publish import BundleKey, Decision, Refusal, SlotState, Target
 
 Key = tuple[str, int]
 
@@ -30,6 +31,7 @@ def refusals_of(
     jobs: Mapping[int, JobHead],
     slots: Mapping[Key, SlotState],
     schemas: Mapping[Target, str],
+    bundles: Mapping[BundleKey, BundleState],
 ) -> dict[int, Refusal]:
     """Each decision held against the database and against those before it in the group.
 
@@ -42,6 +44,7 @@ def refusals_of(
     for decision in decisions:
         job = jobs.get(decision.job_id)
         refusal = _refusal(decision, job, taken, slots, now_standing)
+        refusal = refusal or _of_bundles(decision, bundles)
         if refusal is not None or job is None:
             refusals[decision.job_id] = refusal or Refusal.STALE
             continue
@@ -70,4 +73,14 @@ def _refusal(
         return Refusal.MOVED
     if any(schemas.get(c.target) != c.expected for c in decision.schema_changes):
         return Refusal.SCHEMA
+    return None
+
+
+def _of_bundles(decision: Decision, standing: Mapping[BundleKey, BundleState]) -> Refusal | None:
+    for key, revision in revisions_of(decision.manifest).items():
+        state = standing.get(key, BundleState())
+        if state.held:
+            return Refusal.HELD
+        if state.revision != revision - 1:
+            return Refusal.MOVED
     return None

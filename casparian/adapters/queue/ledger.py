@@ -18,19 +18,24 @@ from casparian.adapters.queue.database import Database, chunks, storable, write_
 from casparian.adapters.queue.decisions import JobHead, Key, refusals_of
 from casparian.adapters.queue.rows import log_events
 from casparian.adapters.queue.slots import (
+    bundle_states,
     forget_published,
     let_go,
     locked_heads,
+    note_installed,
     note_published,
+    raise_bundles,
     set_schema,
     slot_states,
     standing_schemas,
     take_slots,
 )
 from casparian.adapters.queue.tables import installation, processing_job
+from casparian.domain.bundles import BundleState, revisions_of
 from casparian.domain.jobs import JobEventKind, JobStatus, check_transition
 from casparian.domain.ports import Promoting
 from casparian.domain.publish import (
+    BundleKey,
     Completion,
     Decision,
     Generation,
@@ -71,16 +76,25 @@ class SqlLedger:
             standing = standing_schemas(connection, targets)
         return {target: TargetSchema.from_json(text) for target, text in standing.items()}
 
+    def bundles(self, keys: Iterable[BundleKey]) -> dict[BundleKey, BundleState]:
+        wanted = list(keys)
+        with self._db.read() as connection:
+            states = bundle_states(connection, wanted)
+        return {key: states.get(key, BundleState()) for key in wanted}
+
     # --- decide ---
 
     def decide(self, decisions: Sequence[Decision]) -> dict[int, Refusal]:
         changed = [c.target for d in decisions for c in d.schema_changes]
+        revisions = {k: r for d in decisions for k, r in revisions_of(d.manifest).items()}
         with self._db.write() as connection:
             jobs = locked_heads(connection, [decision.job_id for decision in decisions])
             slots = slot_states(connection, [job.key for job in jobs.values()], lock=True)
+            bundles = bundle_states(connection, revisions, lock=True)
             schemas = standing_schemas(connection, changed)
-            refusals = refusals_of(decisions, jobs, slots, schemas)
+            refusals = refusals_of(decisions, jobs, slots, schemas, bundles)
             if decisions and not refusals:
+                raise_bundles(connection, revisions, bundles)
                 self._decide(connection, decisions, jobs, slots)
         return refusals
 
@@ -158,6 +172,7 @@ class SqlLedger:
         ]
         write_all(connection, _COMPLETE, values)
         let_go(connection, {c.job_id: jobs[c.job_id].key for c in completions})
+        note_installed(connection, {k: r for c in completions for k, r in c.bundles.items()})
         for completion in completions:
             for emptied in completion.emptied:
                 forget_published(connection, jobs[completion.job_id].key, emptied)

@@ -175,6 +175,7 @@ def published_of(row: Any) -> PublishedSlot:
         Target(row.scheme, path_text(row.location), row.name),
         Mode(row.mode),
         SlotKey(row.plugin_name, row.topic, row.location_id, row.version_id),
+        row.bundle,
     )
 
 
@@ -193,6 +194,7 @@ def published_values(plugin: str, location_id: int, published: PublishedSlot) ->
         "topic": published.slot.topic,
         "version_id": published.slot.version_id,
         "mode": published.mode.value,
+        "bundle": published.bundle,
         **target_values(published.target),
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, select, update
@@ -16,9 +16,12 @@ from casparian.adapters.queue.tables import (
     processing_job,
     publish_slot,
     published_slot,
+    target_bundle,
     target_schema,
 )
+from casparian.domain.bundles import BundleState
 from casparian.domain.publish import (
+    BundleKey,
     Generation,
     PublishedSlot,
     SchemaChange,
@@ -26,11 +29,12 @@ from casparian.domain.publish import (
     Target,
 )
 
-_job, _slot, _published, _schema = (
+_job, _slot, _published, _schema, _bundle = (
     processing_job.c,
     publish_slot.c,
     published_slot.c,
     target_schema.c,
+    target_bundle.c,
 )
 
 # --- jobs -------------------------------------------------------------------------------
@@ -141,6 +145,7 @@ def let_go(connection: Connection, keys: Mapping[int, Key]) -> None:
 _INSERT_PUBLISHED = insert_of(
     published_slot,
     "plugin_name", "location_id", "topic", "version_id", "mode", "scheme", "location", "name",
+    "bundle",
 )  # fmt: skip
 
 
@@ -155,12 +160,81 @@ def forget_published(connection: Connection, key: Key, emptied: PublishedSlot) -
     connection.execute(delete(published_slot).where(*same))
 
 
+# --- bundles ----------------------------------------------------------------------------
+
+
+def bundle_states(
+    connection: Connection, keys: Iterable[BundleKey], lock: bool = False
+) -> dict[BundleKey, BundleState]:
+    """The states of those bundles that have a row; locked in key order."""
+    by_hash = {_bundle_hash(key): key for key in keys}
+    found: dict[BundleKey, BundleState] = {}
+    for hashes in chunks(sorted(by_hash)):
+        statement = select(_bundle.bundle_key, _bundle.revision, _bundle.installed)
+        statement = statement.where(_bundle.bundle_key.in_(list(hashes)))
+        statement = statement.order_by(_bundle.bundle_key)
+        rows = connection.execute(statement.with_for_update() if lock else statement)
+        found.update((by_hash[row[0]], BundleState(row[1], row[2])) for row in rows)
+    return found
+
+
+def raise_bundles(
+    connection: Connection, revisions: Mapping[BundleKey, int], known: Collection[BundleKey]
+) -> None:
+    """Give each bundle the revision that is decided; `known` are those that have a row."""
+    new, standing = [], []
+    for key, revision in revisions.items():
+        if key in known:
+            values = {"b_key": _bundle_hash(key), "b_before": revision - 1, "revision": revision}
+            standing.append(values)
+        else:
+            row = {"bundle_key": _bundle_hash(key), "bundle": key.name, "installed": 0}
+            new.append(row | {"revision": revision} | target_values(key.target))
+    execute_many(connection, _INSERT_BUNDLE, new)
+    write_all(connection, _RAISE_BUNDLE, standing)
+
+
+def note_installed(connection: Connection, revisions: Mapping[BundleKey, int]) -> None:
+    values = [
+        {"b_key": _bundle_hash(key), "installed": revision, "b_installed": revision}
+        for key, revision in revisions.items()
+    ]
+    execute_many(connection, _NOTE_INSTALLED, values)
+
+
+def _bundle_hash(key: BundleKey) -> str:
+    return _hash(*key.target, key.name)
+
+
+_INSERT_BUNDLE = insert_of(
+    target_bundle, "bundle_key", "scheme", "location", "name", "bundle", "revision", "installed"
+)
+_RAISE_BUNDLE = (
+    update(target_bundle)
+    .where(
+        _bundle.bundle_key == bindparam("b_key"),
+        _bundle.revision == bindparam("b_before"),
+        _bundle.installed == bindparam("b_before"),
+    )
+    .values(revision=bindparam("revision"))
+)
+_NOTE_INSTALLED = (
+    update(target_bundle)
+    .where(_bundle.bundle_key == bindparam("b_key"), _bundle.installed < bindparam("b_installed"))
+    .values(installed=bindparam("installed"))
+)
+
+
 # --- target schemas ---------------------------------------------------------------------
 
 
 def _target_key(target: Target) -> str:
-    text = "\0".join(target)
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+    return _hash(*target)
+
+
+def _hash(*texts: str) -> str:
+    joined = "\0".join(texts)
+    return hashlib.sha256(joined.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def standing_schemas(connection: Connection, targets: Iterable[Target]) -> dict[Target, str]:

@@ -39,6 +39,7 @@ Id = BigInteger().with_variant(Integer(), "sqlite")
 Path = LargeBinary(1600)
 Hash = String(64)
 Name = Unicode(100)
+BundleName = Unicode(150)
 
 
 def _table(name: str, *items: Column[object] | Index | UniqueConstraint) -> Table:
@@ -287,7 +288,22 @@ published_slot = _table(
     Column("scheme", String(50), nullable=False),
     Column("location", LargeBinary, nullable=False),
     Column("name", UnicodeText, nullable=False),
+    Column("bundle", BundleName, nullable=False, server_default=""),
     Index("ix_published_slot_owner", "plugin_name", "location_id"),
+)
+
+# A directory of a target that several slots share. `revision` is the one decided last,
+# `installed` the one that was promoted last; `bundle_key` the SHA-256 of target and name.
+target_bundle = Table(
+    "target_bundle",
+    metadata,
+    Column("bundle_key", Hash, primary_key=True),
+    Column("scheme", String(50), nullable=False),
+    Column("location", LargeBinary, nullable=False),
+    Column("name", UnicodeText, nullable=False),
+    Column("bundle", BundleName, nullable=False),
+    _whole("revision"),
+    _whole("installed"),
 )
 
 # `target_key` is the SHA-256 of the target: locations may be too long for an index.

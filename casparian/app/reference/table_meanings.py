@@ -18,6 +18,7 @@ TABLES = {
     "worker_node": "Processes of engines, running or not.",
     "publish_slot": "The lock and the generation of each plugin and location.",
     "published_slot": "Which slots of targets hold rows.",
+    "target_bundle": "Directories of targets that several slots share.",
     "target_schema": "The schema that each target's first publication has set, as widened since.",
 }
 
@@ -181,6 +182,16 @@ COLUMNS: dict[str, dict[str, str]] = {
         "scheme": "Of the sink.",
         "location": "Of the target: a directory, a database.",
         "name": "Of the target: a topic's directory, a table.",
+        "bundle": "The bundle the slot lies in; empty where it has a place of its own.",
+    },
+    "target_bundle": {
+        "bundle_key": "SHA-256 of target and bundle.",
+        "scheme": "Of the sink.",
+        "location": "As in `published_slot`.",
+        "name": "As in `published_slot`.",
+        "bundle": "The name of its directory.",
+        "revision": "How often it was decided to be written.",
+        "installed": "The revision that was published last.",
     },
     "target_schema": {
         "target_key": "SHA-256 of the target.",

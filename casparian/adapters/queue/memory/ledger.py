@@ -13,9 +13,11 @@ from casparian.adapters.queue.common import (
 )
 from casparian.adapters.queue.decisions import JobHead, Key, refusals_of
 from casparian.adapters.queue.memory.state import MemoryState, SlotRow, no_token
+from casparian.domain.bundles import BundleState, revisions_of
 from casparian.domain.jobs import JobEventKind, JobStatus, ProcessingJob
 from casparian.domain.ports import Promoting
 from casparian.domain.publish import (
+    BundleKey,
     Completion,
     Decision,
     Generation,
@@ -55,6 +57,10 @@ class MemoryLedger(MemoryState):
                 if target in self.target_schemas
             }
 
+    def bundles(self, keys: Iterable[BundleKey]) -> dict[BundleKey, BundleState]:
+        with self.lock:
+            return {key: self.bundle_states.get(key, BundleState()) for key in keys}
+
     def decide(self, decisions: Sequence[Decision]) -> dict[int, Refusal]:
         with self.lock:
             jobs = [self.job_by_id.get(decision.job_id) for decision in decisions]
@@ -64,7 +70,7 @@ class MemoryLedger(MemoryState):
                 if job is not None
             }
             slots = {head.key: self._slot_state(head.key) for head in heads.values()}
-            refusals = refusals_of(decisions, heads, slots, self.target_schemas)
+            refusals = refusals_of(decisions, heads, slots, self.target_schemas, self.bundle_states)
             if not refusals:
                 for decision in decisions:
                     self._decide(decision)
@@ -80,6 +86,9 @@ class MemoryLedger(MemoryState):
         self.published.setdefault(key, set()).update(published_by(manifest))
         for change in decision.schema_changes:
             self.target_schemas[change.target] = change.schema_json
+        for bundle, revision in revisions_of(manifest).items():
+            installed = self.bundle_states.get(bundle, BundleState()).installed
+            self.bundle_states[bundle] = BundleState(revision, installed)
         self.manifests[job.id] = manifest
         changes = {"rejects": rejects_of(manifest)}
         self.move(job, JobEventKind.DECIDED, JobStatus.PROMOTING, **changes)
@@ -107,6 +116,9 @@ class MemoryLedger(MemoryState):
         moved = self.move(job, event, completion.status, **changes)
         self._let_go(job)
         self.published[job.plugin, job.location_id].difference_update(completion.emptied)
+        for key, revision in completion.bundles.items():
+            state = self.bundle_states[key]
+            self.bundle_states[key] = state._replace(installed=max(state.installed, revision))
         if moved.status is JobStatus.COMPLETED:
             self._end_blocked(moved)
         else:

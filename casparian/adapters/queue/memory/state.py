@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from casparian.adapters.queue.common import JobEvent, WakeUp, wall_clock_us
+from casparian.domain.bundles import BundleState
 from casparian.domain.files import FileHashRegistry, FileLocation, FileVersion
 from casparian.domain.jobs import JobEventKind, JobStatus, ProcessingJob, check_transition
 from casparian.domain.plugins import PluginConfig, PluginManifest
 from casparian.domain.ports import Clock, WorkerNode
-from casparian.domain.publish import Generation, Manifest, PublishedSlot, Target
+from casparian.domain.publish import BundleKey, Generation, Manifest, PublishedSlot, Target
 from casparian.domain.routing import RoutingRule
 
 
@@ -77,6 +78,7 @@ class MemoryState:
         self.slot_rows: dict[tuple[str, int], SlotRow] = {}
         self.published: dict[tuple[str, int], set[PublishedSlot]] = {}
         self.target_schemas: dict[Target, str] = {}
+        self.bundle_states: dict[BundleKey, BundleState] = {}
 
     def next_id(self, table: str) -> int:
         """Ids of a table start at 1 and are never given twice."""
