@@ -201,7 +201,12 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """What a target keeps of the publication that a slot holds."""
+    """What a target keeps of the publication that a slot holds.
+
+    `content_hash` is that of the file version, empty in targets that were published to before
+    markers had it. `ordinal` is 0 for rows taken over from another installation, so that every
+    publication of the queue that took them over is newer.
+    """
 
     installation: str
     job_id: int
@@ -215,6 +220,7 @@ class Marker:
     ordinal: int
     rows: int
     digest: str
+    content_hash: str = field(default="", compare=False)
 
     @staticmethod
     def of(manifest: Manifest, item: ManifestItem) -> Marker:
@@ -231,7 +237,12 @@ class Marker:
             manifest.ordinal,
             item.rows,
             item.digest,
+            manifest.content_hash,
         )
+
+    @property
+    def adopted(self) -> bool:
+        return self.ordinal == 0
 
     @property
     def generation(self) -> Generation:
