@@ -23,6 +23,7 @@ from casparian.app.registry import Registry
 from casparian.domain.ports import SinkFactory
 from casparian.domain.publish import Target
 from casparian.testing.sink import SinkContract
+from casparian.testing.sink_renewal import RenewingSinkContract
 
 
 @dataclass
@@ -78,13 +79,13 @@ class TestParquet(SinkContract):
         return ParquetPlace(ParquetSinkFactory(), "parquet://./out", str(tmp_path))
 
 
-class TestSqlite(SinkContract):
+class TestSqlite(RenewingSinkContract):
     @pytest.fixture
     def place(self, tmp_path: Path) -> Any:
         return SqlitePlace(SqliteSinkFactory(), "sqlite://out.db/{topic}", str(tmp_path))
 
 
-class TestMemory(SinkContract):
+class TestMemory(RenewingSinkContract):
     @pytest.fixture
     def place(self, tmp_path: Path) -> Any:
         store = MemoryStore()

@@ -76,6 +76,20 @@ def write_marker(db: sqlite3.Connection, table: str, marker: Marker) -> None:
     db.execute(f"INSERT OR REPLACE INTO {PUBLISH} VALUES ({','.join('?' * len(values))})", values)
 
 
+def renew_markers(db: sqlite3.Connection, renewals: Sequence[tuple[str, Marker, Marker]]) -> None:
+    """Write each marker anew, with the other keys that it may have; (table, before, after)."""
+    due = [r for r in renewals if standing_marker(db, r[0], r[1].slot) == r[1]]
+    # All leave before the first comes back: they may change places.
+    for table, before, _ in due:
+        db.execute(
+            f"DELETE FROM {PUBLISH} WHERE target = ? AND plugin = ? AND topic = ? "
+            "AND location_id = ? AND version_id = ?",
+            (table, *before.slot),
+        )
+    for table, _, after in due:
+        write_marker(db, table, after)
+
+
 def all_markers(db: sqlite3.Connection) -> Iterator[tuple[str, Marker]]:
     for table, text in db.execute(f"SELECT target, marker FROM {PUBLISH} ORDER BY 1, job_id"):
         yield table, Marker.from_json(text)

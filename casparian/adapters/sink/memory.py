@@ -14,8 +14,10 @@ from typing import Any
 import pyarrow as pa
 
 from casparian.adapters.sink._errors import failed, foreign, taken_over, withheld
-from casparian.adapters.sink._schema import Shaper, reshape
+from casparian.adapters.sink._schema import Shaper, reshape, to_domain
 from casparian.adapters.sink._uri import after_scheme, topic_target_name
+from casparian.domain import lineage
+from casparian.domain.adoption import Renewal, StandingSlot
 from casparian.domain.ports import PromoteItem, Sink, StagedRows, StageRequest, Staging
 from casparian.domain.publish import (
     InstallCase,
@@ -166,6 +168,28 @@ class MemorySink:
         with self._store.lock:
             found = [(t, s.marker) for (t, _), s in self._store.slots.items()]
         yield from ((t, marker) for t, marker in found if t.location == self.location)
+
+    def standing(self) -> Iterator[StandingSlot]:
+        for target, marker in self.markers():
+            yield StandingSlot(target, marker)
+
+    def schema_of(self, target: Target) -> TargetSchema | None:
+        rows = self._store.read(target)
+        names = lineage.COLUMNS
+        return to_domain(rows.drop_columns(list(names)).schema) if rows is not None else None
+
+    def renew(self, renewals: Sequence[Renewal]) -> None:
+        with self._store.lock:
+            slots = self._store.slots
+            due = [
+                (r, slots[r.target, r.before.slot])
+                for r in renewals
+                if (held := slots.get((r.target, r.before.slot))) and held.marker == r.before
+            ]
+            for renewal, _ in due:
+                del slots[renewal.target, renewal.before.slot]
+            for renewal, held in due:
+                slots[renewal.target, renewal.after.slot] = _Slot(renewal.after, held.rows)
 
 
 class MemorySinkFactory:

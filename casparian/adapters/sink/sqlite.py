@@ -19,6 +19,7 @@ from casparian.adapters.sink._errors import disk_error, failed, foreign, taken_o
 from casparian.adapters.sink._places import Places, beside
 from casparian.adapters.sink._sqlite_staging import SqliteStaging
 from casparian.adapters.sink._uri import absolute, after_scheme, topic_target_name
+from casparian.domain.adoption import Renewal, StandingSlot
 from casparian.domain.errors import ConfigurationError, JobError, UnavailableError
 from casparian.domain.plugins import REJECTS_TOPIC
 from casparian.domain.ports import PromoteItem, Sink, StageRequest, Staging
@@ -275,13 +276,38 @@ class SqliteSink:
     def markers(self) -> Iterator[tuple[Target, Marker]]:
         if not os.path.exists(self._file):
             return
-        try:
-            with self._connect() as db:
-                found = list(tables.all_markers(db)) if tables.has_own_tables(db) else []
-        except sqlite3.Error as error:
-            raise UnavailableError(f"The sink {SCHEME}://{self.location}: {error}.") from error
+        with self._reading() as db:
+            found = list(tables.all_markers(db)) if tables.has_own_tables(db) else []
         for table, marker in found:
             yield Target(SCHEME, self.location, table), marker
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with self._connect() as db:
+                yield db
+        except sqlite3.Error as error:
+            raise UnavailableError(f"The sink {SCHEME}://{self.location}: {error}.") from error
+
+    # --- taking over --------------------------------------------------------------------
+
+    def standing(self) -> Iterator[StandingSlot]:
+        for target, marker in self.markers():
+            yield StandingSlot(target, marker)
+
+    def schema_of(self, target: Target) -> TargetSchema | None:
+        if not os.path.exists(self._file):
+            return None
+        with self._reading() as db:
+            return tables.standing_schema(db, target.name) if tables.has_own_tables(db) else None
+
+    def renew(self, renewals: Sequence[Renewal]) -> None:
+        try:
+            with self._transaction() as db:
+                tables.renew_markers(db, [(r.target.name, r.before, r.after) for r in renewals])
+        except sqlite3.Error as error:
+            doing = f"Writing the new markers into {self._file}"
+            raise disk_error(doing, OSError(str(error))) from error
 
 
 def _prepare(db: sqlite3.Connection) -> None:
