@@ -6,20 +6,29 @@ A group is decided all or nothing; who cannot be is taken out, and the rest trie
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from casparian.app.leases import Leases
 from casparian.app.promoter import Decided, sinks_of
 from casparian.app.targets import Targets
+from casparian.domain.bundles import (
+    BundleState,
+    bundles_in,
+    in_bundles,
+    revisions_of,
+    sharing,
+)
 from casparian.domain.errors import ErrorClass, JobError
 from casparian.domain.jobs import Claim, JobStatus
 from casparian.domain.plugins import Mode, PluginConfig
-from casparian.domain.ports import PublishLedger, Sink
+from casparian.domain.ports import Bundler, PromoteItem, PublishLedger, Sink
 from casparian.domain.publish import (
+    BundleKey,
     Decision,
     JobFate,
     Manifest,
+    ManifestItem,
     Refusal,
     SchemaChange,
     SlotState,
@@ -38,7 +47,8 @@ class Staged:
     """A job after S1. `next_at`: not to be decided before (another job holds its slot).
 
     `sent`: a decision that no answer came to. It may have been taken, so it is sent again as
-    it is, and until there is an answer the staging is left alone.
+    it is, and until there is an answer the staging is left alone. `sent_with`: the jobs that
+    it can only have been decided together with.
     """
 
     claim: Claim
@@ -46,6 +56,7 @@ class Staged:
     manifest: Manifest
     next_at: float = 0.0
     sent: Decision | None = None
+    sent_with: frozenset[int] = frozenset()
 
     @property
     def slot_key(self) -> tuple[str, int]:
@@ -89,22 +100,39 @@ class Decider:
         Raises UnavailableError where the database does not answer; the jobs it was asked about
         are then `sent`, and to be given here again.
         """
-        plans = self._plan_all(group, outcome)
+        plans = self._plan_all(self._in_hand(group, outcome), outcome)
+        self._seal(plans, outcome)
         if plans and self._sync(plans, outcome):
             self._commit(plans, outcome)
 
+    def _in_hand(self, group: Sequence[Staged], outcome: Outcome) -> list[Staged]:
+        """Those that are still this worker's. Who was sent together with others, of whom one
+        is not, is given up too: a bundle is decided by all of its jobs, and if it was, they
+        are taken over."""
+        mine = {
+            s.claim.job_id: s for s in group if self._leases.holds(s.claim.job_id, s.claim.token)
+        }
+        for staged in list(mine.values()):
+            if staged.sent is not None and not staged.sent_with <= mine.keys():
+                del mine[staged.claim.job_id]
+        outcome.lost += [s for s in group if s.claim.job_id not in mine]
+        return list(mine.values())
+
     def _plan_all(self, group: Sequence[Staged], outcome: Outcome) -> _Plans:
+        if not group:
+            return {}
         states = self._ledger.slots([s.slot_key for s in group])
+        in_use = {key for state in states.values() for key in bundles_in(state)}
+        bundles = self._ledger.bundles(in_use) if in_use else {}
         targets = {item.target for s in group for item in s.manifest.items}
         schemas = self._ledger.schemas(sorted(targets))
         plans: _Plans = {}
         changed: set[Target] = set()
         for staged in group:
-            if not self._leases.holds(staged.claim.job_id, staged.claim.token):
-                outcome.lost.append(staged)
-                continue
             try:
-                decision = staged.sent or self._plan(staged, states[staged.slot_key], schemas)
+                decision = staged.sent or self._plan(
+                    staged, states[staged.slot_key], schemas, bundles
+                )
             except JobError as error:
                 outcome.fail([staged], error.error_class, error.message)
                 continue
@@ -113,8 +141,10 @@ class Decider:
                 outcome.fail([staged], ErrorClass.INFRASTRUCTURE, text)
                 continue
             changing = {change.target for change in decision.schema_changes}
-            if changing & changed:
-                # A target's schema changes once in a group: this one waits for the next.
+            writes = revisions_of(decision.manifest)
+            if changing & changed or any(bundles[key].held for key in writes if key in bundles):
+                # A target's schema changes once in a group: this one waits for the next. So it
+                # does for a bundle that another engine has decided and not yet installed.
                 staged.next_at = time.monotonic() + HELD_WAIT_S
                 continue
             changed |= changing
@@ -123,7 +153,11 @@ class Decider:
         return plans
 
     def _plan(
-        self, staged: Staged, state: SlotState, schemas: Mapping[Target, TargetSchema]
+        self,
+        staged: Staged,
+        state: SlotState,
+        schemas: Mapping[Target, TargetSchema],
+        bundles: Mapping[BundleKey, BundleState],
     ) -> Decision:
         """S2 prepared: what is installed, what is emptied, which schemas change."""
 
@@ -139,10 +173,11 @@ class Decider:
             if reconciled.changed:
                 before = known.to_json() if known is not None else None
                 changes.append(SchemaChange(item.target, before, reconciled.schema.to_json()))
-        manifest = planned(staged.manifest, kept, emptied)
+        manifest = in_bundles(planned(staged.manifest, kept, emptied), state, bundles)
         for item in manifest.items:
-            if not item.staged:
-                self._targets.sink(item.target).stage_empty(manifest, item, staged.key)
+            sink = self._targets.sink(item.target)
+            if not item.staged and not isinstance(sink, Bundler):
+                sink.stage_empty(manifest, item, staged.key)
         claim = staged.claim
         return Decision(
             claim.job_id,
@@ -153,6 +188,32 @@ class Decider:
             tuple(emptied),
             tuple(changes),
         )
+
+    def _seal(self, plans: _Plans, outcome: Outcome) -> None:
+        """Complete what sinks keep until the group is known. Fills in the manifests; who fails
+        leaves the group, and those who would have shared a bundle with it wait for the next."""
+        at_sinks: dict[int, tuple[Bundler, list[PromoteItem]]] = {}
+        for staged, decision in plans.values():
+            for item in decision.manifest.items if staged.sent is None else ():
+                sink = self._targets.sink(item.target)
+                if isinstance(sink, Bundler):
+                    job = PromoteItem(staged.key, decision.manifest, item)
+                    at_sinks.setdefault(id(sink), (sink, []))[1].append(job)
+        sealed: dict[tuple[int, ManifestItem], ManifestItem] = {}
+        failed: dict[int, JobError] = {}
+        for bundler, jobs in at_sinks.values():
+            for job, result in zip(jobs, bundler.seal(jobs), strict=True):
+                if isinstance(result, JobError):
+                    failed[job.manifest.job_id] = result
+                else:
+                    sealed[job.manifest.job_id, job.item] = result
+        for job_id, (staged, decision) in plans.items():
+            items = tuple(sealed.get((job_id, i), i) for i in decision.manifest.items)
+            manifest = replace(decision.manifest, items=items)
+            plans[job_id] = (staged, replace(decision, manifest=manifest))
+        for job_id, error in failed.items():
+            outcome.fail([plans[job_id][0]], error.error_class, error.message)
+        _leave_out(plans, failed)
 
     def _sync(self, plans: _Plans, outcome: Outcome) -> bool:
         """Make the stagings durable. A failed sync is never retried: the stagings go."""
@@ -175,8 +236,9 @@ class Decider:
         """All or nothing; losers are taken out and the rest tried again."""
         while plans:
             in_doubt = {job_id for job_id, (staged, _) in plans.items() if staged.sent}
-            for staged, decision in plans.values():
-                staged.sent = decision
+            mates = _mates(plans)
+            for job_id, (staged, decision) in plans.items():
+                staged.sent, staged.sent_with = decision, mates.get(job_id, frozenset())
             refusals = self._ledger.decide([decision for _, decision in plans.values()])
             fates = self._ledger.fates(list(refusals)) if refusals else {}
             for job_id, (staged, _) in plans.items():
@@ -184,7 +246,8 @@ class Decider:
                     staged.sent = None
             if not refusals:
                 break
-            losers = [plans.pop(job_id) for job_id in refusals]
+            losers = [plans[job_id] for job_id in refusals]
+            _leave_out(plans, refusals)
             for staged, decision in losers:
                 match refusals[decision.job_id]:
                     case Refusal.STALE:
@@ -206,6 +269,24 @@ def _end_stale(staged: Staged, decision: Decision, fate: JobFate | None, outcome
         outcome.decided.append((staged, Decided(decision.manifest, decision.token)))
     else:
         outcome.lost.append(staged)
+
+
+def _leave_out(plans: _Plans, losers: Iterable[int]) -> None:
+    """Take jobs out of a group, with those that share a bundle with them: these wait for the
+    next round, in which the bundle is written without the losers."""
+    for job_id in sharing({j: decision for j, (_, decision) in plans.items()}, losers):
+        plans.pop(job_id, None)
+
+
+def _mates(plans: _Plans) -> dict[int, frozenset[int]]:
+    """With whom a job that writes a bundle is decided, directly or through others."""
+    decisions = {job_id: decision for job_id, (_, decision) in plans.items()}
+    found: dict[int, frozenset[int]] = {}
+    for job_id, decision in decisions.items():
+        if job_id not in found and revisions_of(decision.manifest):
+            together = frozenset(sharing(decisions, [job_id]))
+            found.update(dict.fromkeys(together, together))
+    return found
 
 
 def _schemas_after(decision: Decision) -> dict[Target, TargetSchema]:

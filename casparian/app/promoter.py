@@ -14,6 +14,7 @@ import structlog
 
 from casparian.app.leases import Leases
 from casparian.app.targets import Targets
+from casparian.domain.bundles import revisions_of
 from casparian.domain.errors import CasparianError
 from casparian.domain.jobs import JobStatus
 from casparian.domain.observer import JobObserver, Unobserved
@@ -196,6 +197,7 @@ def _completion(decided: Decided, stands: Manifest, receipts: Sequence[Receipt])
         final_status(decided.manifest, receipts),
         sum(item.rows for item in stands.items if item.slot.topic != REJECTS_TOPIC),
         stands.emptied,
+        revisions_of(decided.manifest),
     )
 
 

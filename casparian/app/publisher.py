@@ -237,7 +237,8 @@ class Publisher:
     def _decide_due(self) -> None:
         now = time.monotonic()
         group: dict[tuple[str, int], Staged] = {}
-        for staged in self._staged:
+        # Those that may be decided already come first: who was sent together stays together.
+        for staged in sorted(self._staged, key=lambda s: s.sent is None):
             # Two versions of one file do not share a group: the second is planned on the first.
             if staged.next_at <= now and len(group) < LARGEST_GROUP:
                 group.setdefault(staged.slot_key, staged)

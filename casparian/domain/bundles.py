@@ -126,21 +126,20 @@ class BundleMarker:
         return BundleMarker(**values)
 
 
-class BundleCase(NamedTuple):
-    """What a promoter does with a bundle: install it, or leave it as it is because of what
-    the marker of its own slot there says (None: that slot is gone from it)."""
-
-    install: bool
-    member: MarkerCase | None = None
-
-
-def compare_bundle(standing: BundleMarker | None, revision: int, mine: Marker) -> BundleCase:
-    """The one rule of promoting a slot within a bundle.
+def compare_bundle(standing: BundleMarker | None, revision: int, mine: Marker) -> MarkerCase:
+    """The one rule of promoting a slot within a bundle of this revision.
 
     While the job's own slot is not completed nobody else publishes to it, so a bundle of this
     revision or of a later one holds what the job put there.
     """
-    if standing is None or standing.revision < revision:
-        return BundleCase(install=True)
+    if standing is None:
+        return MarkerCase.INSTALL
+    if standing.installation != mine.installation:
+        return MarkerCase.FOREIGN
+    if standing.revision < revision:
+        return MarkerCase.INSTALL if standing.revision == revision - 1 else MarkerCase.CONFLICT
     member = standing.member(mine.slot)
-    return BundleCase(False, compare_marker(member, mine) if member is not None else None)
+    if member is None:
+        return MarkerCase.OLDER
+    case = compare_marker(member, mine)
+    return MarkerCase.CONFLICT if case is MarkerCase.INSTALL else case

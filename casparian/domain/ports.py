@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from casparian.domain.bundles import BundleState
-from casparian.domain.errors import CasparianError
+from casparian.domain.errors import CasparianError, JobError
 from casparian.domain.files import FileLocation, Sighting, SourceRoot, StatIdentity
 from casparian.domain.jobs import Claim, Failure, JobStatus, RetryPolicy
 from casparian.domain.lineage import JobLineage
@@ -491,11 +491,13 @@ class PluginHost(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StageRequest:
-    """What a staging is for."""
+    """What a staging is for. `shared`: the rows may wait in memory for those of other jobs,
+    since `Bundler.seal` will be called before anything else is done with the staging."""
 
     key: StagingKey
     target: Target
     lineage: JobLineage
+    shared: bool = False
 
 
 class Staging(Protocol):
@@ -588,6 +590,22 @@ class Sink(Protocol):
     def markers(self) -> Iterator[tuple[Target, Marker]]:
         """Every slot's marker, for checks."""
         ...
+
+
+@runtime_checkable
+class Bundler(Protocol):
+    """What a sink can do besides: put the small rows of several jobs into one place.
+
+    1. `seal` completes stagings that were opened as `shared`, markers included, and those of
+       slots to be emptied. Its result is in the order of the items: each as it is to be
+       decided, or why its job fails.
+    2. An item that comes with a bundle stays in it; the sink decides which others share one.
+    3. Items of one bundle are written together, for a decision that is all or nothing. Until
+       they are decided they may be sealed again, in other company.
+    4. `promote` installs a bundle once, whoever of its jobs comes first.
+    """
+
+    def seal(self, items: Sequence[PromoteItem]) -> list[ManifestItem | JobError]: ...
 
 
 class SinkFactory(Protocol):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from casparian.adapters.sink import _places, parquet, sqlite
+from casparian.adapters.sink import _marked, _places, sqlite
 from casparian.app.promoter import MOST_TRIES
 from casparian.domain.errors import UnavailableError
 from casparian.domain.jobs import Claim, JobStatus
@@ -91,7 +91,7 @@ def test_a_promoter_stands_still_between_comparison_and_exchange(
         one.believes(claim)
 
     if stage.kind == "parquet":
-        before(monkeypatch, parquet, "exchange", meanwhile)
+        before(monkeypatch, _marked, "exchange", meanwhile)
     else:
         # Right before it asks for the write lock, under which it compares.
         after(monkeypatch, sqlite.SqliteSink, "_attach", meanwhile)
@@ -123,7 +123,7 @@ def test_a_promoter_stands_still_while_its_successor_is_half_way(
         one.believes(claim)
 
     if stage.kind == "parquet":
-        before(monkeypatch, parquet, "exchange", meanwhile)
+        before(monkeypatch, _marked, "exchange", meanwhile)
     else:
         after(monkeypatch, sqlite.SqliteSink, "_attach", meanwhile)
     one.promote()
@@ -172,18 +172,19 @@ def test_the_sweep_leaves_what_is_taken_over(stage: Stage, one: Engine, two: Eng
 
 def test_the_sweep_takes_a_dead_attempt_only(stage: Stage, one: Engine, two: Engine) -> None:
     """Guard: a running job's staging is told by the token."""
-    one.new(b"a.csv", "v1")
+    many = 20_000  # Fewer would wait in memory.
+    one.new(b"a.csv", "v1", {"rows": {"v": ["v1"] * many}})
     stage.clock.advance(31)
     two.recover()
     stage.clock.advance(2)
     claim = two.claim()
-    two.stages(claim, {"rows": {"v": ["two's"]}})
+    two.stages(claim, {"rows": {"v": ["two's"] * many}})
     assert len(stage.stagings()) == 2
     two.keeper.sweep()
     (left,) = stage.stagings()
     assert f".{claim.job_id}.{claim.attempt}.{claim.token[:12]}" in left
     two.publish()
-    assert stage.rows() == ["two's"]
+    assert stage.rows() == ["two's"] * many
 
 
 # --- BLOCKED ----------------------------------------------------------------------------

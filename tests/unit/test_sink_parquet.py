@@ -15,10 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from casparian.adapters.sink import _durable, _places, _probe, parquet
+from casparian.adapters.sink import _durable, _marked, _places, _probe, parquet
+from casparian.adapters.sink._marked import MARKER, read_marker
 from casparian.adapters.sink._parquet_staging import GROUP_ROWS, digest_of
 from casparian.adapters.sink._places import GRACE_US
-from casparian.adapters.sink.parquet import MARKER, ParquetSink, ParquetSinkFactory, read_marker
+from casparian.adapters.sink.parquet import ParquetSink, ParquetSinkFactory
 from casparian.domain.errors import ConfigurationError, ErrorClass, JobError
 from casparian.domain.publish import InstallCase, Marker, Target
 from casparian.testing.sink import (
@@ -169,8 +170,8 @@ class Steps:
         self.action: Callable[[], None] = lambda: None
         self.log: list[str] = []
         places = [
-            (parquet, "exchange"),
-            (parquet, "rename_new"),
+            (_marked, "exchange"),
+            (_marked, "rename_new"),
             (parquet, "read_marker"),
             (_places, "rename_new"),
             (_durable.Syncer, "sync"),
@@ -451,7 +452,7 @@ def test_a_full_disk_while_promoting_is_worth_another_try(
     job.stage(batch(values(1), 1))
     job.plan()
     with monkeypatch.context() as patched:
-        patched.setattr(parquet, "rename_new", full)
+        patched.setattr(_marked, "rename_new", full)
         (receipt,) = job.promote()
         assert receipt.transient
     assert outcomes(job.promote()) == [InstallCase.INSTALLED]

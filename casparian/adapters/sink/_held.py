@@ -11,6 +11,7 @@ import threading
 
 from casparian._fastpath import NewFile, write_directory
 from casparian.adapters.sink._places import Places, remove_tree
+from casparian.adapters.sink._rows import HeldRows
 from casparian.domain.publish import StagingKey
 
 
@@ -21,6 +22,7 @@ class HeldStagings:
         self._places = places
         self._lock = threading.Lock()
         self._files: dict[str, dict[str, list[NewFile]]] = {}
+        self._rows: dict[str, dict[str, HeldRows]] = {}
 
     def place(self, key: StagingKey, part: str) -> Place:
         """Where one topic's rows of a job go; what an earlier call left there is gone."""
@@ -29,6 +31,15 @@ class HeldStagings:
     def hold(self, key: StagingKey, part: str, files: list[NewFile]) -> None:
         with self._lock:
             self._files.setdefault(key.name, {})[part] = files
+
+    def hold_rows(self, key: StagingKey, part: str, rows: HeldRows) -> None:
+        with self._lock:
+            self._rows.setdefault(key.name, {})[part] = rows
+
+    def rows(self, key: StagingKey, part: str) -> HeldRows | None:
+        """The rows that wait to be sealed; None where they were too many to wait."""
+        with self._lock:
+            return self._rows.get(key.name, {}).get(part)
 
     def complete(self, key: StagingKey, part: str, marker: NewFile) -> None:
         """Write the marker, with what was held for it. Raises OSError."""
@@ -44,6 +55,7 @@ class HeldStagings:
     def drop(self, key: StagingKey) -> None:
         with self._lock:
             self._files.pop(key.name, None)
+            self._rows.pop(key.name, None)
 
 
 class Place:
@@ -61,6 +73,9 @@ class Place:
 
     def hold(self, files: list[NewFile]) -> None:
         self._held.hold(self._key, self._part, files)
+
+    def hold_rows(self, rows: HeldRows) -> None:
+        self._held.hold_rows(self._key, self._part, rows)
 
 
 def fresh(places: Places, path: str, files: list[NewFile]) -> None:

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from casparian._fastpath import NewFile
 from casparian.adapters.sink._errors import disk_error
 from casparian.adapters.sink._places import remove_tree
+from casparian.adapters.sink._rows import HeldRows, digest_of_rows
 from casparian.adapters.sink._schema import Shaper, reshape
 from casparian.adapters.sink._types import canonical_type
 from casparian.domain import lineage
@@ -57,6 +58,9 @@ class StagingPlace(Protocol):
     def hold(self, files: list[NewFile]) -> None:
         """Keep these, which are all of the staging, to be written together with its marker."""
 
+    def hold_rows(self, rows: HeldRows) -> None:
+        """Keep these, which are all of the staging, until it is sealed."""
+
 
 class ParquetStaging:
     """Port `Staging`. The batches that `write` was given are held until their row group is
@@ -73,6 +77,7 @@ class ParquetStaging:
         self._place = place
         self._directory = place.path
         self._lineage = request.lineage
+        self._shared = request.shared
         self._file_bytes = file_bytes
         self._prefix = f"{key.job_id}-{key.attempt}-{key.installation[:12]}-{key.token[:12]}"
         self._where = str(request.target)
@@ -118,9 +123,13 @@ class ParquetStaging:
         return StagedRows(self._rows, digest, self._shaper.columns, names)
 
     def _finish_small(self, schema: pa.Schema) -> StagedRows:
-        """One file, encoded in memory; also where there are no rows, for the schema's sake."""
+        """One file, encoded in memory, or rows that wait for those of other jobs; also where
+        there are no rows, for the schema's sake."""
         table = pa.Table.from_batches(self._pending, schema=schema)
         self._pending = []
+        if self._shared:
+            self._place.hold_rows(HeldRows(table, self._lineage, self._prefix))
+            return StagedRows(table.num_rows, digest_of_rows(table), self._shaper.columns, ())
         name = self._name(0)
         content = small_file(table, [self._lineage.entry(0, table.num_rows)])
         self._place.hold([(name, content)])
@@ -244,6 +253,22 @@ def small_file(table: pa.Table, jobs: list[dict[str, object]]) -> pa.Buffer:
         sink, table.schema, compression="snappy", use_dictionary=False, column_encoding=ENCODINGS
     ) as writer:
         writer.write_table(table)
+        writer.add_key_value_metadata({lineage.METADATA_KEY: json.dumps(jobs)})
+    return sink.getvalue()
+
+
+def shared_file(table: pa.Table, jobs: list[dict[str, object]]) -> pa.Buffer:
+    """The same for the rows of several jobs, which are more: as large files are written."""
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(
+        sink,
+        table.schema,
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=_columns_for_dictionary(table),
+        column_encoding=ENCODINGS,
+    ) as writer:
+        writer.write_table(table, row_group_size=GROUP_ROWS)
         writer.add_key_value_metadata({lineage.METADATA_KEY: json.dumps(jobs)})
     return sink.getvalue()
 

@@ -138,6 +138,25 @@ class Places:
                     rename_new(os.path.join(self.staging, name), self.of(key, part))
         raise OSError(f"the staging {self.of(key)} is renamed by others again and again")
 
+    def parts(self, part: str) -> list[str]:
+        """The directories of a part, whichever stagings they lie in."""
+        ends = SEPARATOR + part
+        return [
+            os.path.join(self.staging, name) for _, name in self._entries() if name.endswith(ends)
+        ]
+
+    def take(self, path: str, key: StagingKey, part: str) -> str | None:
+        """Make a part that lies in another's staging one of `key`'s: its new path, None where
+        somebody else was quicker. Raises OSError."""
+        own = self.of(key, part)
+        try:
+            rename_new(path, own)
+        except (FileNotFoundError, FileExistsError):
+            return None
+        with self._lock:
+            self._opened.setdefault(key.name, []).append(own)
+        return own
+
     def discard(self, key: StagingKey) -> None:
         with self._lock:
             self._epochs.pop(key.name, None)

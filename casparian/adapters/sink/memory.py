@@ -5,7 +5,6 @@ What a store holds is shared by every sink that was given it; there is no other 
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from casparian.adapters.sink._errors import failed, foreign, taken_over, withheld
+from casparian.adapters.sink._rows import digest_of_rows
 from casparian.adapters.sink._schema import Shaper, reshape, to_domain
 from casparian.adapters.sink._uri import after_scheme, topic_target_name
 from casparian.domain import lineage
@@ -79,20 +79,12 @@ class MemoryStaging:
         table = pa.Table.from_batches(batches, schema=schema).combine_chunks()
         with self._store.lock:
             self._store.staged[self._place][self._name] = table
-        return StagedRows(table.num_rows, digest_of(table), self._shaper.columns, ())
+        return StagedRows(table.num_rows, digest_of_rows(table), self._shaper.columns, ())
 
     def discard(self) -> None:
         self._batches.clear()
         with self._store.lock:
             self._store.staged.get(self._place, {}).pop(self._name, None)
-
-
-def digest_of(table: pa.Table) -> str:
-    """The SHA-256 of the rows as one Arrow IPC stream."""
-    stream = pa.BufferOutputStream()
-    with pa.ipc.new_stream(stream, table.schema) as writer:
-        writer.write_table(table.combine_chunks())
-    return hashlib.sha256(stream.getvalue()).hexdigest()
 
 
 class MemorySink:

@@ -2,6 +2,7 @@
 
     <root>/<topic>/<slot>/*.parquet     what readers glob
     <root>/<topic>/<slot>/_casparian.json   whose rows they are
+    <root>/<topic>/<bundle>/...         the same for small outputs of several slots
 
 A slot directory is staged beside the root and enters it by one rename: without replacing for
 a first publication, by exchange for later ones. Each names the promoter's own staging path as
@@ -11,21 +12,23 @@ its source, so one whose staging was taken over fails with file-not-found and ch
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 
 from casparian.adapters.sink._durable import fsync_all
 from casparian.adapters.sink._errors import disk_error, failed, is_passing, taken_over, withheld
 from casparian.adapters.sink._held import HeldStagings
-from casparian.adapters.sink._libc import exchange, rename_new
+from casparian.adapters.sink._marked import MARKER, move_in, read_marker, read_markers
+from casparian.adapters.sink._parquet_bundles import ParquetBundles
 from casparian.adapters.sink._parquet_staging import FILE_BYTES, ParquetStaging
+from casparian.adapters.sink._parts import part_of, rows_part
 from casparian.adapters.sink._places import GRACE_US, Places, beside
 from casparian.adapters.sink._probe import probe
+from casparian.adapters.sink._round import PromoteRound
+from casparian.adapters.sink._sealing import Sealing
 from casparian.adapters.sink._uri import absolute, after_scheme, topic_target_name
-from casparian.domain.errors import ConfigurationError, ErrorClass, JobError
+from casparian.domain.errors import ConfigurationError, JobError
 from casparian.domain.ports import Clock, PromoteItem, Sink, StageRequest, Staging
 from casparian.domain.publish import (
     InstallCase,
@@ -41,19 +44,10 @@ from casparian.domain.publish import (
 from casparian.domain.schemas import TargetSchema
 
 SCHEME = "parquet"
-MARKER = "_casparian.json"
 
 
 def system_clock() -> int:
     return time.time_ns() // 1000
-
-
-@dataclass
-class _Round:
-    """What one call of `promote` has yet to make durable, and to move out of the way."""
-
-    touched: dict[str, None] = field(default_factory=dict)
-    displaced: list[tuple[str, StagingKey]] = field(default_factory=list)
 
 
 class ParquetSink:
@@ -72,6 +66,8 @@ class ParquetSink:
         self._root = os.path.realpath(location)
         self._places = Places(beside(self._root))
         self._held = HeldStagings(self._places)
+        self._bundles = ParquetBundles(self._root, self._places, self._held)
+        self._sealing = Sealing(self._held, self._bundles, self._slot_path, self._mark)
         self._clock = clock
         self._grace_us = grace_us
         self._file_bytes = file_bytes
@@ -95,23 +91,31 @@ class ParquetSink:
     # --- staging ------------------------------------------------------------------------
 
     def stage(self, request: StageRequest, known: TargetSchema | None) -> Staging:
-        place = self._held.place(request.key, _rows_part(request.target))
+        place = self._held.place(request.key, rows_part(request.target))
         return ParquetStaging(place, request, known, self._file_bytes)
 
     def stage_empty(self, manifest: Manifest, item: ManifestItem, key: StagingKey) -> None:
-        self._held.place(key, _part(item)).hold([])
+        self._held.place(key, part_of(item)).hold([])
         self.stage_marker(manifest, item, key)
 
     def stage_marker(self, manifest: Manifest, item: ManifestItem, key: StagingKey) -> None:
-        marker = Marker.of(manifest, item).to_json().encode("ascii")
+        if item.staged and self._held.rows(key, part_of(item)) is not None:
+            return  # It is written when the rows are: see `seal`.
         try:
-            self._held.complete(key, _part(item), (MARKER, marker))
+            self._mark(PromoteItem(key, manifest, item))
         except OSError as error:
             path = os.path.join(self._staged_path(key, item), MARKER)
             raise disk_error(f"Writing the marker {path}", error) from error
 
+    def _mark(self, job: PromoteItem) -> None:
+        marker = Marker.of(job.manifest, job.item).to_json().encode("ascii")
+        self._held.complete(job.key, part_of(job.item), (MARKER, marker))
+
+    def seal(self, items: Sequence[PromoteItem]) -> list[ManifestItem | JobError]:
+        return self._sealing.seal(items)
+
     def _staged_path(self, key: StagingKey, item: ManifestItem) -> str:
-        return self._places.of(key, _part(item))
+        return self._places.of(key, part_of(item))
 
     def _slot_path(self, item: ManifestItem) -> str:
         return os.path.join(self._root, item.target.name, item.slot.name)
@@ -123,12 +127,10 @@ class ParquetSink:
 
     def promote(self, items: Sequence[PromoteItem]) -> list[Receipt]:
         began = self._places.epoch()
-        todo = _Round()
-        receipts = [self._attempt(job, todo) for job in items]
+        todo = PromoteRound()
+        receipts = self._install_all(items, todo)
         try:
-            # A staging renamed meanwhile is its new holder's to sync.
-            touched = [path for path in todo.touched if os.path.isdir(path)]
-            self._places.syncer.sync(touched, began)
+            self._places.syncer.sync(todo.still_there(), began)
         except OSError as error:
             text = f"Making what was published below {self._root} durable failed: {error}."
             return [r if r.case in (None, InstallCase.OLDER) else failed(r.item, text)
@@ -140,16 +142,42 @@ class ParquetSink:
                 self._places.retire(path, key, now_us)
         return receipts
 
-    def _attempt(self, job: PromoteItem, todo: _Round) -> Receipt:
-        try:
-            return self._install(job, todo)
-        except JobError as error:
-            return failed(job.item, error.message)
-        except OSError as error:
-            text = f"Publishing to {self._slot_path(job.item)} failed: {error}."
-            return failed(job.item, text, transient=is_passing(error))
+    def _install_all(self, items: Sequence[PromoteItem], todo: PromoteRound) -> list[Receipt]:
+        together: dict[tuple[str, str, int], list[int]] = {}
+        receipts: dict[int, Receipt] = {}
+        for at, job in enumerate(items):
+            self._held.drop(job.key)  # It is decided, so it is not sealed again.
+            item = job.item
+            if item.bundle:
+                key = (item.target.name, item.bundle, item.revision)
+                together.setdefault(key, []).append(at)
+            else:
+                receipts[at] = self._attempt([job], todo, self._install)[0]
+        for places in together.values():
+            jobs = [items[at] for at in places]
+            got = self._attempt(jobs, todo, self._bundles.install)
+            receipts.update(zip(places, got, strict=True))
+        return [receipts[at] for at in range(len(items))]
 
-    def _install(self, job: PromoteItem, todo: _Round) -> Receipt:
+    def _attempt(
+        self,
+        jobs: Sequence[PromoteItem],
+        todo: PromoteRound,
+        install: Callable[[Sequence[PromoteItem], PromoteRound], list[Receipt]],
+    ) -> list[Receipt]:
+        try:
+            return install(jobs, todo)
+        except JobError as error:
+            return [failed(job.item, error.message) for job in jobs]
+        except OSError as error:
+            place = os.path.join(self._root, jobs[0].item.target.name)
+            text = f"Publishing below {place} failed: {error}."
+            return [failed(job.item, text, transient=is_passing(error)) for job in jobs]
+
+    def _install(self, jobs: Sequence[PromoteItem], todo: PromoteRound) -> list[Receipt]:
+        return [self._install_slot(job, todo) for job in jobs]
+
+    def _install_slot(self, job: PromoteItem, todo: PromoteRound) -> Receipt:
         item = job.item
         source, slot = self._staged_path(job.key, item), self._slot_path(item)
         mine = Marker.of(job.manifest, item)
@@ -170,7 +198,7 @@ class ParquetSink:
             if staged != mine:
                 return failed(item, f"What lies in {source} is not what the manifest decided.")
             try:
-                self._move_in(source, slot, first=standing is None)
+                move_in(source, slot, first=standing is None)
             except (FileNotFoundError, FileExistsError):
                 continue  # The staging or the slot changed in between; look again.
             self._touch(job, source, todo)
@@ -179,19 +207,9 @@ class ParquetSink:
             return Receipt(item, InstallCase.INSTALLED)
         return failed(item, f"{slot} changes again and again under this.", transient=True)
 
-    def _move_in(self, source: str, slot: str, *, first: bool) -> None:
-        if not first:
-            exchange(source, slot)
-            return
-        try:
-            rename_new(source, slot)
-        except FileNotFoundError:
-            os.makedirs(os.path.dirname(slot), exist_ok=True)
-            rename_new(source, slot)
-
-    def _touch(self, job: PromoteItem, source: str, todo: _Round) -> None:
+    def _touch(self, job: PromoteItem, source: str, todo: PromoteRound) -> None:
         topic = os.path.join(self._root, job.item.target.name)
-        todo.touched.update(dict.fromkeys((self._root, topic, os.path.dirname(source))))
+        todo.touch((self._root, topic, os.path.dirname(source)))
 
     # --- upkeep -------------------------------------------------------------------------
 
@@ -203,6 +221,7 @@ class ParquetSink:
 
     def discard(self, key: StagingKey) -> None:
         self._held.drop(key)
+        self._bundles.forget(key)
         self._places.discard(key)
 
     def clean(self, now_us: int) -> None:
@@ -211,45 +230,8 @@ class ParquetSink:
     def markers(self) -> Iterator[tuple[Target, Marker]]:
         for topic in _directories(self._root):
             for slot in _directories(os.path.join(self._root, topic)):
-                path = os.path.join(self._root, topic, slot)
-                if os.path.exists(os.path.join(path, MARKER)):
-                    marker = read_marker(path)
-                    if marker is not None:
-                        yield Target(SCHEME, self.location, topic), marker
-
-
-def _part(item: ManifestItem) -> str:
-    """Where an item waits. One topic may empty several slots beside the one it fills, and
-    the names of both can be too long for one name."""
-    if item.staged:
-        return _rows_part(item.target)
-    named = f"{item.target.name}/{item.slot.name}".encode()
-    return f"emptied-{hashlib.sha256(named).hexdigest()[:24]}.staged"
-
-
-def _rows_part(target: Target) -> str:
-    return f"{target.name}.staged"
-
-
-def read_marker(slot: str) -> Marker | None:
-    """The marker of a slot's directory, None where there is no such directory.
-
-    Raises JobError (FOREIGN_ROWS) for a directory that Casparian did not make.
-    """
-    try:
-        with open(os.path.join(slot, MARKER), encoding="ascii") as file:
-            return Marker.from_json(file.read())
-    except FileNotFoundError:
-        if not os.path.isdir(slot):
-            return None
-        problem = f"it has no {MARKER}"
-    except (ValueError, TypeError) as error:
-        problem = f"its {MARKER} cannot be read: {error}"
-    raise JobError(
-        ErrorClass.FOREIGN_ROWS,
-        f"The directory {slot} was not published by Casparian: {problem}. Nothing in it was "
-        "changed. Move it out of the sink's directory.",
-    )
+                for marker in read_markers(os.path.join(self._root, topic, slot)):
+                    yield Target(SCHEME, self.location, topic), marker
 
 
 def _directories(path: str) -> list[str]:

@@ -1,0 +1,28 @@
+"""Small rows that wait in memory until those of other jobs come, and what identifies them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from casparian.domain.lineage import JobLineage
+
+
+@dataclass(frozen=True, slots=True)
+class HeldRows:
+    """A topic's rows of one job, with lineage. `prefix` begins the names of files that are
+    made of them, and is used by nobody else."""
+
+    table: pa.Table
+    lineage: JobLineage
+    prefix: str
+
+
+def digest_of_rows(table: pa.Table) -> str:
+    """The SHA-256 of rows as one Arrow IPC stream."""
+    stream = pa.BufferOutputStream()
+    with pa.ipc.new_stream(stream, table.schema) as writer:
+        writer.write_table(table.combine_chunks())
+    return hashlib.sha256(stream.getvalue()).hexdigest()
