@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from enum import StrEnum
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, MinLen
@@ -137,7 +137,7 @@ def _words(kind: Any) -> str:
     if origin is Literal:
         return " or ".join(f"`{_toml(value)}`" for value in arguments if value != "")
     if origin in (Union, UnionType):
-        return " or ".join(_words(argument) for argument in arguments)
+        return " or ".join(_words(a) for a in arguments if a is not NoneType)
     if origin in (list, tuple):
         return f"list of {_words(arguments[0])}"
     if isinstance(kind, type) and issubclass(kind, StrEnum):
@@ -166,7 +166,7 @@ def _default(field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True, validated_data={})
     if value is PydanticUndefined:
         raise TypeError(f"the default of {field} is not known")
-    return "" if value == "" else f"`{_toml(value)}`"
+    return "" if value in ("", None) else f"`{_toml(value)}`"
 
 
 def _toml(value: Any) -> str:

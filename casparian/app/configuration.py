@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from casparian.app.loader import PluginRegistry
+from casparian.app.root_rules import root_rules
 from casparian.app.settings import PluginSection, Settings
 from casparian.app.targets import Targets
 from casparian.domain.errors import ConfigurationError
@@ -29,7 +29,8 @@ def resolve(settings: Settings, targets: Targets) -> Applied:
     """The configuration as the database is to hold it.
 
     Raises ConfigurationError for a plugin without its file, a sink that is none, two topics
-    with one target, a pattern that cannot be compiled, or what this version cannot do.
+    with one target, a pattern that cannot be compiled, rules of a source root that cannot be
+    used, or what this version cannot do.
     """
     _refuse_what_is_not_there(settings)
     registry = PluginRegistry(settings.plugin_directory)
@@ -39,9 +40,7 @@ def resolve(settings: Settings, targets: Targets) -> Applied:
         _plugin(settings, targets, name, section) for name, section in settings.plugin.items()
     )
     return Applied(
-        roots=tuple(
-            dict.fromkeys(os.fsencode(settings.path(r.path)) for r in settings.source_root)
-        ),
+        roots=tuple(root_rules(settings)),
         rules=rules,
         plugins=plugins,
         manifests=tuple(registry.manifest(p.plugin) for p in plugins),

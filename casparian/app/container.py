@@ -13,13 +13,13 @@ from casparian.adapters.queue import QueueStores
 from casparian.app.context import EtlContext, process_start
 from casparian.app.observing import Observing
 from casparian.app.registry import Registry
+from casparian.app.root_rules import root_rules, scan_rules
 from casparian.app.scout import Scout
 from casparian.app.scout_service import ScoutService
 from casparian.app.settings import Settings
 from casparian.app.targets import Targets
 from casparian.app.verify import ContentCheck
 from casparian.app.worker import Worker, WorkerConfig
-from casparian.domain.files import ScanRules
 from casparian.domain.instructions import RouterRules
 from casparian.domain.jobs import RetryPolicy
 from casparian.domain.ports import PluginHost
@@ -29,10 +29,6 @@ SECOND_US = 1_000_000
 
 def wall_clock_us() -> int:
     return time.time_ns() // 1000
-
-
-def scan_rules(settings: Settings) -> ScanRules:
-    return ScanRules(int(settings.scout.settle_s * 1e9), tuple(settings.scout.ignored_suffixes))
 
 
 def worker_config(settings: Settings, roles: tuple[str, ...]) -> WorkerConfig:
@@ -128,6 +124,7 @@ class Container(containers.DeclarativeContainer):
         providers.Callable(scan_rules, settings),
         clock,
         stores.provided.store.routing,
+        providers.Callable(root_rules, settings),
     )
     scout_service = providers.Singleton(
         _scout_service,

@@ -5,11 +5,12 @@ What one scan does stands in `scout_pass`; when scans happen, in `scout_service`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from casparian.app.scout_pass import ScanPass, ScoutParts
 from casparian.domain.files import ScanReport, ScanRules, SourceRoot
 from casparian.domain.ports import Clock, FileCatalog, FileSource
+from casparian.domain.roots import RootRules
 from casparian.domain.routing import RoutingTable
 
 
@@ -22,7 +23,8 @@ def _never() -> bool:
 
 
 class Scout:
-    """Scans source roots, one thread at a time.
+    """Scans source roots, one thread at a time. `roots` are the rules by a root's path, `rules`
+    those of every other root.
 
     `on_progress` is called with the report so far after each batch that was recorded;
     `stopped` is asked between files, and ends the scan as an incomplete one.
@@ -36,8 +38,9 @@ class Scout:
         rules: ScanRules,
         clock: Clock,
         routing: Callable[[], RoutingTable],
+        roots: Mapping[bytes, RootRules] | None = None,
     ) -> None:
-        self._parts = ScoutParts(catalog, source, rules, clock, routing)
+        self._parts = ScoutParts(catalog, source, rules, clock, routing, roots or {})
 
     @property
     def catalog(self) -> FileCatalog:

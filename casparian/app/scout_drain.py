@@ -53,7 +53,7 @@ def _look_again(
     # More were deferred than a report lists: only the whole root has them all. What the first
     # scan has counted is not counted again.
     report = scout.look(root, [b""], stopped=stop.is_set, on_progress=progress())
-    return replace(report, unchanged=0, unreadable=0, errors={})
+    return replace(report, unchanged=0, unreadable=0, waiting=0, errors={}, waiting_paths={})
 
 
 def _wait(times_us: list[int], scout: Scout, stop: threading.Event) -> None:
@@ -89,4 +89,5 @@ def _in_total(root: SourceRoot, report: ScanReport) -> ScanReport:
         deferred_paths={whole(p): reason for p, reason in report.deferred_paths.items()},
         look_again_us={whole(p): at_us for p, at_us in report.look_again_us.items()},
         errors={whole(p): error for p, error in report.errors.items()},
+        waiting_paths={whole(p): reason for p, reason in report.waiting_paths.items()},
     )

@@ -7,11 +7,12 @@ neither is held whole. What was recorded stays recorded, whatever ends the scan.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from casparian.adapters.files import Hashed, ParallelFileScanner
+from casparian.app.scout_markers import lacks_marker
 from casparian.app.scout_missing import Missing
 from casparian.domain.files import (
     FileLocation,
@@ -30,6 +31,7 @@ from casparian.domain.ports import (
     FileSource,
     WalkError,
 )
+from casparian.domain.roots import RootRules
 from casparian.domain.routing import RoutingTable
 
 BATCH = 500
@@ -70,7 +72,11 @@ class ScoutParts:
     rules: ScanRules
     clock: Clock
     routing: Callable[[], RoutingTable]
+    roots: Mapping[bytes, RootRules] = field(default_factory=dict)
     futures: FutureStamps = field(default_factory=FutureStamps)
+
+    def rules_of(self, root: SourceRoot) -> RootRules:
+        return self.roots.get(root.path) or RootRules(self.rules)
 
 
 class ScanPass:
@@ -84,6 +90,8 @@ class ScanPass:
         on_progress: Callable[[ScanReport], None],
     ) -> None:
         self._parts, self._root = parts, root
+        self._root_rules = parts.rules_of(root)
+        self._rules = self._root_rules.scan
         self._stopped, self._on_progress = stopped, on_progress
         self._report = ScanReport()
         self._sightings: list[Sighting] = []
@@ -119,6 +127,9 @@ class ScanPass:
         return self._report
 
     def _one(self, files: ParallelFileScanner, path: bytes) -> None:
+        done = self._root_rules.done
+        if path and done is not None and done.is_marker(path):
+            path = done.about(path)
         if not path:
             self._join(files, path)
             return
@@ -184,11 +195,11 @@ class ScanPass:
         identity: StatIdentity,
         known: FileLocation | None,
     ) -> None:
-        rules = self._parts.rules
-        if rules.ignores(path):
-            return
         if known is not None and known.missed_scans and not known.deleted:
             self._seen.append(known.id)
+        if self._root_rules.left_out(path) is not None:
+            return
+        rules = self._rules
         now_ns = self._parts.clock() * 1000
         case = rules.judge(identity, known, now_ns)
         if case is ScanCase.SETTLING and rules.in_future(identity, now_ns):
@@ -199,8 +210,19 @@ class ScanPass:
         elif case is ScanCase.SETTLING:
             self._defer(path, identity, NOT_SETTLED)
         elif case is ScanCase.HASH:
-            self._hash(files, path, identity)
+            taken = known is not None and not known.deleted and known.identity == identity
+            if taken or self._is_done(path, identity):
+                self._hash(files, path, identity)
         self._flush_if_due()
+
+    def _is_done(self, path: bytes, identity: StatIdentity) -> bool:
+        """Whether the file's marker stands, where the root wants one."""
+        lacks = self._root_rules.done and lacks_marker(
+            self._parts.source, self._root, self._root_rules.done, path, identity
+        )
+        if lacks:
+            self._report.wait(path, lacks)
+        return not lacks
 
     def _hash(self, files: ParallelFileScanner, path: bytes, identity: StatIdentity) -> None:
         """Another name of a file that this scan has read, or is reading, is not read again."""
@@ -230,11 +252,11 @@ class ScanPass:
         identity, error = hashed.identity, hashed.error
         if identity is not None:
             # A change between walk and read may have brought content that is not settled.
-            unsettled = identity != hashed.met and self._parts.rules.settled_in_ns(
-                identity, self._parts.clock() * 1000
-            )
-            if unsettled:
+            changed = identity != hashed.met
+            if changed and self._rules.settled_in_ns(identity, self._parts.clock() * 1000):
                 self._defer(path, identity, CHANGED_WHILE_READ)
+                return
+            if changed and not self._is_done(path, identity):
                 return
             remember(self._hashed, identity, hashed.content_hash, REMEMBERED_LINKS)
             self._sightings.append(Sighting(path, identity, hashed.content_hash))
@@ -244,7 +266,7 @@ class ScanPass:
             self._report.fail(path, describe(error))
 
     def _defer(self, path: bytes, identity: StatIdentity | None, reason: str) -> None:
-        rules = self._parts.rules
+        rules = self._rules
         now_us = self._parts.clock()
         wait_ns = rules.settle_ns
         if identity is not None:
@@ -254,7 +276,7 @@ class ScanPass:
         self._report.defer(path, reason, now_us - (-wait_ns // 1000))
 
     def _since(self, path: bytes, identity: StatIdentity, now_ns: int) -> int | None:
-        if not self._parts.rules.in_future(identity, now_ns):
+        if not self._rules.in_future(identity, now_ns):
             return None
         return self._parts.futures.unchanged_since_ns((self._root.id, path), identity, now_ns)
 

@@ -10,9 +10,9 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -20,8 +20,10 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from casparian.app.settings_base import Seconds, Section
 from casparian.app.settings_errors import check_variables, explain, explain_variable
 from casparian.app.settings_file import SettingsFile
+from casparian.app.settings_roots import SourceRootSection
 from casparian.domain.errors import ConfigurationError
 from casparian.domain.files import DEFAULT_IGNORED_SUFFIXES
 from casparian.domain.plugins import Mode
@@ -29,14 +31,6 @@ from casparian.domain.plugins import Mode
 PREFIX = "CASPARIAN_"
 DEFAULT_FILE = "casparian.toml"
 DEFAULT_DATABASE = "casparian_flow.sqlite3"
-
-Seconds = Annotated[float, Field(gt=0)]
-
-
-class Section(BaseModel):
-    """A table of the file: its keys are known, and no other is taken."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
 class DatabaseSection(Section):
@@ -226,13 +220,6 @@ class OpenLineageSection(Section):
         if self.transport == "http" and not self.url.startswith(("http://", "https://")):
             raise ValueError('transport = "http" needs url, such as http://127.0.0.1:5000')
         return self
-
-
-class SourceRootSection(Section):
-    """A watched directory."""
-
-    path: str = Field(min_length=1)
-    """The directory."""
 
 
 class RuleSection(Section):

@@ -178,8 +178,9 @@ class ScanReport:
     """Counts of one scan. `complete` is false when something in the root could not be met.
 
     `jobs` is how many jobs were enqueued. `look_again_us` says when each deferred file may be
-    settled, `next_look_us` is the earliest of these times. Of deferred files and of errors,
-    each LISTED_AT_MOST are listed by path, and all are counted.
+    settled, `next_look_us` is the earliest of these times. Of deferred files, of errors and of
+    files that wait for their done marker, each LISTED_AT_MOST are listed by path, and all are
+    counted.
     """
 
     new: int = 0
@@ -188,15 +189,17 @@ class ScanReport:
     deferred: int = 0
     deleted: int = 0
     unreadable: int = 0
+    waiting: int = 0
     complete: bool = True
     deferred_paths: dict[bytes, str] = field(default_factory=dict)
     errors: dict[bytes, str] = field(default_factory=dict)
+    waiting_paths: dict[bytes, str] = field(default_factory=dict)
     jobs: int = 0
     look_again_us: dict[bytes, int] = field(default_factory=dict)
     next_look_us: int | None = None
 
     def counts(self) -> Mapping[str, int]:
-        names = ("new", "changed", "unchanged", "deferred", "deleted", "unreadable")
+        names = ("new", "changed", "unchanged", "deferred", "deleted", "unreadable", "waiting")
         return {name: getattr(self, name) for name in names}
 
     def defer(self, path: bytes, reason: str, look_again_us: int) -> None:
@@ -206,6 +209,12 @@ class ScanReport:
         if len(self.deferred_paths) < LISTED_AT_MOST:
             self.deferred_paths[path] = reason
             self.look_again_us[path] = look_again_us
+
+    def wait(self, path: bytes, reason: str) -> None:
+        """Count what is no input yet, since its done marker does not stand."""
+        self.waiting += 1
+        if len(self.waiting_paths) < LISTED_AT_MOST:
+            self.waiting_paths[path] = reason
 
     def fail(self, path: bytes, error: str) -> None:
         """Count what could not be read."""
@@ -221,6 +230,7 @@ class ScanReport:
         self.deferred_paths.update(other.deferred_paths)
         self.look_again_us.update(other.look_again_us)
         self.errors.update(other.errors)
+        self.waiting_paths.update(other.waiting_paths)
         times = (t for t in (self.next_look_us, other.next_look_us) if t is not None)
         self.next_look_us = min(times, default=None)
 

@@ -192,6 +192,7 @@ def test_scan_counts(project: Project) -> None:
         "deferred": 0,
         "deleted": 0,
         "unreadable": 0,
+        "waiting": 0,
         "complete": True,
         "jobs": 2,
     }

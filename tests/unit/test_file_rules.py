@@ -64,9 +64,11 @@ def test_reports_add_up() -> None:
     one.defer(b"a", "why", 500)
     other.defer(b"b", "why", 300)
     other.fail(b"c", "denied")
+    other.wait(b"d", "no marker")
     one.add(other)
     assert one.counts() == {
         "new": 3, "changed": 0, "unchanged": 5, "deferred": 2, "deleted": 0, "unreadable": 1,
+        "waiting": 1,
     }  # fmt: skip
     assert (one.next_look_us, one.jobs, one.complete) == (300, 2, False)
     assert one.look_again_us == {b"a": 500, b"b": 300}

@@ -36,7 +36,7 @@ from casparian.domain.ports import Applied, FileChangedError, FileEntry, WalkErr
 from casparian.domain.routing import RoutingRule
 
 SETTLE_S = 2
-KEYS = ("new", "changed", "unchanged", "deferred", "deleted", "unreadable")
+KEYS = ("new", "changed", "unchanged", "deferred", "deleted", "unreadable", "waiting")
 
 
 class Clock:

@@ -13,6 +13,7 @@ from casparian.app.cli._findings import Finding, Findings, ok, problem, warning
 from casparian.app.configuration import resolve
 from casparian.app.places import inside
 from casparian.app.registry import Registry
+from casparian.app.root_rules import described
 from casparian.app.settings import Settings
 from casparian.app.targets import Targets
 from casparian.domain.errors import CasparianError, ConfigurationError, UnavailableError
@@ -33,7 +34,7 @@ def check_roots(settings: Settings) -> Findings:
     if not paths:
         yield warning(ROOTS, "There is no source root: nothing is looked at.", "Add one.")
     for path in paths:
-        yield _root(path)
+        yield _root(path, settings)
     for one, other in combinations(paths, 2):
         for outer, inner in ((one, other), (other, one)):
             if inside(inner, outer):
@@ -45,7 +46,7 @@ def check_roots(settings: Settings) -> Findings:
                 break
 
 
-def _root(path: str) -> Finding:
+def _root(path: str, settings: Settings) -> Finding:
     where = f"{ROOTS} {path}"
     if not os.path.exists(path):
         return problem(where, "The directory does not exist.", "Make or mount it.")
@@ -53,7 +54,8 @@ def _root(path: str) -> Finding:
         return problem(where, "It is no directory.", "Name the directory that files come to.")
     if not os.access(path, os.R_OK | os.X_OK):
         return problem(where, "It may not be read.", "Give the engine's user the right to.")
-    return ok(where, "The directory is there and may be read.")
+    rules = described(settings, path)
+    return ok(where, f"The directory is there and may be read{rules}.")
 
 
 # --- the queue database -----------------------------------------------------------------------

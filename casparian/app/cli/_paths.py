@@ -7,10 +7,12 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from casparian.app.cli._not_taken import not_taken_on_disk
 from casparian.domain.files import path_bytes, path_text
 
 if TYPE_CHECKING:
     from casparian.adapters.queue import QueueStores
+    from casparian.app.settings import Settings
 
 NAMES_COMPARED = 20_000
 NAMES_SHOWN = 5
@@ -49,7 +51,7 @@ def _same_place(one: str, other: str) -> bool:
 # --- a path that nobody knows -----------------------------------------------------------------
 
 
-def unknown(stores: QueueStores, path: str) -> str:
+def unknown(stores: QueueStores, path: str, settings: Settings) -> str:
     """Why no file is known by `path`, and what would be right."""
     roots = [path_text(root.path) for root in stores.catalog.roots()]
     known = list(_known(stores))
@@ -57,10 +59,8 @@ def unknown(stores: QueueStores, path: str) -> str:
     on_disk = os.path.abspath(path)
     if os.path.isfile(on_disk):
         if any(os.path.realpath(on_disk).startswith(os.path.realpath(r) + "/") for r in roots):
-            said += (
-                " It is there: run `casparian scan`, which says whether it is deferred; names "
-                "with an ignored suffix ([scout] ignored_suffixes) are not looked at."
-            )
+            reason = not_taken_on_disk(settings, on_disk)
+            said += f" It is there. {reason or 'Run `casparian scan`.'}"
         else:
             said += f" It is in no source root; these are: {', '.join(roots) or 'none'}."
     near = _nearest(os.path.normpath(path), known)

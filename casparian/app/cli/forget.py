@@ -16,6 +16,7 @@ from casparian.domain.files import path_bytes, path_text
 
 if TYPE_CHECKING:
     from casparian.adapters.queue import QueueStores
+    from casparian.app.settings import Settings
 
 
 def forget(
@@ -41,9 +42,10 @@ def forget(
 
     Example: casparian forget 2013/flights.csv
     """
-    with closing(open_stores(load_settings(ctx, config))) as stores:
+    settings = load_settings(ctx, config)
+    with closing(open_stores(settings)) as stores:
         # All are found before the first is forgotten.
-        chosen = dict(_location(stores, path) for path in paths)
+        chosen = dict(_location(stores, path, settings) for path in paths)
         for location_id in chosen:
             stores.catalog.forget(location_id, actor())
     if as_json:
@@ -57,11 +59,11 @@ def forget(
     print(f"{count(len(chosen), 'file')} forgotten: the next scan records a new version of each.")
 
 
-def _location(stores: QueueStores, path: str) -> tuple[int, dict[str, Any]]:
+def _location(stores: QueueStores, path: str, settings: Settings) -> tuple[int, dict[str, Any]]:
     """The location that `path` means, and how it is told."""
     documents = find(stores, path)
     if not documents:
-        raise ConfigurationError(f"{unknown(stores, path)} Nothing was forgotten.")
+        raise ConfigurationError(f"{unknown(stores, path, settings)} Nothing was forgotten.")
     if len(documents) > 1:
         roots = ", ".join(document["source_root"] for document in documents)
         raise ConfigurationError(

@@ -20,7 +20,8 @@ def scan(ctx: typer.Context, config: ConfigOption = None, as_json: JsonOption = 
     """Look for new and changed files once.
 
     The configuration is applied before. A file that is not settled yet is deferred to a later
-    scan; one is deleted at the second complete scan without it. Exits with 1 when something
+    scan, one that waits for its done marker is not taken before; one is deleted at the second
+    complete scan without it. Exits with 1 when something
     could not be read.
 
     Example: casparian scan --config flights/casparian.toml
@@ -37,6 +38,7 @@ def scan(ctx: typer.Context, config: ConfigOption = None, as_json: JsonOption = 
                 report = scout.scan(root, on_progress=on_progress)
             _name("deferred", root.path, report.deferred_paths)
             _name("unreadable", root.path, report.errors)
+            _name("waiting", root.path, report.waiting_paths)
             total.add(report)
     if as_json:
         show_json(

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from casparian.app.cli._not_taken import not_taken
 from casparian.app.cli._output import show_json
 from casparian.app.cli._paths import find, unknown
 from casparian.app.cli._shared import ConfigOption, JsonOption, load_settings, open_stores
 from casparian.domain.errors import ConfigurationError
+from casparian.domain.files import path_bytes, path_text
 
 if TYPE_CHECKING:
     from casparian.adapters.queue import QueueStores
+    from casparian.app.settings import Settings
 
 
 def why(
@@ -36,8 +39,9 @@ def why(
 
     Example: casparian why 2013/flights.csv
     """
-    with closing(open_stores(load_settings(ctx, config))) as stores:
-        document = _tell(stores, path)
+    settings = load_settings(ctx, config)
+    with closing(open_stores(settings)) as stores:
+        document = _tell(stores, path, settings)
     if as_json:
         show_json(document)
         return
@@ -46,12 +50,15 @@ def why(
     print(story(document))
 
 
-def _tell(stores: QueueStores, path: str) -> dict[str, Any]:
+def _tell(stores: QueueStores, path: str, settings: Settings) -> dict[str, Any]:
     documents = find(stores, path)
     if not documents:
-        raise ConfigurationError(unknown(stores, path))
+        raise ConfigurationError(unknown(stores, path, settings))
     wants = {plugin["name"]: plugin["tags"] for plugin in stores.reports.status()["plugins"]}
     for document in documents:
+        reason = _not_taken(stores, document, settings)
+        if reason is not None:
+            document["advice"].insert(0, reason)
         for version in document["versions"]:
             for job in version["jobs"]:
                 wanted = wants.get(job["plugin"], ())
@@ -60,3 +67,13 @@ def _tell(stores: QueueStores, path: str) -> dict[str, Any]:
     if others:
         first["others"] = others
     return first
+
+
+def _not_taken(stores: QueueStores, document: dict[str, Any], settings: Settings) -> str | None:
+    """What keeps the file as it is now from becoming a version."""
+    path = path_bytes(document["path"])
+    ids = {path_text(root.path): root.id for root in stores.catalog.roots()}
+    root_id = ids.get(document["source_root"])
+    location = None if root_id is None else stores.catalog.find(root_id, path)
+    known = location.identity if location is not None else None
+    return not_taken(settings, document["source_root"], document["path"], known)

@@ -1,0 +1,72 @@
+"""Why a file that is there is not taken as it is now: the scout's own rules, asked for one file."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from casparian.domain.files import SourceRoot, StatIdentity, path_bytes
+
+if TYPE_CHECKING:
+    from casparian.app.settings import Settings
+    from casparian.domain.roots import RootRules
+
+
+def not_taken(
+    settings: Settings, root: str, path: str, known: StatIdentity | None = None
+) -> str | None:
+    """A sentence about the file at `path` below `root`, which the catalog has met as `known`.
+
+    None where it is taken as it is or would be, where it is not there, and where the root has
+    no table.
+    """
+    from casparian.adapters.files import LocalFileSource
+    from casparian.app.root_rules import root_rules
+    from casparian.app.scout_markers import lacks_marker
+
+    rules = root_rules(settings).get(os.fsencode(root))
+    if rules is None:
+        return None
+    reason = rules.left_out(path_bytes(path))
+    if reason is not None:
+        return f"It is not taken: {reason}."
+    source = LocalFileSource()
+    try:
+        identity = source.stat(os.fsencode(root), path_bytes(path))
+    except OSError:
+        return None
+    if identity == known:
+        return None
+    if rules.done is not None:
+        where = SourceRoot(0, os.fsencode(root))
+        lacks = lacks_marker(source, where, rules.done, path_bytes(path), identity)
+        if lacks is not None:
+            return f"It is not taken as it is now: {lacks}."
+    return _not_settled(rules, identity)
+
+
+def not_taken_on_disk(settings: Settings, absolute: str) -> str | None:
+    """The same for a path in the file system."""
+    for section in settings.source_root:
+        root = str(settings.path(section.path))
+        if os.path.realpath(absolute).startswith(os.path.realpath(root) + "/"):
+            below = os.path.relpath(os.path.realpath(absolute), os.path.realpath(root))
+            return not_taken(settings, root, below)
+    return None
+
+
+def _not_settled(rules: RootRules, identity: StatIdentity) -> str | None:
+    now_ns = time.time_ns()
+    wait_ns = rules.scan.settled_in_ns(identity, now_ns)
+    if not wait_ns:
+        return None
+    if rules.scan.in_future(identity, now_ns):
+        return (
+            "Its timestamps lie in the future: it is taken when an engine has met it unchanged "
+            f"for {rules.scan.settle_ns / 1e9:g} s (settle_s)."
+        )
+    return (
+        f"It changed too short a time ago to be taken as whole: it is taken in {wait_ns / 1e9:.1f} "
+        "s, unless it changes again (settle_s)."
+    )

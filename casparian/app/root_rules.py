@@ -1,0 +1,60 @@
+"""The rules of each source root, from the settings."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+
+from casparian.app.settings import Settings
+from casparian.app.settings_roots import SourceRootSection
+from casparian.domain.errors import ConfigurationError
+from casparian.domain.files import ScanRules
+from casparian.domain.roots import DoneMarker, RootRules, check_root_rules
+
+
+def root_rules(settings: Settings) -> Mapping[bytes, RootRules]:
+    """By the root's absolute path.
+
+    Raises ConfigurationError for rules that cannot be used, or that differ between two tables
+    of one root.
+    """
+    found: dict[bytes, RootRules] = {}
+    for index, section in enumerate(settings.source_root):
+        path, rules = os.fsencode(settings.path(section.path)), _rules(settings, section)
+        where = settings.place("source_root", index)
+        try:
+            check_root_rules(rules)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{where}: {error}") from error
+        if found.setdefault(path, rules) != rules:
+            raise ConfigurationError(
+                f"{where}: {section.path!r} is a source root already, with other settings: leave "
+                "one of the two tables out."
+            )
+    return found
+
+
+def scan_rules(settings: Settings, settle_s: float | None = None) -> ScanRules:
+    """Those of [scout], for a root that says nothing else."""
+    chosen = settings.scout.settle_s if settle_s is None else settle_s
+    return ScanRules(int(chosen * 1e9), tuple(settings.scout.ignored_suffixes))
+
+
+def _rules(settings: Settings, section: SourceRootSection) -> RootRules:
+    return RootRules(
+        scan_rules(settings, section.settle_s),
+        section.include,
+        section.exclude,
+        section.ignore,
+        DoneMarker(section.done_marker) if section.done_marker else None,
+    )
+
+
+def described(settings: Settings, path: str) -> str:
+    """What a root's table says beside its path, for people: ``; include = ["*.csv"]``."""
+    for section in settings.source_root:
+        if str(settings.path(section.path)) == path:
+            given = section.model_dump(exclude_defaults=True, exclude={"path"})
+            return "".join(f"; {key} = {json.dumps(value)}" for key, value in given.items())
+    return ""
