@@ -45,6 +45,8 @@ class JobEventKind(StrEnum):
     CANCELLED = "CANCELLED"
     FORGOTTEN = "FORGOTTEN"
     """Its file is to be recorded anew: no step of the job, so not in TRANSITIONS."""
+    ADOPTED = "ADOPTED"
+    """It has this number since rows were taken over: no step of the job either."""
 
 
 # Every step a job can take. Whatever is not here is illegal. The guards (token, lease,

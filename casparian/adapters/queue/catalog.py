@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
+from casparian.adapters.queue.bound_versions import take_bound
 from casparian.adapters.queue.common import JobEvent, below_range
 from casparian.adapters.queue.database import Database, chunks, execute_many
 from casparian.adapters.queue.rows import (
@@ -187,7 +188,7 @@ class SqlCatalog:
         self, connection: Connection, seen: Sequence[_Seen], now: int
     ) -> dict[int, int]:
         """The new versions' ids by location id."""
-        statement = insert(file_version).returning(file_version.c.id, file_version.c.location_id)
+        bound = take_bound(connection, {s.location.id: s.sighting.content_hash for s in seen})
         values = [
             {
                 "location_id": s.location.id,
@@ -198,7 +199,15 @@ class SqlCatalog:
             }
             for s in seen
         ]
-        return {row.location_id: row.id for row in connection.execute(statement, values)}
+        statement = insert(file_version).returning(file_version.c.id, file_version.c.location_id)
+        for row in values:
+            if row["location_id"] in bound:
+                given = {**row, "id": bound[row["location_id"]]}
+                connection.execute(insert(file_version).values(**given))
+        free = [row for row in values if row["location_id"] not in bound]
+        if not free:
+            return bound
+        return bound | {row.location_id: row.id for row in connection.execute(statement, free)}
 
     def missed(self, location_ids: Sequence[int]) -> int:
         deleted = 0

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from casparian.domain.adoption import AdoptingQueue
 from casparian.domain.errors import ConfigurationError, IllegalTransitionError
 from casparian.domain.files import FileLocation, FileVersion, StatIdentity
 from casparian.domain.jobs import JobEventKind, JobStatus
@@ -44,6 +45,7 @@ class QueueStores(NamedTuple):
     """One database, by port.
 
     `database_clock` is the database's own, where that is not this host's: it can be wrong.
+    `adoption` is there where the queue can take over rows of others.
     """
 
     catalog: FileCatalog
@@ -53,6 +55,7 @@ class QueueStores(NamedTuple):
     reports: Reports
     close: Callable[[], None]
     database_clock: Clock | None = None
+    adoption: AdoptingQueue | None = None
 
 
 class JobEvent(NamedTuple):

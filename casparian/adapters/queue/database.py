@@ -60,6 +60,10 @@ class Dialect(Protocol):
         """The highest id that `table` ever gave, rows since removed included; 0 without any."""
         ...
 
+    def raise_ids(self, connection: Connection, table: Table, past: int) -> None:
+        """Let the ids that `table` gives from now on be higher than `past`."""
+        ...
+
     def translate(self, error: DBAPIError, engine: Engine) -> Exception | None:
         """The error in the domain's words; None for one that is a bug."""
         ...

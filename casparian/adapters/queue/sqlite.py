@@ -30,6 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DBAPIError
 
+from casparian.adapters.queue.adoption import SqlAdoption
 from casparian.adapters.queue.catalog import SqlCatalog
 from casparian.adapters.queue.common import QueueStores, wall_clock_us
 from casparian.adapters.queue.database import Database
@@ -118,6 +119,13 @@ class SqliteDialect:
         statement = text("SELECT seq FROM sqlite_sequence WHERE name = :name")
         return connection.execute(statement, {"name": table.name}).scalar() or 0
 
+    def raise_ids(self, connection: Connection, table: Table, past: int) -> None:
+        values = {"name": table.name, "past": past}
+        raised = text("UPDATE sqlite_sequence SET seq = max(seq, :past) WHERE name = :name")
+        if connection.execute(raised, values).rowcount == 0:
+            first = text("INSERT INTO sqlite_sequence (name, seq) VALUES (:name, :past)")
+            connection.execute(first, values)
+
     def translate(self, error: DBAPIError, engine: Engine) -> Exception | None:
         if isinstance(error.orig, sqlite3.OperationalError):
             known = ("locked", "unable to open", "disk", "full", "readonly", "I/O")
@@ -196,6 +204,7 @@ def stores_of(database: Database) -> QueueStores:
         SqlPlugins(database),
         SqlReports(database),
         database.close,
+        adoption=SqlAdoption(database),
     )
 
 

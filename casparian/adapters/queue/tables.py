@@ -316,3 +316,50 @@ target_schema = Table(
     Column("name", UnicodeText, nullable=False),
     Column("schema_json", UnicodeText, nullable=False),
 )
+
+# --- adoption ---------------------------------------------------------------------------
+
+# One row for each time that this queue became another installation.
+adoption = _table(
+    "adoption",
+    _id(),
+    _whole("at_us"),
+    Column("actor", Unicode(200), nullable=False),
+    Column("former_uuid", String(32), nullable=False),
+    Column("uuid", String(32), nullable=False),
+)
+
+# `former_*` is what the marker said before: ids of another queue, or of this one before it was
+# restored. `version_id` is the slot's; in most of them no version here has it.
+adopted_slot = _table(
+    "adopted_slot",
+    _id(),
+    _ref("adoption_id", "adoption.id"),
+    Column("plugin_name", Name, nullable=False),
+    Column("topic", Unicode(150), nullable=False),
+    Column("location_id", Id, ForeignKey("file_location.id"), nullable=False, index=True),
+    _whole("version_id"),
+    Column("mode", String(10), nullable=False),
+    Column("scheme", String(50), nullable=False),
+    Column("location", LargeBinary, nullable=False),
+    Column("name", UnicodeText, nullable=False),
+    Column("former_uuid", String(32), nullable=False),
+    Column("former_job_id", BigInteger, nullable=False, index=True),
+    _whole("former_location_id"),
+    _whole("former_version_id"),
+    _whole("former_ordinal"),
+    Column("content_hash", Hash),
+    _whole("rows"),
+)
+
+# The version that the next content of a location will be, if it is this one (NULL: whatever it
+# is): the rows of it that were adopted are then replaced by its own.
+adopted_version = Table(
+    "adopted_version",
+    metadata,
+    Column(
+        "location_id", Id, ForeignKey("file_location.id"), primary_key=True, autoincrement=False
+    ),
+    _whole("version_id"),
+    Column("content_hash", Hash),
+)

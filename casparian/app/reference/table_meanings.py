@@ -20,6 +20,9 @@ TABLES = {
     "published_slot": "Which slots of targets hold rows.",
     "target_bundle": "Directories of targets that several slots share.",
     "target_schema": "The schema that each target's first publication has set, as widened since.",
+    "adoption": "When this queue took over rows of others, and became another installation.",
+    "adopted_slot": "Which rows these were, and what their markers said.",
+    "adopted_version": "Adopted rows that the next version of their file replaces.",
 }
 
 _STAT = {
@@ -199,5 +202,36 @@ COLUMNS: dict[str, dict[str, str]] = {
         "location": "As in `published_slot`.",
         "name": "As in `published_slot`.",
         "schema_json": "Columns in order: name, type, nullable, definition.",
+    },
+    "adoption": {
+        "id": "",
+        "at_us": "When.",
+        "actor": "Who asked for it.",
+        "former_uuid": "Which installation this queue was before.",
+        "uuid": "Which it became.",
+    },
+    "adopted_slot": {
+        "id": "",
+        "adoption_id": "",
+        "plugin_name": "",
+        "topic": "",
+        "location_id": "The file that the rows are of.",
+        "version_id": "The slot's, as in `published_slot`.",
+        "mode": "As in `published_slot`.",
+        "scheme": "Of the sink.",
+        "location": "As in `published_slot`.",
+        "name": "As in `published_slot`.",
+        "former_uuid": "The installation that published the rows.",
+        "former_job_id": "Its job: what the rows say in `_casparian_job_id`.",
+        "former_location_id": "Its id of the file.",
+        "former_version_id": "In append mode its id of the version, else 0.",
+        "former_ordinal": "Its number of the version at the file.",
+        "content_hash": "Of the version; NULL where the target does not say.",
+        "rows": "How many there were.",
+    },
+    "adopted_version": {
+        "location_id": "",
+        "version_id": "The id that the version will have.",
+        "content_hash": "The content it must have; NULL: any.",
     },
 }

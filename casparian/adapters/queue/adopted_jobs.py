@@ -1,0 +1,155 @@
+"""What becomes of this queue's unfinished jobs when rows of others are taken over.
+
+A job's id stands in the rows that it publishes, and tells which they are. So no job that may
+yet publish keeps an id that rows of others have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import (
+    Connection,
+    Unicode,
+    cast,
+    delete,
+    insert,
+    literal,
+    or_,
+    select,
+    tuple_,
+    update,
+)
+
+from casparian.adapters.queue.common import JobEvent
+from casparian.adapters.queue.conditions import has_status
+from casparian.adapters.queue.database import Dialect, chunks
+from casparian.adapters.queue.rows import log_events, queued_job
+from casparian.adapters.queue.tables import job_event, processing_job, publish_slot
+from casparian.domain.bundles import revisions_of
+from casparian.domain.jobs import JobEventKind, JobStatus, check_transition
+from casparian.domain.publish import BundleKey, Manifest
+
+_job = processing_job.c
+_UNDECIDED = [JobStatus.QUEUED.value, JobStatus.FAILED.value, JobStatus.CANCELLED.value]
+_DONE = (JobStatus.COMPLETED, JobStatus.SUPERSEDED)
+
+
+class Redone(NamedTuple):
+    """How many decided jobs are done again, and the bundles that they were to write."""
+
+    jobs: int
+    bundles: set[BundleKey]
+
+
+def do_again(connection: Connection, now_us: int, actor: str) -> Redone:
+    """Decided jobs that are not completed: their stagings belong to the installation that was.
+    Each ends, and another one does its work."""
+    decided = or_(has_status(JobStatus.PROMOTING), has_status(JobStatus.BLOCKED))
+    rows = connection.execute(select(processing_job).where(decided).order_by(_job.id)).all()
+    kind = JobEventKind.SUPERSEDED
+    bundles: set[BundleKey] = set()
+    for row in rows:
+        check_transition(row.id, JobStatus(row.status), kind, JobStatus.SUPERSEDED)
+        ended = {"status": JobStatus.SUPERSEDED.value, "token": None, "lease_until_us": 0}
+        ended |= {"finished_at_us": now_us}
+        connection.execute(update(processing_job).where(_job.id == row.id).values(**ended))
+        held = update(publish_slot).where(publish_slot.c.holder == row.id)
+        connection.execute(held.values(holder=None))
+        again = _enqueue(connection, [row], now_us)[0]
+        said = f"Rows of others were taken over before its own were published: job {again} "
+        said += "does it again."
+        log_events(
+            connection,
+            [
+                JobEvent(row.id, row.attempt, now_us, kind, row.worker, None, said, None, actor),
+                _adopted(again, now_us, f"It does again what job {row.id} had decided.", actor),
+            ],
+        )
+        bundles |= set(revisions_of(Manifest.from_json(row.manifest)))
+    return Redone(len(rows), bundles)
+
+
+def give_back(connection: Connection) -> None:
+    """RUNNING jobs, of workers that have ended, wait again."""
+    running = update(processing_job).where(has_status(JobStatus.RUNNING))
+    connection.execute(running.values(status=JobStatus.QUEUED.value, token=None, lease_until_us=0))
+
+
+def renumber(connection: Connection, dialect: Dialect, past: int, now_us: int, actor: str) -> int:
+    """Give undecided jobs up to the id `past` ids beyond all; returns how many there were."""
+    mine = (_job.id <= past) & _job.status.in_(_UNDECIDED)
+    offset = dialect.highest_id(connection, processing_job)
+    names = [column.name for column in processing_job.c]
+    columns = [(_job.id + offset).label("id"), *(_job[name] for name in names[1:])]
+    copied = insert(processing_job).from_select(names, select(*columns).where(mine))
+    moved = connection.execute(copied).rowcount
+    if not moved:
+        return 0
+    event = job_event.c
+    ids = select(_job.id).where(mine)
+    connection.execute(
+        update(job_event).where(event.job_id.in_(ids)).values(job_id=event.job_id + offset)
+    )
+    connection.execute(delete(processing_job).where(mine))
+    before = literal("It was job ") + cast(_job.id - offset, Unicode(20))
+    said = before + literal(": rows that were taken over have that number.")
+    values = {
+        "job_id": _job.id,
+        "attempt": _job.attempt,
+        "at_us": literal(now_us),
+        "event": literal(JobEventKind.ADOPTED.value),
+        "message": said,
+        "actor": literal(actor),
+    }
+    told = select(*values.values()).where(_job.id > offset)
+    connection.execute(insert(job_event).from_select(list(values), told))
+    return moved
+
+
+def enqueue_again(
+    connection: Connection, wanted: Iterable[tuple[int, str]], now_us: int, actor: str
+) -> int:
+    """Jobs for these (version id, plugin) whose newest job has ended well: what it published is
+    no longer what stands. Returns how many were enqueued."""
+    count = 0
+    for part in chunks(sorted(set(wanted))):
+        rows = connection.execute(
+            select(processing_job)
+            .where(tuple_(_job.file_version_id, _job.plugin_name).in_(list(part)))
+            .order_by(_job.id)
+        )
+        newest = {(row.file_version_id, row.plugin_name): row for row in rows}
+        done = [row for row in newest.values() if JobStatus(row.status) in _DONE]
+        said = (
+            "Rows in place of its own were taken over: they are published anew."
+        )
+        ids = _enqueue(connection, done, now_us)
+        log_events(connection, [_adopted(job_id, now_us, said, actor) for job_id in ids])
+        count += len(ids)
+    return count
+
+
+def _enqueue(connection: Connection, rows: Sequence[Any], now_us: int) -> list[int]:
+    """Queued jobs for the plugins and versions of these; their ids."""
+    if not rows:
+        return []
+    values = [
+        queued_job(
+            row.plugin_name,
+            row.file_version_id,
+            row.location_id,
+            row.ordinal,
+            row.priority,
+            now_us,
+            row.due,
+        )
+        for row in rows
+    ]
+    statement = insert(processing_job).returning(_job.id, sort_by_parameter_order=True)
+    return list(connection.execute(statement, values).scalars())
+
+
+def _adopted(job_id: int, now_us: int, said: str, actor: str) -> JobEvent:
+    return JobEvent(job_id, 0, now_us, JobEventKind.ADOPTED, message=said, actor=actor)
