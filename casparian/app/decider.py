@@ -128,6 +128,8 @@ class Decider:
         schemas = self._ledger.schemas(sorted(targets))
         plans: _Plans = {}
         changed: set[Target] = set()
+        taken = {key for key, state in bundles.items() if state.held}
+        taken |= {key for s in group if s.sent for key in revisions_of(s.sent.manifest)}
         for staged in group:
             try:
                 decision = staged.sent or self._plan(
@@ -142,9 +144,9 @@ class Decider:
                 continue
             changing = {change.target for change in decision.schema_changes}
             writes = revisions_of(decision.manifest)
-            if changing & changed or any(bundles[key].held for key in writes if key in bundles):
+            if staged.sent is None and (changing & changed or taken & writes.keys()):
                 # A target's schema changes once in a group: this one waits for the next. So it
-                # does for a bundle that another engine has decided and not yet installed.
+                # does for a bundle that is decided, or may be, and not yet installed.
                 staged.next_at = time.monotonic() + HELD_WAIT_S
                 continue
             changed |= changing
