@@ -22,7 +22,6 @@ from casparian.adapters.sink.sqlite import SqliteSinkFactory
 from casparian.app.registry import Registry
 from casparian.domain.ports import SinkFactory
 from casparian.domain.publish import Target
-from casparian.testing.sink import SinkContract
 from casparian.testing.sink_renewal import RenewingSinkContract
 
 
@@ -73,7 +72,7 @@ class MemoryPlace:
         return self.store.read(target)
 
 
-class TestParquet(SinkContract):
+class TestParquet(RenewingSinkContract):
     @pytest.fixture
     def place(self, tmp_path: Path) -> Any:
         return ParquetPlace(ParquetSinkFactory(), "parquet://./out", str(tmp_path))

@@ -20,6 +20,7 @@ from casparian.adapters.sink._durable import fsync_all
 from casparian.adapters.sink._errors import disk_error, failed, is_passing, taken_over, withheld
 from casparian.adapters.sink._held import HeldStagings
 from casparian.adapters.sink._marked import MARKER, move_in, read_marker, read_markers
+from casparian.adapters.sink._parquet_adoption import ParquetAdoption, directories
 from casparian.adapters.sink._parquet_bundles import ParquetBundles
 from casparian.adapters.sink._parquet_staging import FILE_BYTES, ParquetStaging
 from casparian.adapters.sink._parts import part_of, rows_part
@@ -27,7 +28,9 @@ from casparian.adapters.sink._places import GRACE_US, Places, beside
 from casparian.adapters.sink._probe import probe
 from casparian.adapters.sink._round import PromoteRound
 from casparian.adapters.sink._sealing import Sealing
+from casparian.adapters.sink._slot_names import SlotNames
 from casparian.adapters.sink._uri import absolute, after_scheme, topic_target_name
+from casparian.domain.adoption import Renewal, StandingSlot
 from casparian.domain.errors import ConfigurationError, JobError
 from casparian.domain.ports import Clock, PromoteItem, Sink, StageRequest, Staging
 from casparian.domain.publish import (
@@ -65,6 +68,8 @@ class ParquetSink:
         self.location = location
         self._root = os.path.realpath(location)
         self._places = Places(beside(self._root))
+        self._names = SlotNames(self._root)
+        self._adoption = ParquetAdoption(SCHEME, location, self._root, self._names)
         self._held = HeldStagings(self._places)
         self._bundles = ParquetBundles(self._root, self._places, self._held)
         self._sealing = Sealing(self._held, self._bundles, self._slot_path, self._mark)
@@ -118,7 +123,8 @@ class ParquetSink:
         return self._places.of(key, part_of(item))
 
     def _slot_path(self, item: ManifestItem) -> str:
-        return os.path.join(self._root, item.target.name, item.slot.name)
+        name = self._names.directory(item.target.name, item.slot.name)
+        return os.path.join(self._root, item.target.name, name)
 
     def sync(self, keys: Sequence[StagingKey]) -> None:
         self._places.sync(keys)
@@ -228,18 +234,21 @@ class ParquetSink:
         self._places.clean(now_us, self._grace_us)
 
     def markers(self) -> Iterator[tuple[Target, Marker]]:
-        for topic in _directories(self._root):
-            for slot in _directories(os.path.join(self._root, topic)):
+        for topic in directories(self._root):
+            for slot in directories(os.path.join(self._root, topic)):
                 for marker in read_markers(os.path.join(self._root, topic, slot)):
                     yield Target(SCHEME, self.location, topic), marker
 
+    # --- taking over --------------------------------------------------------------------
 
-def _directories(path: str) -> list[str]:
-    try:
-        with os.scandir(path) as entries:
-            return sorted(e.name for e in entries if e.is_dir() and e.name[0] not in "._")
-    except FileNotFoundError:
-        return []
+    def standing(self) -> Iterator[StandingSlot]:
+        return self._adoption.standing()
+
+    def schema_of(self, target: Target) -> TargetSchema | None:
+        return self._adoption.schema_of(target)
+
+    def renew(self, renewals: Sequence[Renewal]) -> None:
+        self._adoption.renew(renewals, self._places.syncer)
 
 
 class ParquetSinkFactory:
