@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from casparian.app.expectations import expectations_of
 from casparian.app.loader import PluginRegistry
 from casparian.app.root_rules import root_rules
 from casparian.app.settings import PluginSection, Settings
@@ -29,13 +30,14 @@ def resolve(settings: Settings, targets: Targets) -> Applied:
     """The configuration as the database is to hold it.
 
     Raises ConfigurationError for a plugin without its file, a sink that is none, two topics
-    with one target, a pattern that cannot be compiled, rules of a source root that cannot be
-    used, or what this version cannot do.
+    with one target, a pattern that cannot be compiled, rules of a source root or expected
+    files that cannot be used, or what this version cannot do.
     """
     _refuse_what_is_not_there(settings)
     registry = PluginRegistry(settings.plugin_directory)
     rules = tuple(RoutingRule(r.pattern, r.tag, r.priority) for r in settings.rule)
     check_rules(rules)
+    expectations_of(settings)
     plugins = tuple(
         _plugin(settings, targets, name, section) for name, section in settings.plugin.items()
     )

@@ -11,6 +11,8 @@ from dependency_injector import containers, providers
 from casparian.adapters.files import LocalFileSource
 from casparian.adapters.queue import QueueStores
 from casparian.app.context import EtlContext, process_start
+from casparian.app.expectation_watch import ExpectationWatch
+from casparian.app.expectations import expectations_of
 from casparian.app.observing import Observing
 from casparian.app.registry import Registry
 from casparian.app.root_rules import root_rules, scan_rules
@@ -131,6 +133,12 @@ class Container(containers.DeclarativeContainer):
         scout,
         settings,
         providers.Callable(lambda stores: lambda jobs: stores.queue.wake(), stores),
+    )
+    expectations = providers.Singleton(
+        ExpectationWatch,
+        providers.Callable(expectations_of, settings),
+        providers.Callable(lambda stores: lambda: stores.reports, stores),
+        clock,
     )
     worker = providers.Singleton(
         Worker,

@@ -149,6 +149,8 @@ class Engine:
                 report = self.container.scout_service().scan_until_settled(self._stop)
             if worker is not None:
                 self._wait_until_done(worker)
+            if SCOUT in self.roles:
+                self.container.expectations().look()
         finally:
             self._end(None, worker)
         failures = [FailedJob.of(document) for document in self.reports.current_failures()]
@@ -177,6 +179,7 @@ class Engine:
         stores = self.stores
         self.container.observing().stores_opened(stores.reports, stores.ledger)
         if SCOUT in self.roles:
+            self.container.observing().expecting(self.container.expectations())
             enqueued = self.apply()
             if enqueued:
                 log.info("configuration applied", jobs=enqueued)
@@ -219,6 +222,7 @@ class Engine:
     def _start_scout(self) -> _Service | None:
         if SCOUT not in self.roles:
             return None
+        self.container.expectations().start()
         service = self.container.scout_service()
         thread = threading.Thread(
             target=service.run, args=(self._stop,), name="casparian-scout", daemon=True
@@ -275,6 +279,7 @@ class Engine:
         self._stop.set()
         self._ended = True
         if service is not None:
+            self.container.expectations().close()
             service[0].wake()
             service[1].join()
         if worker is not None:

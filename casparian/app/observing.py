@@ -18,6 +18,7 @@ from casparian.domain.pool import Pool
 from casparian.domain.ports import Clock, PublishLedger, Reports, SinkFactory
 
 if TYPE_CHECKING:
+    from casparian.app.expectation_watch import ExpectationWatch
     from casparian.app.metrics.endpoint import Endpoint
     from casparian.app.openlineage.emitter import Emitter
 
@@ -73,6 +74,10 @@ class Observing:
             self.emitter.start(ledger.installation)
             if self.endpoint is not None:
                 self.endpoint.metrics.show_events(self.emitter)
+
+    def expecting(self, expectations: ExpectationWatch) -> None:
+        if self.endpoint is not None:
+            self.endpoint.metrics.show_expectations(expectations.missing)
 
     def running(
         self, pool: Pool | None, alive: Mapping[str, Check], usable: Mapping[str, Check]

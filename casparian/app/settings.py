@@ -23,7 +23,7 @@ from pydantic_settings import (
 from casparian.app.settings_base import Seconds, Section
 from casparian.app.settings_errors import check_variables, explain, explain_variable
 from casparian.app.settings_file import SettingsFile
-from casparian.app.settings_roots import SourceRootSection
+from casparian.app.settings_roots import ExpectSection, SourceRootSection
 from casparian.domain.errors import ConfigurationError
 from casparian.domain.files import DEFAULT_IGNORED_SUFFIXES
 from casparian.domain.plugins import Mode
@@ -283,6 +283,7 @@ class Settings(BaseSettings):
     openlineage: OpenLineageSection = Field(default_factory=OpenLineageSection)
     source_root: list[SourceRootSection] = Field(default_factory=list)
     rule: list[RuleSection] = Field(default_factory=list)
+    expect: list[ExpectSection] = Field(default_factory=list)
     plugin: dict[str, PluginSection] = Field(default_factory=dict)
     sinks: dict[str, dict[str, Any]] = Field(default_factory=dict)
 

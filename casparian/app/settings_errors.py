@@ -74,7 +74,7 @@ def _message(problem: Mapping[str, Any], where: str) -> str:
     match problem["type"]:
         case "model_type" | "dict_type":
             return f"must be a table, written as [{where}]"
-        case "list_type" if where in ("rule", "source_root"):
+        case "list_type" if where in ("rule", "source_root", "expect"):
             return f"is a list of tables, each written as [[{where}]]"
         case _:
             return str(problem["msg"]).removeprefix("Value error, ")

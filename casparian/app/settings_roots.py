@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from casparian.app.settings_base import Section
@@ -24,3 +26,17 @@ class SourceRootSection(Section):
     """A file is taken once this other file stands beside it and is not older: `{name}.done`, where
     `{name}` stands for the file's name, `{stem}` for the name without its last ending. A name
     with neither is one marker for all files of its directory. Markers are no input."""
+
+
+class ExpectSection(Section):
+    """A file that is to come each day by a time; one that does not is told by `casparian status`,
+    the log and the metrics."""
+
+    pattern: str
+    """Glob on the path below its root. Any new version of a file that matches will do."""
+    by: str
+    """The time of the day, as 08:00. What came before midnight does not count."""
+    time_zone: str = ""
+    """Whose midnight and whose time, such as Europe/Berlin; default: the time zone of the host."""
+    days: tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...] = ()
+    """Only on these days; default: every day."""

@@ -368,6 +368,11 @@ class Reports(Protocol):
         """FAILED and BLOCKED jobs that belong to the current version of their file."""
         ...
 
+    def arrived_since(self, since_us: int) -> Iterator[tuple[bytes, int]]:
+        """Path below its root, and time, of each version first seen at or after a time, in no
+        particular order; of deleted files too."""
+        ...
+
     def queue(self) -> list[dict[str, Any]]:
         """`{"plugin", "status", "jobs", "age_s"}` for each plugin and status that has jobs;
         `age_s` is how long the oldest of QUEUED jobs has been waiting, null for others."""

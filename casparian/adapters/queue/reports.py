@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, case, func, select
@@ -38,6 +38,8 @@ _job, _location, _version, _code = (
     file_version.c,
     plugin_manifest.c,
 )
+
+ARRIVALS_PAGE = 1000
 
 
 class SqlReports:
@@ -81,6 +83,26 @@ class SqlReports:
             )
             for plugin, status, count in sorted(rows)
         ]
+
+    def arrived_since(self, since_us: int) -> Iterator[tuple[bytes, int]]:
+        """Read from the newest version on, page by page, up to the first page of older ones: ids
+        grow with time, but for a clock that was set back by less than a page's worth."""
+        statement = (
+            select(_version.id, _location.path, _version.seen_at_us)
+            .join(file_location, _location.id == _version.location_id)
+            .order_by(_version.id.desc())
+            .limit(ARRIVALS_PAGE)
+        )
+        before: int | None = None
+        while True:
+            page = statement if before is None else statement.where(_version.id < before)
+            with self._db.read() as connection:
+                rows = connection.execute(page).all()
+            recent = [(row.path, row.seen_at_us) for row in rows if row.seen_at_us >= since_us]
+            yield from recent
+            if not recent:
+                return
+            before = rows[-1].id
 
     # --- lists ---
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import closing
 from typing import Annotated, Any
 
@@ -24,7 +25,8 @@ def status(
 ) -> None:
     """Counts of jobs and files, and the workers.
 
-    Jobs by status and by plugin, files by source root, and how much was done lately. With
+    Jobs by status and by plugin, files by source root, which expected files have come today, and
+    how much was done lately. With
     --watch a terminal shows it anew every second; into a pipe goes one line for every change of
     the jobs.
 
@@ -32,10 +34,20 @@ def status(
     """
     if watching and as_json:
         raise ConfigurationError("--watch has no end and --json is one document: leave one out.")
-    with closing(open_stores(load_settings(ctx, config))) as stores:
+    settings = load_settings(ctx, config)
+    from casparian.app.expectations import documents, expectations_of
+
+    expectations = expectations_of(settings)
+    with closing(open_stores(settings)) as stores:
+
+        def look() -> dict[str, Any]:
+            now_us = time.time_ns() // 1000
+            expected = documents(expectations, stores.reports, now_us)
+            return stores.reports.status() | {"expected": expected}
+
         if watching:
-            watch(stores.reports.status, _show_status)
-        document = stores.reports.status()
+            watch(look, _show_status)
+        document = look()
     if as_json:
         show_json(document)
     else:
@@ -66,6 +78,12 @@ def _show_status(document: dict[str, Any]) -> None:
         title="Workers",
         numbers=["jobs"],
     )
+    if document["expected"]:
+        show_table(
+            ("expected", "by", "state", "path", "arrived"),
+            [_expected_row(expected) for expected in document["expected"]],
+            title="Expected files today",
+        )
     lately = document["throughput"]
     print(
         f"{count(document['files'], 'file')}, {count(document['versions'], 'version')}; in the "
@@ -80,6 +98,12 @@ def _plugin_row(plugin: dict[str, Any]) -> tuple[object, ...]:
         state = f"under quarantine: {plugin['quarantined']}"
     jobs = ", ".join(f"{number} {status}" for status, number in plugin["jobs"].items())
     return plugin["name"], plugin["version"], ", ".join(plugin["tags"]), state, jobs
+
+
+def _expected_row(expected: dict[str, Any]) -> tuple[object, ...]:
+    state = "arrived late" if expected["late"] else expected["state"]
+    by = f"{expected['by']} {expected['time_zone'] or ''}".strip()
+    return expected["pattern"], by, state, expected["path"], moment(expected["arrived_at"])
 
 
 def _worker_row(worker: dict[str, Any]) -> tuple[object, ...]:

@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
 from casparian.domain.errors import UnavailableError
+from casparian.domain.expectations import Expectation
 from casparian.domain.jobs import JobStatus
 from casparian.domain.pool import Pool
 
@@ -131,4 +132,21 @@ class EventGauges:
         )
         for outcome in ("sent", "dropped", "refused"):
             family.add_metric([outcome], getattr(self._events, outcome))
+        yield family
+
+
+class ExpectationGauges:
+    """Expected files. `look` is `ExpectationWatch.missing`."""
+
+    def __init__(self, look: Callable[[], list[tuple[Expectation, bool]]]) -> None:
+        self._look = look
+
+    def collect(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily(
+            "casparian_expected_file_missing",
+            "1 from when an expected file is due until it comes, or the day ends.",
+            labels=["pattern", "by"],
+        )
+        for expectation, missing in self._look():
+            family.add_metric([expectation.pattern, expectation.by], int(missing))
         yield family

@@ -13,8 +13,15 @@ from prometheus_client import (
     ProcessCollector,
 )
 
-from casparian.app.metrics.gauges import EventGauges, PoolGauges, QueueGauges, SentEvents
+from casparian.app.metrics.gauges import (
+    EventGauges,
+    ExpectationGauges,
+    PoolGauges,
+    QueueGauges,
+    SentEvents,
+)
 from casparian.domain.errors import ErrorClass
+from casparian.domain.expectations import Expectation
 from casparian.domain.jobs import Claim, Failure, JobStatus
 from casparian.domain.messages import TopicTotals
 from casparian.domain.observer import Stage
@@ -90,6 +97,9 @@ class Metrics:
 
     def show_events(self, emitter: SentEvents) -> None:
         self.registry.register(EventGauges(emitter))
+
+    def show_expectations(self, look: Callable[[], list[tuple[Expectation, bool]]]) -> None:
+        self.registry.register(ExpectationGauges(look))
 
     def _begin_series(self, plugin: str) -> None:
         for counter in (self._claimed, self._lost, self._rejects, self._bytes):

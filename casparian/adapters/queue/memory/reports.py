@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from typing import Any
 
 from casparian.adapters.queue import documents
@@ -37,6 +38,15 @@ class MemoryReports(MemoryState):
                 [self._root(root_id) for root_id in sorted(self.root_paths)],
                 (len(lately), sum(lately)),
             )
+
+    def arrived_since(self, since_us: int) -> Iterator[tuple[bytes, int]]:
+        with self.lock:
+            found = [
+                (self.location_by_id[version.location_id].path, version.seen_at_us)
+                for version in self.versions.values()
+                if version.seen_at_us >= since_us
+            ]
+        return iter(found)
 
     def queue(self) -> list[dict[str, Any]]:
         with self.lock:
