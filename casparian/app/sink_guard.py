@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
+
 import structlog
 
 from casparian.app.targets import Targets
+from casparian.domain.adoption import Owner, owner_of
 from casparian.domain.errors import ConfigurationError, ForeignInstallationError
 from casparian.domain.plugins import LivePlugin
 from casparian.domain.ports import PublishLedger, Sink
+from casparian.domain.publish import Marker, Target
+
+BATCH = 500
 
 log = structlog.get_logger("casparian.worker")
 
@@ -33,24 +40,48 @@ class SinkGuard:
     def check(self, plugin: LivePlugin) -> None:
         """Raise ConfigurationError or ForeignInstallationError for a sink not to be used."""
         for sink in self._targets.configured([plugin]):
-            if id(sink) not in self._checked:
-                sink.check()
-                self._check_rows(sink)
-                self._checked.add(id(sink))
+            self.check_sink(sink)
+
+    def check_sink(self, sink: Sink) -> None:
+        """The same for one sink, wherever it stands."""
+        if id(sink) not in self._checked:
+            sink.check()
+            self._check_rows(sink)
+            self._checked.add(id(sink))
 
     def _check_rows(self, sink: Sink) -> None:
-        highest = self._ledger.highest_job_id()
-        for target, marker in sink.markers():
-            if marker.installation != self._ledger.installation:
-                raise ForeignInstallationError(
-                    f"{target} holds rows of another installation "
-                    f"({marker.installation[:12]}, job {marker.job_id}): this queue cannot "
-                    "know whether they are its own. Point the topic elsewhere, or restore "
-                    "the queue database that published them."
-                )
-            if marker.job_id > highest:
-                raise ForeignInstallationError(
-                    f"{target} holds rows of job {marker.job_id}, but this queue's highest "
-                    f"job is {highest}: it was restored from an older backup. Restore a "
-                    "newer one, or point the topic elsewhere."
-                )
+        for target, marker, owner in owners(sink, self._ledger):
+            if owner is not Owner.MINE:
+                raise ForeignInstallationError(f"{doubt(target, marker, owner)} {ways_out(marker)}")
+
+
+def owners(
+    sink: Sink, ledger: PublishLedger, former: frozenset[str] = frozenset()
+) -> Iterator[tuple[Target, Marker, Owner]]:
+    """Every slot of a sink with its marker, and whose it is."""
+    markers = sink.markers()
+    # The markers first, then what became of their jobs: a job is decided before it has one.
+    while some := list(islice(markers, BATCH)):
+        fates = ledger.fates(sorted({marker.job_id for _, marker in some}))
+        for target, marker in some:
+            yield target, marker, owner_of(marker, ledger.installation, former, fates)
+
+
+def doubt(target: Target, marker: Marker, owner: Owner) -> str:
+    """Why rows are not taken for this queue's own."""
+    if owner is Owner.RESTORED:
+        return (
+            f"{target} holds rows of job {marker.job_id}, but this queue has not published "
+            "them: it was restored from an older copy."
+        )
+    return (
+        f"{target} holds rows of another installation ({marker.installation[:12]}, job "
+        f"{marker.job_id}): this queue cannot know whether they are its own."
+    )
+
+
+def ways_out(marker: Marker) -> str:
+    return (
+        f"Take them over by `casparian adopt {marker.topic}`, restore the queue database that "
+        "published them, or point the topic elsewhere."
+    )

@@ -19,6 +19,7 @@ from casparian.adapters.queue.slots import forget_published, note_published, slo
 from casparian.adapters.queue.tables import (
     adopted_slot,
     adopted_version,
+    adoption,
     file_location,
     file_version,
     publish_slot,
@@ -53,6 +54,7 @@ class Placement:
         self._dialect = dialect
         self._adoption_id = adoption_id
         self._installation = installation
+        self._lineage = set(connection.execute(select(adoption.c.former_uuid)).scalars())
         self._versions: dict[tuple[str, int, int], int] = {}
         self._newest: dict[tuple[int, str], int] = {}
         self._earlier: dict[tuple[Any, ...], Any] = {}
@@ -105,9 +107,13 @@ class Placement:
             mode = Mode.APPEND if marker.version_id else Mode.REPLACE
             version = self._version(marker, location) if marker.version_id else 0
             if (slot.target, _slot(marker, location.id, version)) in taken:
-                version, mode = self._fresh_version(), _other(mode)
-                if current is not None:
-                    self.replaced.add((current, marker.plugin))
+                version = self._fresh_version()
+                # A version of the same content that this queue had and knows no more was
+                # published beside the one it knows.
+                if mode is Mode.REPLACE or marker.installation not in self._lineage:
+                    mode = _other(mode)
+                    if current is not None:
+                        self.replaced.add((current, marker.plugin))
         if current is not None and version in (0, current):
             self.replaced.add((current, marker.plugin))
         return _slot(marker, location.id, version), mode

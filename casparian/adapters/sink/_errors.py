@@ -64,6 +64,7 @@ def withheld(item: ManifestItem, standing: Marker, case: MarkerCase) -> Receipt:
 
 def foreign(item: ManifestItem, installation: str) -> str:
     return (
-        f"{item.target} holds rows that another installation ({installation}) published. "
-        "Publish to another place, or use the database that published them."
+        f"{item.target} holds rows that another installation ({installation}) published. Stop "
+        f"the engine and take them over by `casparian adopt {item.slot.topic}`, publish to another "
+        "place, or use the database that published them."
     )

@@ -14,9 +14,9 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from casparian.adapters.sink._durable import Syncer
 from casparian.adapters.sink._errors import disk_error
 from casparian.adapters.sink._marked import MARKER, not_ours
+from casparian.adapters.sink._places import Places
 from casparian.adapters.sink._schema import to_domain
 from casparian.adapters.sink._slot_names import SlotNames, write_names
 from casparian.adapters.sink._types import canonical_field
@@ -85,20 +85,20 @@ class ParquetAdoption:
 
     # --- renewing -------------------------------------------------------------------------
 
-    def renew(self, renewals: Sequence[Renewal], syncer: Syncer) -> None:
+    def renew(self, renewals: Sequence[Renewal], places: Places) -> None:
         """Raises JobError where the disk refuses."""
         topics: dict[str, dict[Marker, Marker]] = {}
         for renewal in renewals:
             topics.setdefault(renewal.target.name, {})[renewal.before] = renewal.after
         for topic, after in topics.items():
             try:
-                self._renew(topic, after, syncer)
+                self._renew(topic, after, places)
             except OSError as error:
                 path = os.path.join(self._root, topic)
                 raise disk_error(f"Writing the new markers below {path}", error) from error
 
-    def _renew(self, topic: str, after: Mapping[Marker, Marker], syncer: Syncer) -> None:
-        began = syncer.epoch()
+    def _renew(self, topic: str, after: Mapping[Marker, Marker], places: Places) -> None:
+        began = places.epoch()
         directory = os.path.join(self._root, topic)
         names: dict[str, str] = {}
         changed: list[str] = []
@@ -114,10 +114,10 @@ class ParquetAdoption:
         # A marker never names a slot whose directory nobody would find.
         write_names(directory, names)
         self._names.forget(topic)
-        syncer.sync([os.path.join(path, f"{MARKER}.new") for path in changed], began)
+        places.syncer.sync([os.path.join(path, f"{MARKER}.new") for path in changed], began)
         for path in changed:
             os.replace(os.path.join(path, f"{MARKER}.new"), os.path.join(path, MARKER))
-        syncer.sync(changed, began)
+        places.syncer.sync(changed, began)
 
 
 def renewed_by(held: Held, after: Mapping[Marker, Marker]) -> Held:

@@ -248,7 +248,7 @@ class ParquetSink:
         return self._adoption.schema_of(target)
 
     def renew(self, renewals: Sequence[Renewal]) -> None:
-        self._adoption.renew(renewals, self._places.syncer)
+        self._adoption.renew(renewals, self._places)
 
 
 class ParquetSinkFactory:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from itertools import combinations
 
 from casparian.adapters.queue import QueueStores
@@ -15,7 +15,9 @@ from casparian.app.places import inside
 from casparian.app.registry import Registry
 from casparian.app.root_rules import described
 from casparian.app.settings import Settings
+from casparian.app.sink_guard import doubt, owners, ways_out
 from casparian.app.targets import Targets
+from casparian.domain.adoption import Owner
 from casparian.domain.errors import CasparianError, ConfigurationError, UnavailableError
 from casparian.domain.plugins import LivePlugin
 from casparian.domain.ports import PublishLedger, Sink
@@ -136,23 +138,19 @@ def check_sinks(settings: Settings, targets: Targets, registry: Registry) -> Fin
     """Every sink that can be opened is tried, as the engine does when it starts."""
     sinks = _sinks(settings, targets)
     yield from check_outputs(settings, sinks)
-    ledger_found = _installation(settings, registry)
-    for sink in sinks:
-        where = f"{sink.scheme}://{sink.location}"
-        try:
-            sink.check()
-            foreign = _foreign_rows(sink, ledger_found)
-        except CasparianError as error:
-            yield problem(where, str(error), "Correct what it says, or choose another sink.")
-            continue
-        if foreign is not None:
-            yield problem(
-                where,
-                foreign,
-                "Point the topics elsewhere, or restore the queue database that published them.",
-            )
-        else:
-            yield ok(where, "Rows can be published there in one step.")
+    with _ledger(settings, registry) as ledger:
+        for sink in sinks:
+            where = f"{sink.scheme}://{sink.location}"
+            try:
+                sink.check()
+                foreign = _foreign_rows(sink, ledger)
+            except CasparianError as error:
+                yield problem(where, str(error), "Correct what it says, or choose another sink.")
+                continue
+            if foreign is not None:
+                yield problem(where, *foreign)
+            else:
+                yield ok(where, "Rows can be published there in one step.")
 
 
 def check_outputs(settings: Settings, sinks: Iterable[Sink]) -> Findings:
@@ -189,34 +187,33 @@ def _sinks(settings: Settings, targets: Targets) -> Sequence[Sink]:
     return targets.configured(plugins)
 
 
-def _installation(settings: Settings, registry: Registry) -> tuple[str, int] | None:
-    """Whose rows the sinks may hold, and up to which job; None where no database tells."""
+@contextmanager
+def _ledger(settings: Settings, registry: Registry) -> Iterator[PublishLedger | None]:
+    """What tells whose rows the sinks may hold; None where no database does."""
     from casparian.adapters.queue import wall_clock_us
 
     try:
-        with closing(registry.stores(settings, wall_clock_us, create=False)) as stores:
-            ledger: PublishLedger = stores.ledger
-            return ledger.installation, ledger.highest_job_id()
+        stores = registry.stores(settings, wall_clock_us, create=False)
     except CasparianError:
-        return None  # `check_database` tells why.
+        yield None  # `check_database` tells why.
+    else:
+        with closing(stores):
+            yield stores.ledger
 
 
-def _foreign_rows(sink: Sink, mine: tuple[str, int] | None) -> str | None:
-    """The first published rows that this queue does not know; None where all are its own."""
-    for target, marker in sink.markers():
-        if mine is None:
+def _foreign_rows(sink: Sink, ledger: PublishLedger | None) -> tuple[str, str] | None:
+    """The first published rows that this queue does not know, with the remedy; None where all
+    are its own."""
+    if ledger is None:
+        for target, marker in sink.markers():
             return (
-                f"{target} holds rows of installation {marker.installation[:12]}, but there is "
-                "no database that published them."
+                f"{target} holds rows of installation {marker.installation[:12]}, but there is no "
+                "database that published them.",
+                "Restore it; or let a new one be made by `casparian scan`, and take the rows over "
+                f"by `casparian adopt {marker.topic}`.",
             )
-        if marker.installation != mine[0]:
-            return (
-                f"{target} holds rows of another installation, {marker.installation[:12]} "
-                f"(job {marker.job_id}); this one is {mine[0][:12]}."
-            )
-        if marker.job_id > mine[1]:
-            return (
-                f"{target} holds rows of job {marker.job_id}, but the highest job here is "
-                f"{mine[1]}: the database was restored from an older copy."
-            )
+        return None
+    for target, marker, owner in owners(sink, ledger):
+        if owner is not Owner.MINE:
+            return doubt(target, marker, owner), ways_out(marker)
     return None
