@@ -29,12 +29,14 @@ from casparian.domain.publish import (
     JobFate,
     Manifest,
     ManifestItem,
+    PublishedSlot,
     Refusal,
     SchemaChange,
     SlotState,
     StagingKey,
     Target,
     plan_items,
+    plan_purge,
     planned,
 )
 from casparian.domain.schemas import TargetSchema, reconcile
@@ -48,11 +50,11 @@ class Staged:
 
     `sent`: a decision that no answer came to. It may have been taken, so it is sent again as
     it is, and until there is an answer the staging is left alone. `sent_with`: the jobs that
-    it can only have been decided together with.
+    it can only have been decided together with. Without a `config` it is a purge.
     """
 
     claim: Claim
-    config: PluginConfig
+    config: PluginConfig | None
     manifest: Manifest
     next_at: float = 0.0
     sent: Decision | None = None
@@ -163,10 +165,7 @@ class Decider:
     ) -> Decision:
         """S2 prepared: what is installed, what is emptied, which schemas change."""
 
-        def target_of(topic: str) -> tuple[Target, Mode] | None:
-            return self._targets.of_topic(staged.config, topic)
-
-        kept, emptied = plan_items(staged.manifest, state, target_of)
+        kept, emptied = self._items(staged, state)
         changes: list[SchemaChange] = []
         for item in kept:
             known = schemas.get(item.target)
@@ -190,6 +189,19 @@ class Decider:
             tuple(emptied),
             tuple(changes),
         )
+
+    def _items(
+        self, staged: Staged, state: SlotState
+    ) -> tuple[list[ManifestItem], list[PublishedSlot]]:
+        """What is installed, and what is emptied."""
+        config = staged.config
+        if config is None:
+            return [], plan_purge(staged.manifest, state)
+
+        def target_of(topic: str) -> tuple[Target, Mode] | None:
+            return self._targets.of_topic(config, topic)
+
+        return plan_items(staged.manifest, state, target_of)
 
     def _seal(self, plans: _Plans, outcome: Outcome) -> None:
         """Complete what sinks keep until the group is known. Fills in the manifests; who fails

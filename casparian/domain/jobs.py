@@ -25,6 +25,16 @@ class JobStatus(StrEnum):
     SUPERSEDED = "SUPERSEDED"
 
 
+class JobKind(StrEnum):
+    """What a job does."""
+
+    RUN = "RUN"
+    """A plugin runs on a version of a file."""
+    PURGE = "PURGE"
+    """The rows that a plugin has published of a file are removed. No plugin runs, so no engine
+    claims it: it is RUNNING from its beginning, held by who purges, and never QUEUED."""
+
+
 UNFINISHED = frozenset({JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.PROMOTING})
 
 
@@ -47,6 +57,8 @@ class JobEventKind(StrEnum):
     """Its file is to be recorded anew: no step of the job, so not in TRANSITIONS."""
     ADOPTED = "ADOPTED"
     """It has this number since rows were taken over: no step of the job either."""
+    PURGED = "PURGED"
+    """Somebody purges its file: what makes a job of this kind, so not in TRANSITIONS."""
 
 
 # Every step a job can take. Whatever is not here is illegal. The guards (token, lease,
@@ -82,7 +94,7 @@ def check_transition(job_id: int, old: JobStatus, event: JobEventKind, new: JobS
 
 @dataclass(frozen=True, slots=True)
 class ProcessingJob:
-    """A unit of work: one plugin on one file version.
+    """A unit of work: one plugin on one file version, or a purge of its rows.
 
     `attempt` counts claims and only grows: it is the fence. `tries` and `crashes` are the
     budgets already used; a retry by the operator resets them.
@@ -110,6 +122,7 @@ class ProcessingJob:
     rejects: int = 0
     error_class: ErrorClass | None = None
     error_message: str | None = None
+    kind: JobKind = JobKind.RUN
 
 
 class Claim(NamedTuple):
@@ -117,6 +130,7 @@ class Claim(NamedTuple):
 
     A tuple, since a batch makes a hundred of them, and those are made several times as fast.
     `input_path` is what the plugin opens, where that is not the file itself (a snapshot).
+    `plugin_hash` is empty for a purge, which runs no code.
     """
 
     job_id: int
@@ -210,16 +224,22 @@ class RetryPolicy:
     backoff_us: int = 10 * SECOND_US
 
     def judge(
-        self, error_class: ErrorClass, tries: int, crashes: int, now_us: int, chance: float
+        self,
+        error_class: ErrorClass,
+        tries: int,
+        crashes: int,
+        now_us: int,
+        chance: float,
+        kind: JobKind = JobKind.RUN,
     ) -> Verdict:
         """Decide on a job that failed with `error_class` having used `tries` and `crashes`.
 
-        `chance` in [0, 1) spreads the wait by ±20 %.
+        `chance` in [0, 1) spreads the wait by ±20 %. A purge is never tried again by itself.
         """
         cost = COSTS[error_class]
         tries, crashes = tries + cost.tries, crashes + cost.crashes
         spent = tries >= self.max_attempts or crashes >= self.max_crashes
-        if cost.final or (cost != _FREE and spent):
+        if cost.final or kind is JobKind.PURGE or (cost != _FREE and spent):
             return Verdict(JobStatus.FAILED, tries, crashes, 0)
         if error_class is ErrorClass.CONFLICT:
             return Verdict(JobStatus.QUEUED, tries, crashes, now_us)

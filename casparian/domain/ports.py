@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from casparian.domain.bundles import BundleState
 from casparian.domain.errors import CasparianError, JobError
 from casparian.domain.files import FileLocation, Sighting, SourceRoot, StatIdentity
-from casparian.domain.jobs import Claim, Failure, JobStatus, RetryPolicy
+from casparian.domain.jobs import Claim, Failure, JobKind, JobStatus, RetryPolicy
 from casparian.domain.lineage import JobLineage
 from casparian.domain.plugins import LivePlugin, PluginConfig, PluginManifest
 from casparian.domain.publish import (
@@ -168,6 +168,27 @@ class Pruned(NamedTuple):
     events: int = 0
 
 
+class Unfinished(NamedTuple):
+    """A job of a (plugin, location) that has not ended."""
+
+    job_id: int
+    plugin: str
+    location_id: int
+    status: JobStatus
+    kind: JobKind
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return self.plugin, self.location_id
+
+
+class PurgesBegun(NamedTuple):
+    """The purges that were begun, and the jobs for which others were not."""
+
+    claims: Sequence[Claim]
+    in_the_way: Sequence[Unfinished]
+
+
 class JobQueue(Protocol):
     """The queue proper: claims, leases, failures.
 
@@ -189,6 +210,13 @@ class JobQueue(Protocol):
     11. `prune` removes the events of jobs that ended before a time, and those of these jobs
         that never were decided and whose file has a newer version: what a published row is
         traced by stays.
+    12. `begin_purges` makes a job of kind PURGE for each (plugin, location) that has no job
+        QUEUED, RUNNING or PROMOTING: RUNNING from its beginning, held by the caller, at the
+        location's current version, and newer than every job before it; `job_event` says who
+        asked. For the others it says which jobs are in the way.
+    13. A purge is never QUEUED: `fail` and `reap` end it FAILED whatever the policy, `release`
+        changes nothing, `retry` takes it up only where it is BLOCKED. It counts as no job of
+        the version where jobs are enqueued for versions that have none.
     """
 
     def claim(
@@ -216,6 +244,12 @@ class JobQueue(Protocol):
     def retry(self, job_ids: Sequence[int], actor: str) -> list[int]: ...
 
     def cancel(self, job_ids: Sequence[int], actor: str) -> list[int]: ...
+
+    def begin_purges(
+        self, worker: str, keys: Sequence[tuple[str, int]], lease_us: int, actor: str
+    ) -> PurgesBegun:
+        """`keys`: each (plugin, location id) once."""
+        ...
 
     def prune(self, before_us: int) -> Pruned:
         """Remove old history; safe while engines run."""
@@ -364,8 +398,15 @@ class Reports(Protocol):
         outputs included; None for an unknown id."""
         ...
 
+    def published(self, matches: Callable[[str], bool]) -> list[dict[str, Any]]:
+        """`{"path", "source_root", "deleted", "plugin", "location_id", "outputs"}` for each
+        plugin with standing slots of a file whose path `matches`. An output has `topic`,
+        `target`, `mode`, `slot`, and `rows` and `job_id` of the job whose rows stand."""
+        ...
+
     def current_failures(self) -> list[dict[str, Any]]:
-        """FAILED and BLOCKED jobs that belong to the current version of their file."""
+        """FAILED and BLOCKED jobs that belong to the current version of their file; not purges
+        that were given up, for which nothing was decided."""
         ...
 
     def arrived_since(self, since_us: int) -> Iterator[tuple[bytes, int]]:

@@ -15,6 +15,7 @@ from enum import StrEnum
 from functools import cache
 from typing import Any, NamedTuple
 
+from casparian.domain.errors import ErrorClass, JobError
 from casparian.domain.jobs import JobStatus
 from casparian.domain.plugins import Mode
 
@@ -334,6 +335,21 @@ def plan_items(
         if own_version or mode_changed:
             emptied.append(standing)
     return kept, emptied
+
+
+def plan_purge(manifest: Manifest, state: SlotState) -> list[PublishedSlot]:
+    """The slots that a purge empties: all that stand, also in targets that a topic has left.
+
+    Raises JobError where a newer version of the file has published since the purge began: its
+    rows are not those that were to go.
+    """
+    if state.generation is not None and state.generation > manifest.generation:
+        raise JobError(
+            ErrorClass.CONFLICT,
+            f"Job {state.generation.enqueue} has published a newer version of the file meanwhile: "
+            "nothing was removed. Purge again if its rows are to go too.",
+        )
+    return list(state.published)
 
 
 class InstallCase(StrEnum):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from casparian.domain.files import Sighting, SourceRoot, StatIdentity, path_text
@@ -208,6 +208,10 @@ class World:
             claim.job_id, claim.attempt, claim.token, manifest, state or self.slot(claim),
             tuple(emptied), tuple(schemas),
         )  # fmt: skip
+
+    def with_items(self, decision: Decision, items: Sequence[ManifestItem]) -> Decision:
+        """The decision with another manifest's items."""
+        return replace(decision, manifest=replace(decision.manifest, items=tuple(items)))
 
     def decide(self, claim: Claim, topics: Sequence[str] = ("rows",)) -> None:
         refusals = self.stores.ledger.decide([self.decision(claim, topics)])

@@ -5,11 +5,12 @@ Only commands that exist are named.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 
 from casparian.adapters.queue.common import iso
 from casparian.domain.errors import ErrorClass
-from casparian.domain.jobs import JobStatus, ProcessingJob
+from casparian.domain.jobs import JobKind, JobStatus, ProcessingJob
 
 RETRY = "run `casparian retry {id}`"
 MEND = "mend the plugin {plugin}, start the engine again and " + RETRY
@@ -47,6 +48,8 @@ def job_advice(
 
     `alive`: whether any worker is; `quarantined`: reason by plugin.
     """
+    if job.kind is JobKind.PURGE and job.status in (JobStatus.FAILED, JobStatus.CANCELLED):
+        return [_purge_again(job, path)]
     told = f"Job {job.id} ({job.plugin})"
     if job.status is JobStatus.FAILED:
         remedy = REMEDIES.get(job.error_class, FILE_OR_PLUGIN) if job.error_class else CAUSE
@@ -66,6 +69,24 @@ def job_advice(
     if job.status is JobStatus.QUEUED:
         return [_waiting(job, told, now_us, alive, quarantined)]
     return []
+
+
+def purged_advice(job: ProcessingJob, path: str, actor: str | None, deleted: bool) -> str:
+    """Of a purge that was done: how its rows would come back."""
+    by = f" by {actor}" if actor else ""
+    told = f"The rows that {job.plugin} had published of it were purged{by} at "
+    told += f"{iso(job.finished_at_us)} (job {job.id})"
+    if deleted:
+        return f"{told}."
+    return f"{told}: `casparian forget {shlex.quote(path)}` has the file published again."
+
+
+def _purge_again(job: ProcessingJob, path: str) -> str:
+    again = f"run `casparian purge --path {shlex.quote(path)}` again where they are to go."
+    told = f"Job {job.id} was to purge the rows of {job.plugin}"
+    if job.status is JobStatus.CANCELLED:
+        return f"{told} and was cancelled: {again}"
+    return f"{told} and was given up: {_sentence(job.error_message)} {again[0].upper()}{again[1:]}"
 
 
 def _waiting(

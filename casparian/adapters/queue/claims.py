@@ -22,12 +22,12 @@ from casparian.domain.jobs import Claim, JobStatus
 
 _job = processing_job.c
 
-_CLAIMED = (
+CLAIMED = (
     "id", "plugin_name", "plugin_hash", "attempt", "token", "file_version_id", "location_id",
     "ordinal", "priority", "enqueued_at_us", "due",
 )  # fmt: skip
-_DUE_THEN_ID = itemgetter(_CLAIMED.index("due"), _CLAIMED.index("id"))
-_VERSION_ID = _CLAIMED.index("file_version_id")
+_DUE_THEN_ID = itemgetter(CLAIMED.index("due"), CLAIMED.index("id"))
+_VERSION_ID = CLAIMED.index("file_version_id")
 _version, _location = file_version.c, file_location.c
 # The version's stat, then the location's, which is newer where the bytes are still the same.
 _VERSIONS = (
@@ -71,11 +71,11 @@ def claim_statement(dialect: Dialect, plugins: int) -> ReturningUpdate[Any]:
         started_at_us=bindparam("now"),
         plugin_hash=case(*hashes),
     )
-    return dialect.claim(won, candidates).returning(*(_job[name] for name in _CLAIMED))
+    return dialect.claim(won, candidates).returning(*(_job[name] for name in CLAIMED))
 
 
 def read_claims(connection: Connection, won: Sequence[Any]) -> list[Claim]:
-    """The claims of the rows that the statement returned, in the order they were due."""
+    """The claims of rows of CLAIMED, in the order they were due."""
     versions: dict[int, Any] = {}
     for ids in chunks([row.file_version_id for row in won]):
         versions.update((row[0], row) for row in connection.execute(_VERSIONS, {"ids": ids}).all())
@@ -94,6 +94,6 @@ def _claim_of(won: Any, version: Any) -> Claim:
     assert stat is not None
     # By position, in Claim's own order: a batch makes a hundred of them.
     return Claim(
-        job_id, plugin, plugin_hash, attempt, token, version_id, location_id, ordinal,
+        job_id, plugin, plugin_hash or "", attempt, token, version_id, location_id, ordinal,
         root_path, path, content_hash, stat, priority, enqueued_at_us,
     )  # fmt: skip

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from casparian.domain.adoption import AdoptingQueue
 from casparian.domain.errors import ConfigurationError, IllegalTransitionError
 from casparian.domain.files import FileLocation, FileVersion, StatIdentity
-from casparian.domain.jobs import JobEventKind, JobStatus
+from casparian.domain.jobs import JobEventKind, JobKind, JobStatus, ProcessingJob
 from casparian.domain.plugins import REJECTS_TOPIC
 from casparian.domain.ports import (
     Clock,
@@ -120,11 +120,14 @@ class WakeUp:
             return woken
 
 
-def reaped_because(worker: str | None, dead: bool) -> str:
-    """What a job's history says of the engine it was taken from."""
+def reaped_because(job: ProcessingJob, dead: bool) -> str:
+    """What a job's history says of the process it was taken from."""
+    if job.kind is JobKind.PURGE:
+        how = "died" if dead else "did not renew its lease in time"
+        return f"The command that purged ({job.worker}) {how}: nothing was removed."
     if dead:
-        return f"The engine that ran it ({worker}) died."
-    return f"The engine that ran it ({worker}) did not renew its lease in time."
+        return f"The engine that ran it ({job.worker}) died."
+    return f"The engine that ran it ({job.worker}) did not renew its lease in time."
 
 
 def published_by(manifest: Manifest) -> list[PublishedSlot]:

@@ -10,13 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from casparian.adapters.queue.advice import job_advice
+from casparian.adapters.queue.advice import job_advice, purged_advice
 from casparian.adapters.queue.common import JobEvent, iso
+from casparian.adapters.queue.standing import JobStory, newest_purges, purged_by, purged_of
 from casparian.domain.files import FileLocation, FileVersion, SourceRoot, path_text
 from casparian.domain.jobs import ProcessingJob
 from casparian.domain.plugins import PluginConfig, PluginManifest
 from casparian.domain.ports import WorkerNode
-from casparian.domain.publish import Manifest
 from casparian.domain.routing import RoutingRule
 
 ALIVE_US = 30_000_000
@@ -50,6 +50,7 @@ def job_document(job: ProcessingJob, path: bytes, events: Sequence[JobEvent]) ->
         }
     return {
         "id": job.id,
+        "kind": str(job.kind),
         "status": str(job.status),
         "plugin": job.plugin,
         "plugin_hash": job.plugin_hash,
@@ -69,8 +70,10 @@ def job_document(job: ProcessingJob, path: bytes, events: Sequence[JobEvent]) ->
     }
 
 
-def outputs_of(manifest: Manifest | None) -> list[dict[str, Any]]:
+def outputs_of(story: JobStory, others: Iterable[JobStory]) -> list[dict[str, Any]]:
     """Where a decided job's rows are (`staged`), and which slots it empties."""
+    items = story.manifest.items if story.manifest else ()
+    purged = purged_of(story, others)
     return [
         {
             "topic": item.slot.topic,
@@ -81,8 +84,9 @@ def outputs_of(manifest: Manifest | None) -> list[dict[str, Any]]:
             "rows": item.rows,
             "digest": item.digest,
             "files": list(item.files),
+            "purged": purged.get((item.target, item.slot)),
         }
-        for item in (manifest.items if manifest else ())
+        for item in items
     ]
 
 
@@ -104,15 +108,6 @@ def file_document(
         "file_version_id": version.id if version else None,
         "seen_at": iso(version.seen_at_us) if version else None,
     }
-
-
-@dataclass(frozen=True, slots=True)
-class JobStory:
-    """A job with all that is known of it."""
-
-    job: ProcessingJob
-    events: Sequence[JobEvent]
-    manifest: Manifest | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,18 +136,22 @@ def why_document(
     around: Surroundings,
 ) -> dict[str, Any]:
     """The story of one file, its versions in the order they were seen."""
+    jobs = [job for story in stories for job in story.jobs]
     return {
         "path": path_text(location.path),
         "source_root": path_text(root.path),
         "deleted": location.deleted,
-        "versions": [_version_document(location, story) for story in stories],
+        "versions": [_version_document(location, s, jobs) for s in stories],
         "advice": advice(location, stories, around),
     }
 
 
-def trace_document(location: FileLocation, root: SourceRoot, story: VersionStory) -> dict[str, Any]:
-    """One job, the only one of `story`, back to the bytes it read."""
-    version = _version_document(location, story)
+def trace_document(
+    location: FileLocation, root: SourceRoot, story: VersionStory, others: Sequence[JobStory]
+) -> dict[str, Any]:
+    """One job, the only one of `story`, back to the bytes it read. `others`: the jobs of its
+    plugin and file."""
+    version = _version_document(location, story, others)
     (job,) = version.pop("jobs")
     return {
         "job": job,
@@ -163,7 +162,9 @@ def trace_document(location: FileLocation, root: SourceRoot, story: VersionStory
     }
 
 
-def _version_document(location: FileLocation, story: VersionStory) -> dict[str, Any]:
+def _version_document(
+    location: FileLocation, story: VersionStory, others: Sequence[JobStory]
+) -> dict[str, Any]:
     version = story.version
     rules = [
         {"tag": tag, "pattern": rule and rule.pattern, "priority": rule and rule.priority}
@@ -173,7 +174,7 @@ def _version_document(location: FileLocation, story: VersionStory) -> dict[str, 
         job_document(one.job, location.path, one.events)
         | {
             "events": [event_document(event) for event in one.events],
-            "outputs": outputs_of(one.manifest),
+            "outputs": outputs_of(one, others),
         }
         for one in story.jobs
     ]
@@ -197,12 +198,14 @@ def advice(
     said = []
     path = path_text(location.path)
     alive = any(is_alive(node, around.now_us) for node in around.workers)
-    if location.deleted:
-        said.append(
-            "The file is gone from its directory; its rows stay published. A file of the same "
-            "name is taken up as a new version."
-        )
     current = [s for s in stories if s.version.id == location.current_version_id]
+    if location.deleted:
+        purged = any(newest_purges(story.jobs) for story in current)
+        rows = "" if purged else "; its rows stay published"
+        said.append(
+            f"The file is gone from its directory{rows}. A file of the same name is taken up as "
+            "a new version."
+        )
     for story in current:
         if not story.tags:
             said.append(
@@ -215,8 +218,14 @@ def advice(
                 f"No plugin wants its tags ({tags}): add one of them to the `tags` of a "
                 "[plugin.NAME] table, and start the engine again."
             )
+        purges = newest_purges(story.jobs)
         for one in story.jobs:
-            said += job_advice(one.job, path, around.now_us, alive, around.quarantined)
+            purge = purges.get(one.job.plugin)
+            if purge is None or one.job.id > purge.job.id:
+                said += job_advice(one.job, path, around.now_us, alive, around.quarantined)
+        said += [
+            purged_advice(p.job, path, purged_by(p), location.deleted) for p in purges.values()
+        ]
     return said
 
 

@@ -16,6 +16,7 @@ from casparian.adapters.queue.tables import (
     file_version,
     processing_job,
 )
+from casparian.domain.jobs import JobKind
 from casparian.domain.routing import due_us
 
 PAGE = 500
@@ -79,8 +80,10 @@ def _add_jobs(
 ) -> int:
     job = processing_job.c
     versions = [row.version_id for row, _ in added]
-    statement = select(job.file_version_id, job.plugin_name)
-    rows = connection.execute(statement.where(job.file_version_id.in_(versions)))
+    statement = select(job.file_version_id, job.plugin_name).where(
+        job.file_version_id.in_(versions), job.kind == JobKind.RUN.value
+    )
+    rows = connection.execute(statement)
     known = {tuple(row) for row in rows}
     values = [
         queued_job(

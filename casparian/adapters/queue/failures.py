@@ -19,6 +19,7 @@ from casparian.domain.errors import ErrorClass
 from casparian.domain.jobs import (
     Failure,
     JobEventKind,
+    JobKind,
     JobStatus,
     ProcessingJob,
     RetryPolicy,
@@ -59,7 +60,7 @@ class Failures:
                 outcomes = [
                     (job, self.event(job, event), JobStatus.QUEUED, {"not_before_us": until})
                     for job in self._running(connection, ids)
-                    if job.token == jobs[job.id]
+                    if job.token == jobs[job.id] and job.kind is JobKind.RUN
                 ]
                 self._write(connection, outcomes)
             released.update(job.id for job, *_ in outcomes)
@@ -104,7 +105,9 @@ class Failures:
         self, job: ProcessingJob, error_class: ErrorClass, policy: RetryPolicy
     ) -> tuple[JobEventKind, JobStatus, dict[str, Any]]:
         now = self._db.clock()
-        verdict = policy.judge(error_class, job.tries, job.crashes, now, self._db.chance())
+        verdict = policy.judge(
+            error_class, job.tries, job.crashes, now, self._db.chance(), job.kind
+        )
         changes: dict[str, Any] = {"tries": verdict.tries, "crashes": verdict.crashes}
         if verdict.status is JobStatus.FAILED:
             return JobEventKind.FAILED, verdict.status, {**changes, "finished_at_us": now}
@@ -134,7 +137,7 @@ class Failures:
             outcomes = []
             for job in lost:
                 _, status, changes = self._verdict(job, ErrorClass.ENGINE, policy)
-                message = reaped_because(job.worker, job.worker in dead)
+                message = reaped_because(job, job.worker in dead)
                 event = self.event(
                     job,
                     JobEventKind.REAPED,

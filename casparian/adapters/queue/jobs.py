@@ -13,6 +13,7 @@ from casparian.adapters.queue.conditions import WAITING, counted
 from casparian.adapters.queue.database import Database, chunks, write_all
 from casparian.adapters.queue.failures import Failures, locked_jobs
 from casparian.adapters.queue.pruning import prune_some
+from casparian.adapters.queue.purges import Holder, begin_some
 from casparian.adapters.queue.rows import log_events
 from casparian.adapters.queue.slots import take_slot
 from casparian.adapters.queue.tables import processing_job
@@ -22,12 +23,13 @@ from casparian.domain.jobs import (
     Claim,
     Failure,
     JobEventKind,
+    JobKind,
     JobStatus,
     ProcessingJob,
     RetryPolicy,
     check_transition,
 )
-from casparian.domain.ports import Pruned, WorkerNode
+from casparian.domain.ports import Pruned, PurgesBegun, Unfinished, WorkerNode
 
 _job = processing_job.c
 
@@ -114,7 +116,7 @@ class SqlJobs:
         event, now = JobEventKind.RETRIED, self._db.clock()
         changes: dict[str, Any] = {"tries": 0, "crashes": 0, "finished_at_us": None}
         changes |= {"error_class": None, "error_message": None}
-        if job.status in (JobStatus.FAILED, JobStatus.CANCELLED):
+        if job.kind is JobKind.RUN and job.status in (JobStatus.FAILED, JobStatus.CANCELLED):
             status = JobStatus.QUEUED
             changes |= {"not_before_us": now}
         elif job.status is JobStatus.BLOCKED and take_slot(
@@ -142,6 +144,19 @@ class SqlJobs:
                         self._move(connection, job, event, status, actor, gone)
                         done.append(job_id)
         return done
+
+    def begin_purges(
+        self, worker: str, keys: Sequence[tuple[str, int]], lease_us: int, actor: str
+    ) -> PurgesBegun:
+        claims: list[Claim] = []
+        in_the_way: list[Unfinished] = []
+        for part in chunks(keys):
+            with self._db.write() as connection:
+                held = Holder(worker, self._db.clock(), lease_us, actor)
+                begun = begin_some(connection, self._db.dialect, part, held)
+            claims += begun.claims
+            in_the_way += begun.in_the_way
+        return PurgesBegun(claims, in_the_way)
 
     def prune(self, before_us: int) -> Pruned:
         total = Pruned()

@@ -198,7 +198,7 @@ class SqlLedger:
         for row in blocked:
             newer = newest.get((row.plugin_name, row.location_id))
             if newer is not None and Generation(row.ordinal, row.id) < newer:
-                message = f"Job {newer.enqueue} published newer content."
+                message = f"Job {newer.enqueue}, which is newer, is completed."
                 self._log(connection, [row.id], JobEventKind.SUPERSEDED, message)
                 self._step(
                     connection, row.id, JobStatus.BLOCKED, JobEventKind.SUPERSEDED,

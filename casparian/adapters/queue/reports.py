@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, case, func, select
 
 from casparian.adapters.queue import documents
+from casparian.adapters.queue.adopted_rows import adopted_rows, of_job, of_location
 from casparian.adapters.queue.conditions import WAITING, counted, has_status
 from casparian.adapters.queue.database import Database
 from casparian.adapters.queue.plugins import read_configs
@@ -18,7 +19,13 @@ from casparian.adapters.queue.rows import (
     manifest_of,
     version_of,
 )
-from casparian.adapters.queue.stories import events_of, stories_of, story_of_job
+from casparian.adapters.queue.stories import (
+    events_of,
+    jobs_beside,
+    published_of_files,
+    stories_of,
+    story_of_job,
+)
 from casparian.adapters.queue.tables import (
     file_location,
     file_tag,
@@ -30,7 +37,7 @@ from casparian.adapters.queue.tables import (
 )
 from casparian.adapters.queue.workers import read_workers
 from casparian.domain.files import SourceRoot, path_text
-from casparian.domain.jobs import JobStatus
+from casparian.domain.jobs import JobKind, JobStatus
 
 _job, _location, _version, _code = (
     processing_job.c,
@@ -136,9 +143,14 @@ class SqlReports:
 
     def current_failures(self) -> list[dict[str, Any]]:
         bad = has_status(JobStatus.FAILED, JobStatus.BLOCKED)
+        given_up = (_job.kind == JobKind.PURGE.value) & (_job.status == JobStatus.FAILED.value)
         current = _location.current_version_id == _job.file_version_id
         with self._db.read() as connection:
-            return _job_documents(connection, [bad, current])
+            return _job_documents(connection, [bad, ~given_up, current])
+
+    def published(self, matches: Callable[[str], bool]) -> list[dict[str, Any]]:
+        with self._db.read() as connection:
+            return published_of_files(connection, matches)
 
     # --- why ---
 
@@ -174,7 +186,8 @@ class SqlReports:
             )
             row = connection.execute(statement).one()
             root = SourceRoot(row.source_root_id, row.root_path)
-            return documents.trace_document(location_of(row), root, story)
+            beside = jobs_beside(connection, row.id, story.jobs[0].job.plugin)
+            return documents.trace_document(location_of(row), root, story, beside)
 
 
 # --- status -----------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from casparian.adapters.queue.database import execute_many, insert_of, storable
 from casparian.adapters.queue.tables import file_tag, installation, job_event, processing_job
 from casparian.domain.errors import ErrorClass
 from casparian.domain.files import FileLocation, FileVersion, StatIdentity, path_bytes, path_text
-from casparian.domain.jobs import JobEventKind, JobStatus, ProcessingJob
+from casparian.domain.jobs import JobEventKind, JobKind, JobStatus, ProcessingJob
 from casparian.domain.plugins import Mode, PluginManifest
 from casparian.domain.publish import PublishedSlot, SlotKey, Target
 
@@ -97,6 +97,7 @@ def job_of(row: Any) -> ProcessingJob:
         rejects=row.rejects,
         error_class=ErrorClass(row.error_class) if row.error_class else None,
         error_message=row.error_message,
+        kind=JobKind(row.kind),
     )
 
 
@@ -172,11 +173,15 @@ def manifest_of(row: Any) -> PluginManifest:
 
 def published_of(row: Any) -> PublishedSlot:
     return PublishedSlot(
-        Target(row.scheme, path_text(row.location), row.name),
+        target_of(row),
         Mode(row.mode),
         SlotKey(row.plugin_name, row.topic, row.location_id, row.version_id),
         row.bundle,
     )
+
+
+def target_of(row: Any) -> Target:
+    return Target(row.scheme, path_text(row.location), row.name)
 
 
 def target_values(target: Target) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, select
@@ -11,14 +11,20 @@ from casparian.adapters.queue import documents
 from casparian.adapters.queue.common import JobEvent
 from casparian.adapters.queue.database import chunks
 from casparian.adapters.queue.rows import JOB_COLUMNS, event_of, job_of, version_of
+from casparian.adapters.queue.slots import slot_states
+from casparian.adapters.queue.standing import published_document
 from casparian.adapters.queue.tables import (
+    file_location,
     file_tag,
     file_version,
     job_event,
     processing_job,
+    published_slot,
     routing_rule,
+    source_root,
 )
-from casparian.domain.files import FileLocation
+from casparian.domain.files import FileLocation, path_text
+from casparian.domain.jobs import JobStatus
 from casparian.domain.publish import Manifest
 from casparian.domain.routing import RoutingRule
 
@@ -50,6 +56,12 @@ def story_of_job(connection: Connection, job_id: int) -> documents.VersionStory 
     return documents.VersionStory(version, _tags(connection, version_id), jobs)
 
 
+def jobs_beside(connection: Connection, location_id: int, plugin: str) -> list[documents.JobStory]:
+    """Every job of a plugin on a file, of whatever version."""
+    versions = select(_version.id).where(_version.location_id == location_id)
+    return _job_stories(connection, _job.file_version_id.in_(versions), _job.plugin_name == plugin)
+
+
 def _tags(connection: Connection, version_id: int) -> dict[str, RoutingRule | None]:
     statement = (
         select(file_tag.c.tag, routing_rule)
@@ -77,6 +89,57 @@ def _job_stories(connection: Connection, *where: ColumnElement[bool]) -> list[do
         )
         for row in rows
     ]
+
+
+def published_of_files(
+    connection: Connection, matches: Callable[[str], bool]
+) -> list[dict[str, Any]]:
+    """`Reports.published`."""
+    owners = [row for row in connection.execute(_OWNERS) if matches(path_text(row.path))]
+    found = []
+    for part in chunks(owners):
+        states = slot_states(connection, [(row.plugin_name, row.location_id) for row in part])
+        jobs = _completed(connection, [row.location_id for row in part])
+        for row in part:
+            key = (row.plugin_name, row.location_id)
+            slots, mine = states[key].published, jobs.get(key, ())
+            found.append(published_document(row.path, row.root_path, row.deleted, key, slots, mine))
+    return found
+
+
+_OWNERS = (
+    select(
+        published_slot.c.plugin_name,
+        published_slot.c.location_id,
+        file_location.c.path,
+        file_location.c.deleted,
+        source_root.c.path.label("root_path"),
+    )
+    .join(file_location, file_location.c.id == published_slot.c.location_id)
+    .join(source_root, source_root.c.id == file_location.c.source_root_id)
+    .distinct()
+    .order_by(source_root.c.path, file_location.c.path, published_slot.c.plugin_name)
+)
+
+
+def _completed(
+    connection: Connection, location_ids: Sequence[int]
+) -> dict[tuple[str, int], list[documents.JobStory]]:
+    """The completed jobs of these files by plugin and location, without their history."""
+    statement = (
+        select(*JOB_COLUMNS, _job.manifest)
+        .join(file_version, _version.id == _job.file_version_id)
+        .where(
+            _version.location_id.in_(sorted(set(location_ids))),
+            _job.status == JobStatus.COMPLETED.value,
+            _job.manifest.is_not(None),
+        )
+    )
+    jobs: dict[tuple[str, int], list[documents.JobStory]] = {}
+    for row in connection.execute(statement):
+        story = documents.JobStory(job_of(row), (), Manifest.from_json(row.manifest))
+        jobs.setdefault((row.plugin_name, row.location_id), []).append(story)
+    return jobs
 
 
 def events_of(connection: Connection, job_ids: Sequence[int]) -> dict[int, list[JobEvent]]:

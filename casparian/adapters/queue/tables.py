@@ -119,6 +119,21 @@ file_version = _table(
     UniqueConstraint("location_id", "ordinal"),
 )
 
+# What the engine takes away from its place. Open while `outcome` is NULL.
+file_departure = Table(
+    "file_departure",
+    metadata,
+    Column("file_version_id", Id, ForeignKey("file_version.id"), primary_key=True),
+    Column("location_id", Id, ForeignKey("file_location.id"), nullable=False, index=True),
+    Column("action", String(10), nullable=False),
+    Column("place", LargeBinary, nullable=False),
+    *_stat(nullable=False),
+    _whole("planned_at_us"),
+    _whole("ended_at_us", nullable=True),
+    Column("outcome", String(10)),
+    Column("message", UnicodeText),
+)
+
 # --- routing and plugins ----------------------------------------------------------------
 
 routing_rule = _table(
@@ -185,7 +200,8 @@ plugin_manifest = _table(
 
 # `token` is set while someone holds the job (RUNNING, PROMOTING), `finished_at_us` when it has
 # ended (COMPLETED, FAILED, BLOCKED, CANCELLED, SUPERSEDED); `worker` tells who held it last.
-# The manifest comes last, so that nothing else lies behind its length.
+# The manifest comes last, so that nothing else lies behind its length, but for what was added
+# to the table later.
 processing_job = _table(
     "processing_job",
     _id(),
@@ -213,6 +229,7 @@ processing_job = _table(
     Column("error_class", String(20)),
     Column("error_message", UnicodeText),
     Column("manifest", UnicodeText),
+    Column("kind", String(10), nullable=False, server_default="RUN"),
 )
 
 job = processing_job.c

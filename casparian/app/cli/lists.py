@@ -182,7 +182,7 @@ def jobs(
             (
                 job["id"],
                 job["status"],
-                job["plugin"],
+                f"{job['plugin']} (purge)" if job["kind"] == "PURGE" else job["plugin"],
                 job["attempt"],
                 job["rows"],
                 job["rejects"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +13,7 @@ from casparian.app.cli._jobs import actor, brief, numbered
 from casparian.app.cli._output import count, show_json, show_table
 from casparian.app.cli._shared import ConfigOption, Exit, JsonOption, load_settings, open_stores
 from casparian.domain.errors import ConfigurationError
-from casparian.domain.jobs import JobStatus
+from casparian.domain.jobs import JobKind, JobStatus
 from casparian.domain.routing import compile_glob
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def retry(
             chosen = numbered(stores, job_ids, "queued again")
         else:
             chosen = _selected(stores, failed, path, plugin)
-        ids = [job["id"] for job in chosen if job["status"] in RETRYABLE]
+        ids = [j["id"] for j in chosen if j["status"] in RETRYABLE and not _is_given_up(j)]
         queued = set(stores.queue.retry(ids, actor()))
     again = [brief(job) for job in chosen if job["id"] in queued]
     left = [_left(job) for job in chosen if job["id"] not in queued]
@@ -99,10 +100,20 @@ def _selected(
             f"There is no plugin {plugin!r}; known: {', '.join(known) or 'none'}."
         )
     statuses = (JobStatus.FAILED,) if failed else RETRYABLE
-    jobs = [job for status in statuses for job in stores.reports.jobs(status.value, plugin)]
+    jobs = [
+        job
+        for status in statuses
+        for job in stores.reports.jobs(status.value, plugin)
+        if not _is_given_up(job)
+    ]
     if glob is not None:
         jobs = [job for job in jobs if glob.fullmatch(job["path"])]
     return sorted(jobs, key=lambda job: int(job["id"]))
+
+
+def _is_given_up(job: Document) -> bool:
+    """True for a purge for which nothing was decided: it runs no plugin, and is not queued."""
+    return job["kind"] == JobKind.PURGE and job["status"] != JobStatus.BLOCKED
 
 
 # --- what is said -----------------------------------------------------------------------------
@@ -111,6 +122,9 @@ def _selected(
 def _left(job: Document) -> Document:
     # A job that can be retried and was not has been changed by somebody since it was read.
     reason = WHY_NOT.get(JobStatus(job["status"]), "it has changed since; look at it again")
+    if _is_given_up(job):
+        path = shlex.quote(job["path"])
+        reason = f"it is a purge; run `casparian purge --path {path}` again"
     return brief(job) | {"reason": reason}
 
 

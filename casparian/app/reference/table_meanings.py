@@ -8,6 +8,7 @@ TABLES = {
     "file_location": "Paths below the source roots, whatever they hold.",
     "file_version": "Each content that a location ever had. Rows are never changed or removed.",
     "file_hash_registry": "Each content that was ever seen, wherever.",
+    "file_departure": "Files that the engine archived or deleted when all jobs were done.",
     "routing_rule": "The globs that give tags.",
     "file_tag": "The tags of versions.",
     "plugin_config": "What the configuration says of each plugin.",
@@ -67,6 +68,17 @@ COLUMNS: dict[str, dict[str, str]] = {
         "content_hash": "",
         **_STAT,
         "seen_at_us": "When it was recorded.",
+    },
+    "file_departure": {
+        "file_version_id": "What was taken away.",
+        "location_id": "",
+        "action": "archive or delete.",
+        "place": "Where it is archived; empty for delete.",
+        **_STAT,
+        "planned_at_us": "When it was decided, before the file was touched.",
+        "ended_at_us": "",
+        "outcome": "gone or kept; NULL while it is under way.",
+        "message": "Why it was kept.",
     },
     "routing_rule": {
         "id": "",
@@ -139,6 +151,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "error_class": "Of its last failed attempt.",
         "error_message": "What went wrong in it.",
         "manifest": "What it publishes, as decided: JSON.",
+        "kind": "RUN of the plugin, or PURGE of the rows that it has published of the file.",
     },
     "job_event": {
         "id": "",

@@ -10,14 +10,16 @@ from casparian.adapters.queue.common import FORGET_WORKER_US, identity_of, reape
 from casparian.adapters.queue.memory.state import MemoryState, no_token
 from casparian.domain.errors import ErrorClass
 from casparian.domain.jobs import (
+    UNFINISHED,
     Claim,
     Failure,
     JobEventKind,
+    JobKind,
     JobStatus,
     ProcessingJob,
     RetryPolicy,
 )
-from casparian.domain.ports import Pruned, WorkerNode
+from casparian.domain.ports import Pruned, PurgesBegun, Unfinished, WorkerNode
 from casparian.domain.routing import due_us
 
 
@@ -57,11 +59,10 @@ class MemoryJobs(MemoryState):
         version = self.versions[job.file_version_id]
         location = self.location_by_id[job.location_id]
         assert job.token is not None
-        assert job.plugin_hash is not None
         return Claim(
             job_id=job.id,
             plugin=job.plugin,
-            plugin_hash=job.plugin_hash,
+            plugin_hash=job.plugin_hash or "",
             attempt=job.attempt,
             token=job.token,
             file_version_id=version.id,
@@ -96,7 +97,7 @@ class MemoryJobs(MemoryState):
             until, released = self.clock() + delay_us, set()
             for job_id, token in jobs.items():
                 job = self._running(job_id, token)
-                if job is not None:
+                if job is not None and job.kind is JobKind.RUN:
                     self.log(job, JobEventKind.RELEASED)
                     changes: dict[str, Any] = {"not_before_us": until, **no_token()}
                     self.move(job, JobEventKind.RELEASED, JobStatus.QUEUED, **changes)
@@ -133,7 +134,7 @@ class MemoryJobs(MemoryState):
         self, job: ProcessingJob, error_class: ErrorClass, policy: RetryPolicy
     ) -> tuple[JobEventKind, JobStatus, dict[str, Any]]:
         now = self.clock()
-        verdict = policy.judge(error_class, job.tries, job.crashes, now, self.chance())
+        verdict = policy.judge(error_class, job.tries, job.crashes, now, self.chance(), job.kind)
         changes: dict[str, Any] = {"tries": verdict.tries, "crashes": verdict.crashes}
         if verdict.status is JobStatus.FAILED:
             return JobEventKind.FAILED, verdict.status, {**changes, "finished_at_us": now}
@@ -163,7 +164,7 @@ class MemoryJobs(MemoryState):
                 and (job.lease_until_us <= self.clock() or job.worker in dead)
             ]
             for job in lost:
-                message = reaped_because(job.worker, job.worker in dead)
+                message = reaped_because(job, job.worker in dead)
                 _, status, changes = self._verdict(job, ErrorClass.ENGINE, policy)
                 self.log(job, JobEventKind.REAPED, message, ErrorClass.ENGINE)
                 changes |= {"error_class": ErrorClass.ENGINE, "error_message": message}
@@ -184,7 +185,7 @@ class MemoryJobs(MemoryState):
             return False
         changes: dict[str, Any] = {"tries": 0, "crashes": 0, "finished_at_us": None}
         changes |= {"error_class": None, "error_message": None}
-        if job.status in (JobStatus.FAILED, JobStatus.CANCELLED):
+        if job.kind is JobKind.RUN and job.status in (JobStatus.FAILED, JobStatus.CANCELLED):
             self.log(job, event, actor=actor)
             self.move(job, event, JobStatus.QUEUED, not_before_us=self.clock(), **changes)
             return True
@@ -209,6 +210,46 @@ class MemoryJobs(MemoryState):
                     self.move(job, JobEventKind.CANCELLED, JobStatus.CANCELLED, **changes)
                     cancelled.append(job_id)
         return cancelled
+
+    def begin_purges(
+        self, worker: str, keys: Sequence[tuple[str, int]], lease_us: int, actor: str
+    ) -> PurgesBegun:
+        with self.lock:
+            in_the_way = [
+                Unfinished(job.id, job.plugin, job.location_id, job.status, job.kind)
+                for job in self.job_by_id.values()
+                if job.status in UNFINISHED and (job.plugin, job.location_id) in keys
+            ]
+            free = [key for key in keys if key not in {job.key for job in in_the_way}]
+            claims = [self._begin_purge(key, worker, lease_us, actor) for key in free]
+            return PurgesBegun(claims, in_the_way)
+
+    def _begin_purge(self, key: tuple[str, int], worker: str, lease_us: int, actor: str) -> Claim:
+        plugin, location_id = key
+        current = self.location_by_id[location_id].current_version_id
+        assert current is not None
+        now, job_id = self.clock(), self.next_id("processing_job")
+        job = ProcessingJob(
+            id=job_id,
+            status=JobStatus.RUNNING,
+            plugin=plugin,
+            plugin_hash=None,
+            file_version_id=current,
+            location_id=location_id,
+            ordinal=self.versions[current].ordinal,
+            priority=0,
+            attempt=1,
+            token=self.new_token(),
+            worker=worker,
+            lease_until_us=now + lease_us,
+            not_before_us=now,
+            enqueued_at_us=now,
+            started_at_us=now,
+            kind=JobKind.PURGE,
+        )
+        self.job_by_id[job_id] = job
+        self.log(job, JobEventKind.PURGED, actor=actor)
+        return self._claim_of(job)
 
     def prune(self, before_us: int) -> Pruned:
         with self.lock:

@@ -46,7 +46,7 @@ class MemoryLedger(MemoryState):
 
     def _slot_state(self, key: Key) -> SlotState:
         row = self.slot_rows.get(key, SlotRow())
-        published = tuple(sorted(self.published.get(key, ()), key=slot_order))
+        published = tuple(sorted(self.published_slots.get(key, ()), key=slot_order))
         return SlotState(row.generation, row.holder, published)
 
     def schemas(self, targets: Sequence[Target]) -> dict[Target, TargetSchema]:
@@ -83,7 +83,7 @@ class MemoryLedger(MemoryState):
         row.holder = job.id
         if decision.raises_generation:
             row.generation = manifest.generation
-        self.published.setdefault(key, set()).update(published_by(manifest))
+        self.published_slots.setdefault(key, set()).update(published_by(manifest))
         for change in decision.schema_changes:
             self.target_schemas[change.target] = change.schema_json
         for bundle, revision in revisions_of(manifest).items():
@@ -115,7 +115,7 @@ class MemoryLedger(MemoryState):
         changes |= {"error_class": None, "error_message": None, **no_token()}
         moved = self.move(job, event, completion.status, **changes)
         self._let_go(job)
-        self.published[job.plugin, job.location_id].difference_update(completion.emptied)
+        self.published_slots[job.plugin, job.location_id].difference_update(completion.emptied)
         for key, revision in completion.bundles.items():
             state = self.bundle_states[key]
             self.bundle_states[key] = state._replace(installed=max(state.installed, revision))
@@ -137,7 +137,7 @@ class MemoryLedger(MemoryState):
                 and (job.plugin, job.location_id) == (newer.plugin, newer.location_id)
                 and Generation(job.ordinal, job.id) < Generation(newer.ordinal, newer.id)
             ):
-                self.log(job, event, f"Job {newer.id} published newer content.")
+                self.log(job, event, f"Job {newer.id}, which is newer, is completed.")
                 self.move(job, event, JobStatus.SUPERSEDED, finished_at_us=self.clock())
 
     def block(self, job_id: int, token: str, message: str) -> bool:

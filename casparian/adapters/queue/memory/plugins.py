@@ -9,6 +9,7 @@ from casparian.adapters.queue.changes import Added, RoutingChange
 from casparian.adapters.queue.common import unknown_manifest
 from casparian.adapters.queue.memory.state import Code, MemoryState
 from casparian.domain.files import FileLocation
+from casparian.domain.jobs import JobKind
 from casparian.domain.plugins import LivePlugin, PluginManifest
 from casparian.domain.ports import Applied
 from casparian.domain.routing import RoutingTable, Subscription
@@ -83,7 +84,11 @@ class MemoryPlugins(MemoryState):
         if not change and not fresh:
             return 0
         jobs = 0
-        done = {(job.file_version_id, job.plugin) for job in self.job_by_id.values()}
+        done = {
+            (job.file_version_id, job.plugin)
+            for job in self.job_by_id.values()
+            if job.kind is JobKind.RUN
+        }
         for location in sorted(self.location_by_id.values(), key=lambda known: known.id):
             root_id = location.source_root_id
             if not location.deleted and root_id in self.active_roots:

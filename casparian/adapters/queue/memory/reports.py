@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from casparian.adapters.queue import documents
-from casparian.adapters.queue.common import JobEvent
+from casparian.adapters.queue.common import JobEvent, slot_order
 from casparian.adapters.queue.memory.state import Code, MemoryState
+from casparian.adapters.queue.standing import published_document
 from casparian.domain.files import FileLocation, FileVersion, SourceRoot, path_text
-from casparian.domain.jobs import JobStatus, ProcessingJob
+from casparian.domain.jobs import JobKind, JobStatus, ProcessingJob
 
 
 class MemoryReports(MemoryState):
@@ -142,7 +143,29 @@ class MemoryReports(MemoryState):
                 for job in self.job_by_id.values()
                 if job.status in (JobStatus.FAILED, JobStatus.BLOCKED)
                 and job.file_version_id in current
+                and (job.kind, job.status) != (JobKind.PURGE, JobStatus.FAILED)
             )
+
+    def published(self, matches: Callable[[str], bool]) -> list[dict[str, Any]]:
+        with self.lock:
+            return [
+                self._published(location, plugin)
+                for location in self._in_order()
+                if matches(path_text(location.path))
+                for plugin, location_id in sorted(self.published_slots)
+                if location_id == location.id and self.published_slots[plugin, location_id]
+            ]
+
+    def _published(self, location: FileLocation, plugin: str) -> dict[str, Any]:
+        key = (plugin, location.id)
+        jobs = [
+            self._job_story(job)
+            for job in self.job_by_id.values()
+            if (job.plugin, job.location_id) == key
+        ]
+        slots = sorted(self.published_slots[key], key=slot_order)
+        root = self.root_paths[location.source_root_id]
+        return published_document(location.path, root, location.deleted, key, slots, jobs)
 
     def why(self, path: bytes) -> list[dict[str, Any]]:
         with self.lock:
@@ -166,7 +189,12 @@ class MemoryReports(MemoryState):
             story = documents.VersionStory(
                 self.versions[version], self.tags[version], [self._job_story(job)]
             )
-            return documents.trace_document(location, self._root_of(location), story)
+            beside = [
+                self._job_story(other)
+                for other in self.job_by_id.values()
+                if (other.plugin, other.location_id) == (job.plugin, job.location_id)
+            ]
+            return documents.trace_document(location, self._root_of(location), story, beside)
 
     def _quarantined(self) -> dict[str, str]:
         return {

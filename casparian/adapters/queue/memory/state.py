@@ -12,6 +12,7 @@ from typing import Any
 
 from casparian.adapters.queue.common import JobEvent, WakeUp, wall_clock_us
 from casparian.domain.bundles import BundleState
+from casparian.domain.departures import Departure
 from casparian.domain.files import FileHashRegistry, FileLocation, FileVersion
 from casparian.domain.jobs import JobEventKind, JobStatus, ProcessingJob, check_transition
 from casparian.domain.plugins import PluginConfig, PluginManifest
@@ -65,6 +66,7 @@ class MemoryState:
         self.location_by_id: dict[int, FileLocation] = {}
         self.versions: dict[int, FileVersion] = {}
         self.registry: dict[str, FileHashRegistry] = {}
+        self.departures: dict[int, Departure] = {}
         self.tags: dict[int, dict[str, RoutingRule]] = {}
         self.rules: list[RoutingRule] = []
         self.rule_ids: dict[tuple[str, str, int], int] = {}
@@ -76,7 +78,7 @@ class MemoryState:
         self.manifests: dict[int, Manifest] = {}
         self.nodes: dict[tuple[str, int], WorkerNode] = {}
         self.slot_rows: dict[tuple[str, int], SlotRow] = {}
-        self.published: dict[tuple[str, int], set[PublishedSlot]] = {}
+        self.published_slots: dict[tuple[str, int], set[PublishedSlot]] = {}
         self.target_schemas: dict[Target, str] = {}
         self.bundle_states: dict[BundleKey, BundleState] = {}
 

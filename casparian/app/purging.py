@@ -1,0 +1,258 @@
+"""Purges: jobs that remove what plugins have published of files, from S2 to S4 as every job.
+
+Who purges is a worker meanwhile, without plugins: listed with its heartbeat, renewing its leases,
+and finishing first what others have left, since that holds the files too.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import structlog
+
+from casparian.adapters.queue import QueueStores, wall_clock_us
+from casparian.app.container import worker_config
+from casparian.app.context import EtlContext
+from casparian.app.decider import Staged
+from casparian.app.keeper import Keeper
+from casparian.app.leases import Leases
+from casparian.app.promoter import Decided
+from casparian.app.publisher import Publisher
+from casparian.app.settings import Settings
+from casparian.app.sink_guard import SinkGuard
+from casparian.app.targets import Targets
+from casparian.domain.errors import UnavailableError
+from casparian.domain.files import path_text
+from casparian.domain.jobs import UNFINISHED, Claim, JobKind, JobStatus
+from casparian.domain.ports import Promoting, Unfinished
+from casparian.domain.publish import JobFate, Manifest
+
+ROLE = "purge"
+GROUP = 100
+SECOND_US = 1_000_000
+POLL_S = 0.05
+CLOSE_S = 10.0
+# Longer than a lease: what a worker elsewhere held when it died is then taken over.
+BEYOND_LEASE_S = 10.0
+
+Key = tuple[str, int]
+"""A plugin, and the id of a file's location."""
+
+log = structlog.get_logger("casparian.purge")
+
+
+class End(NamedTuple):
+    """What became of one purge. `reason` says why rows were left; empty where they are gone."""
+
+    key: Key
+    job_id: int
+    reason: str = ""
+
+
+def purge_of(claim: Claim, installation: str) -> Staged:
+    """A purge as the publisher takes it: nothing is staged, and what is emptied is planned when
+    it is decided."""
+    manifest = Manifest(
+        installation=installation,
+        job_id=claim.job_id,
+        attempt=claim.attempt,
+        plugin=claim.plugin,
+        plugin_hash=claim.plugin_hash,
+        location_id=claim.location_id,
+        file_version_id=claim.file_version_id,
+        ordinal=claim.ordinal,
+        root_path=path_text(claim.root_path),
+        path=path_text(claim.path),
+        content_hash=claim.content_hash,
+    )
+    return Staged(claim, None, manifest)
+
+
+class Purger:
+    """Purges on behalf of `actor`, between `start` and `close`; one thread at a time.
+
+    `tell` is given a sentence where something is waited for.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        stores: QueueStores,
+        targets: Targets,
+        actor: str,
+        tell: Callable[[str], None],
+    ) -> None:
+        config = worker_config(settings, (ROLE,))
+        self._stores, self._targets = stores, targets
+        self._actor, self._tell = actor, tell
+        self._lease_us = int(config.lease_s * SECOND_US)
+        self._patience_s = config.lease_s + BEYOND_LEASE_S
+        self._running: dict[int, Key] = {}
+        self._ended = threading.Event()
+        self._leases = Leases(config.give_up_s)
+        self._context = EtlContext.capture()
+        self._publisher = Publisher(
+            stores.ledger, stores.queue, targets, self._leases, config.policy, self._note_end
+        )
+        self._keeper = Keeper(
+            self._context.node((ROLE,), "", wall_clock_us()),
+            self._context,
+            stores.queue,
+            stores.ledger,
+            self._leases,
+            config.policy,
+            self._lease_us,
+            config.renew_s,
+            config.sweep_s,
+            targets.opened,
+            lambda job_ids: None,
+            self._inherit,
+            lambda: {"jobs": len(self._leases)},
+            wall_clock_us,
+        )
+
+    def start(self, keys: Sequence[Key]) -> None:
+        """Look at every sink that holds rows of these, then work.
+
+        Raises ConfigurationError or ForeignInstallationError, with nothing begun, for a sink
+        that is not installed here, cannot be written, or holds rows of another installation.
+        """
+        guard = SinkGuard(self._targets, self._stores.ledger)
+        for state in self._stores.ledger.slots(keys).values():
+            for published in state.published:
+                guard.check_sink(self._targets.sink(published.target))
+        self._publisher.start()
+        self._keeper.start()
+
+    def close(self) -> None:
+        """What is decided is finished, as far as that goes in a moment; what is not is ended."""
+        try:
+            if self._running:
+                self._stores.queue.cancel(list(self._running), self._actor)
+        except UnavailableError as error:
+            log.warning("purges are left to their leases", error=str(error))
+        if not self._publisher.close(CLOSE_S, threading.Event()):
+            log.warning("what is decided is left to be finished by an engine, or the next purge")
+        self._keeper.stop()
+        self._context.seat.leave()
+
+    def _inherit(self, taken: Sequence[Promoting]) -> None:
+        for job in taken:
+            self._publisher.inherit(Decided(job.manifest, job.token, inherited=True))
+
+    def _note_end(self, job_id: int, status: JobStatus) -> None:
+        self._ended.set()
+
+    # --- purging --------------------------------------------------------------------------
+
+    def purge(self, keys: Sequence[Key]) -> Iterator[End]:
+        """Purge these; each ends once, in whatever order."""
+        for start in range(0, len(keys), GROUP):
+            yield from self._begin(keys[start : start + GROUP])
+            yield from self._finish()
+
+    def _begin(self, group: Sequence[Key]) -> Iterator[End]:
+        """Begin what can be; the ends of those that cannot."""
+        waiting: dict[Key, Unfinished | None] = dict.fromkeys(group)
+        give_up_at = time.monotonic() + self._patience_s
+        told: set[int] = set()
+        while waiting:
+            for end in self._done_by_others(waiting):
+                del waiting[end.key]
+                yield end
+            held = self._begin_some(list(waiting))
+            waiting = {}
+            for key, job in held.items():
+                reason = _not_now(job)
+                if not reason and time.monotonic() > give_up_at:
+                    reason = f"{_busy(job)}, for longer than {self._patience_s:.0f} s"
+                if reason:
+                    yield End(key, job.job_id, reason)
+                    continue
+                waiting[key] = job
+                if job.job_id not in told:
+                    told.add(job.job_id)
+                    self._tell(f"waiting: {_busy(job)}")
+            if waiting:
+                time.sleep(POLL_S)
+
+    def _done_by_others(self, waiting: Mapping[Key, Unfinished | None]) -> list[End]:
+        """Of those that waited for another purge, the ones that have nothing left by it."""
+        purged = {key: job for key, job in waiting.items() if job and job.kind is JobKind.PURGE}
+        if not purged:
+            return []
+        states = self._stores.ledger.slots(list(purged))
+        return [End(k, job.job_id) for k, job in purged.items() if not states[k].published]
+
+    def _begin_some(self, keys: Sequence[Key]) -> dict[Key, Unfinished]:
+        """Begin purges; of the others, a job that is in the way of each."""
+        asked_at = time.monotonic()
+        begun = self._stores.queue.begin_purges(self._context.id, keys, self._lease_us, self._actor)
+        self._leases.add(((c.job_id, c.token) for c in begun.claims), asked_at)
+        for claim in begun.claims:
+            self._running[claim.job_id] = (claim.plugin, claim.location_id)
+            self._publisher.submit(purge_of(claim, self._stores.ledger.installation))
+        held: dict[Key, Unfinished] = {}
+        for job in begun.in_the_way:
+            if job.key not in held or _not_now(job):
+                held[job.key] = job
+        return held
+
+    def _finish(self) -> Iterator[End]:
+        """Wait for what was begun."""
+        give_up_at = time.monotonic() + self._patience_s
+        while self._running:
+            self._ended.clear()
+            fates = self._stores.ledger.fates(list(self._running))
+            for job_id, fate in fates.items():
+                if fate.status not in UNFINISHED:
+                    give_up_at = time.monotonic() + self._patience_s
+                    yield End(self._running.pop(job_id), job_id, self._why(job_id, fate))
+            if self._running and time.monotonic() > give_up_at:
+                yield from self._give_up()
+            elif self._running:
+                self._ended.wait(POLL_S)
+
+    def _give_up(self) -> Iterator[End]:
+        waited = f"for longer than {self._patience_s:.0f} s"
+        ended = self._stores.queue.cancel(list(self._running), self._actor)
+        for job_id, key in self._running.items():
+            if job_id in ended:
+                reason = f"another job held its rows {waited}; nothing was removed"
+            else:
+                reason = f"its target did not take the change {waited}: the removal is decided, "
+                reason += "and the next engine, or purge, finishes it"
+            yield End(key, job_id, reason)
+        self._running = {}
+
+    def _why(self, job_id: int, fate: JobFate) -> str:
+        """Why a purge that has ended left rows; empty where it did not."""
+        if fate.status is JobStatus.COMPLETED:
+            return ""
+        if fate.status is JobStatus.CANCELLED:
+            return "the purge was cancelled; nothing was removed"
+        document = self._stores.reports.trace(job_id)
+        error = document["job"]["error"] if document else None
+        said = str(error["message"]).rstrip(".") if error else f"it ended {fate.status}"
+        if fate.status is JobStatus.BLOCKED:
+            return f"{said}; when the target is in order again, run `casparian retry {job_id}`"
+        return said
+
+
+def _not_now(job: Unfinished) -> str:
+    """Why a purge does not wait for this job; empty where it does."""
+    if job.kind is JobKind.PURGE or job.status is JobStatus.PROMOTING:
+        return ""
+    what = "waits to run" if job.status is JobStatus.QUEUED else "is running"
+    return (
+        f"job {job.job_id} of {job.plugin} {what} on the file, and may publish: purge when it has "
+        f"ended, or run `casparian cancel {job.job_id}` first"
+    )
+
+
+def _busy(job: Unfinished) -> str:
+    doing = "is purging the same rows" if job.kind is JobKind.PURGE else "publishes rows of it"
+    return f"job {job.job_id} of {job.plugin} {doing}"
