@@ -22,7 +22,7 @@ from casparian.domain.bundles import (
 from casparian.domain.errors import ErrorClass, JobError
 from casparian.domain.jobs import Claim, JobStatus
 from casparian.domain.plugins import Mode, PluginConfig
-from casparian.domain.ports import Bundler, PromoteItem, PublishLedger, Sink
+from casparian.domain.ports import Bundler, PromoteItem, PublishLedger, Sink, bundler_of
 from casparian.domain.publish import (
     BundleKey,
     Decision,
@@ -177,7 +177,7 @@ class Decider:
         manifest = in_bundles(planned(staged.manifest, kept, emptied), state, bundles)
         for item in manifest.items:
             sink = self._targets.sink(item.target)
-            if not item.staged and not isinstance(sink, Bundler):
+            if not item.staged and bundler_of(sink) is None:
                 sink.stage_empty(manifest, item, staged.key)
         claim = staged.claim
         return Decision(
@@ -209,10 +209,10 @@ class Decider:
         at_sinks: dict[int, tuple[Bundler, list[PromoteItem]]] = {}
         for staged, decision in plans.values():
             for item in decision.manifest.items if staged.sent is None else ():
-                sink = self._targets.sink(item.target)
-                if isinstance(sink, Bundler):
+                bundler = bundler_of(self._targets.sink(item.target))
+                if bundler is not None:
                     job = PromoteItem(staged.key, decision.manifest, item)
-                    at_sinks.setdefault(id(sink), (sink, []))[1].append(job)
+                    at_sinks.setdefault(id(bundler), (bundler, []))[1].append(job)
         sealed: dict[tuple[int, ManifestItem], ManifestItem] = {}
         failed: dict[int, JobError] = {}
         for bundler, jobs in at_sinks.values():
@@ -221,7 +221,7 @@ class Decider:
                     failed[job.manifest.job_id] = result
                 else:
                     sealed[job.manifest.job_id, job.item] = result
-        for job_id, (staged, decision) in plans.items():
+        for job_id, (staged, decision) in plans.items() if sealed else ():
             items = tuple(sealed.get((job_id, i), i) for i in decision.manifest.items)
             manifest = replace(decision.manifest, items=items)
             plans[job_id] = (staged, replace(decision, manifest=manifest))

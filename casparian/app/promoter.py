@@ -185,6 +185,8 @@ class Promoter:
 
 def _installed(manifest: Manifest, receipts: Sequence[Receipt]) -> Manifest:
     """What a job did: slots that a newer job holds are neither its rows nor its to forget."""
+    if all(r.case is not InstallCase.OLDER for r in receipts):
+        return manifest
     installed = (r.item for r in receipts if r.case is not InstallCase.OLDER)
     return replace(manifest, items=tuple(installed))
 

@@ -23,7 +23,7 @@ from casparian.domain.jobs import Claim
 from casparian.domain.lineage import JobLineage
 from casparian.domain.messages import TopicTotals
 from casparian.domain.plugins import REJECTS_TOPIC, LivePlugin, Mode
-from casparian.domain.ports import Buffer, Bundler, Sink, StageRequest, Staging
+from casparian.domain.ports import Buffer, Sink, StageRequest, Staging, bundler_of
 from casparian.domain.publish import Manifest, ManifestItem, StagingKey, Target, slot_for
 from casparian.domain.rejects import MOST_SHOWN, RejectBound
 from casparian.domain.schemas import TargetSchema
@@ -117,7 +117,8 @@ class WorkerContext:
                     "give each a target of its own.",
                 )
         sink = self._targets.sink(target)
-        request = StageRequest(self.key, target, self._lineage, isinstance(sink, Bundler))
+        shared = bundler_of(sink) is not None
+        request = StageRequest(self.key, target, self._lineage, shared)
         staging = sink.stage(request, self._known_schema(target))
         self._topics[topic] = state = _Topic(target, mode, sink, schema, staging)
         return state

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, cast
 
 from casparian.domain.bundles import BundleState
 from casparian.domain.errors import CasparianError, JobError
@@ -638,7 +638,6 @@ class Sink(Protocol):
         ...
 
 
-@runtime_checkable
 class Bundler(Protocol):
     """What a sink can do besides: put the small rows of several jobs into one place.
 
@@ -652,6 +651,12 @@ class Bundler(Protocol):
     """
 
     def seal(self, items: Sequence[PromoteItem]) -> list[ManifestItem | JobError]: ...
+
+
+def bundler_of(sink: Sink) -> Bundler | None:
+    """The sink, if it can put the rows of several jobs into one place."""
+    # A check against the protocol itself costs as much as parsing a small file's header.
+    return cast(Bundler, sink) if callable(getattr(sink, "seal", None)) else None
 
 
 class SinkFactory(Protocol):

@@ -253,8 +253,11 @@ class Marker:
     def slot(self) -> SlotKey:
         return SlotKey(self.plugin, self.topic, self.location_id, self.version_id)
 
+    def values(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in _fields(Marker)}
+
     def to_json(self) -> str:
-        return json.dumps({name: getattr(self, name) for name in _fields(Marker)})
+        return json.dumps(self.values())
 
     @staticmethod
     def from_json(text: str) -> Marker:
@@ -457,9 +460,11 @@ class Completion:
 
 
 def planned(
-    manifest: Manifest, kept: Sequence[ManifestItem], emptied: Iterable[PublishedSlot]
+    manifest: Manifest, kept: Sequence[ManifestItem], emptied: Sequence[PublishedSlot]
 ) -> Manifest:
     """The manifest as it is decided: what is installed, and what is emptied."""
+    if len(kept) == len(manifest.items) and not emptied:
+        return manifest
     empty = [ManifestItem(e.target, e.mode, e.slot, False, 0, EMPTY_DIGEST) for e in emptied]
     withheld = len(manifest.items) - len(kept)
     return replace(manifest, items=(*kept, *empty), withheld=withheld)

@@ -46,7 +46,7 @@ class HeldStagings:
         with self._lock:
             files = self._files.get(key.name, {}).pop(part, None)
         if files is not None:
-            fresh(self._places, self._places.of(key, part), [*files, marker])
+            fresh(self._places, key, self._places.of(key, part), [*files, marker])
             return
         name, content = marker
         with open(os.path.join(self._places.of(key, part), name), "wb") as file:
@@ -69,7 +69,7 @@ class Place:
         self._part = part
 
     def make(self) -> None:
-        fresh(self._places, self.path, [])
+        fresh(self._places, self._key, self.path, [])
 
     def hold(self, files: list[NewFile]) -> None:
         self._held.hold(self._key, self._part, files)
@@ -78,8 +78,10 @@ class Place:
         self._held.hold_rows(self._key, self._part, rows)
 
 
-def fresh(places: Places, path: str, files: list[NewFile]) -> None:
-    """A new directory with these files, instead of whatever is there. Raises OSError."""
+def fresh(places: Places, key: StagingKey, path: str, files: list[NewFile]) -> None:
+    """A new directory of a staging with these files, instead of whatever is there. Raises
+    OSError."""
+    places.note(key, path)
     for _ in range(8):
         try:
             write_directory(path, files)

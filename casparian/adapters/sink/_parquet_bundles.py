@@ -91,7 +91,7 @@ class ParquetBundles:
         )
         path = self._places.begin(key, bundle_part(lead.item.target, lead.item.bundle, revision))
         self._sealed.setdefault(key.name, []).append(path)
-        fresh(self._places, path, [*files, (MARKER, marker.to_json().encode("ascii"))])
+        fresh(self._places, key, path, [*files, (MARKER, marker.to_json().encode("ascii"))])
         for source, file in content.links:
             os.link(source, os.path.join(path, file.name))
         return [job.item for job in jobs]
@@ -160,7 +160,7 @@ class ParquetBundles:
                 staged = read_bundle(path)
             except JobError:
                 continue  # It is being made, or removed, by others.
-            if staged is not None and all(marker in staged.members for marker in mine):
+            if staged is not None and set(mine) <= set(staged.members):
                 own = self._places.take(path, keys[0], part)
                 if own is not None:
                     return own, keys[0]
@@ -190,7 +190,7 @@ def _must_precede(standing: BundleMarker, job: PromoteItem, directory: str) -> N
 def _is_due(staged: BundleMarker | None, revision: int, mine: Sequence[Marker]) -> bool:
     if staged is None or staged.revision != revision:
         return False
-    return all(marker in staged.members for marker in mine)
+    return set(mine) <= set(staged.members)
 
 
 def _left(item: ManifestItem, mine: Marker, case: MarkerCase, standing: BundleMarker) -> Receipt:

@@ -104,7 +104,8 @@ class ParquetStaging:
             if len(self._pending) - self._joined >= MOST_LOOSE:
                 self._join_loose()
             self._pending_rows += shaped.num_rows
-            self._pending_bytes += shaped.nbytes
+            # `nbytes` would look at every column's buffers, for longer than all else takes.
+            self._pending_bytes += shaped.get_total_buffer_size()
             if self._pending_rows >= GROUP_ROWS or self._pending_bytes >= GROUP_BYTES:
                 self._flush(shaped.schema)
 

@@ -47,6 +47,7 @@ class Places:
     def open(self, key: StagingKey, part: str = "") -> str:
         """The directory of a staging, or of a part of it, made where it is missing."""
         path = self.begin(key, part)
+        self.note(key, path)
         try:
             os.mkdir(path)
         except FileExistsError:
@@ -59,12 +60,16 @@ class Places:
 
     def begin(self, key: StagingKey, part: str) -> str:
         """The same directory, not made yet; its syncs count from here on."""
-        path = self.of(key, part)
         epoch = self.epoch()
         with self._lock:
             self._epochs.setdefault(key.name, epoch)
+            self._opened.setdefault(key.name, [])
+        return self.of(key, part)
+
+    def note(self, key: StagingKey, path: str) -> None:
+        """A directory that is about to be made for a staging: it goes when that does."""
+        with self._lock:
             self._opened.setdefault(key.name, []).append(path)
-        return path
 
     def sync(self, keys: Sequence[StagingKey]) -> None:
         """Make these stagings durable; a key without one has nothing to lose.
@@ -153,8 +158,7 @@ class Places:
             rename_new(path, own)
         except (FileNotFoundError, FileExistsError):
             return None
-        with self._lock:
-            self._opened.setdefault(key.name, []).append(own)
+        self.note(key, own)
         return own
 
     def discard(self, key: StagingKey) -> None:

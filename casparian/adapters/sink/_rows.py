@@ -21,8 +21,8 @@ class HeldRows:
 
 
 def digest_of_rows(table: pa.Table) -> str:
-    """The SHA-256 of rows as one Arrow IPC stream."""
-    stream = pa.BufferOutputStream()
-    with pa.ipc.new_stream(stream, table.schema) as writer:
-        writer.write_table(table.combine_chunks())
-    return hashlib.sha256(stream.getvalue()).hexdigest()
+    """The SHA-256 of rows as Arrow sends them: one batch, without its schema."""
+    digest = hashlib.sha256()
+    for batch in table.combine_chunks().to_batches():
+        digest.update(batch.serialize())
+    return digest.hexdigest()

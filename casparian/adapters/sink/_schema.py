@@ -74,13 +74,77 @@ def check_columns(names: list[str], where: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class Sources:
+    """Where the columns of `schema` come from in batches of one other schema: for each its
+    position there (None: it is NULL) and whether it is to be cast. `changed` are the only ones
+    to look at where all others are taken as they are, in their order; None where they are not.
+    """
+
+    schema: pa.Schema
+    columns: tuple[tuple[int | None, bool], ...]
+    changed: tuple[int, ...] | None
+
+    @staticmethod
+    def of(incoming: pa.Schema, schema: pa.Schema) -> Sources:
+        position = {name: i for i, name in enumerate(incoming.names)}
+        columns = tuple(
+            (at, at is not None and str(incoming.field(at).type) != str(field.type))
+            for field in schema
+            for at in (position.get(field.name),)
+        )
+        if [at for at, _ in columns] != list(range(len(incoming))):
+            return Sources(schema, columns, None)
+        changed = (
+            i
+            for i, (_, to_cast) in enumerate(columns)
+            if to_cast
+            or not incoming.field(i).equals(schema.field(i), check_metadata=True)
+            or not (schema.field(i).nullable or schema.field(i).name in lineage.COLUMNS)
+        )
+        return Sources(schema, columns, None if incoming.metadata else tuple(changed))
+
+    def reshape(self, batch: pa.RecordBatch, where: str) -> pa.RecordBatch:
+        """The batch's values in the columns of `schema`. Raises JobError (DATA) for values that
+        do not fit there."""
+        if self.changed is None:
+            arrays = [self._column(batch, i, where) for i in range(len(self.columns))]
+            return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+        for i in self.changed:
+            batch = batch.set_column(i, self.schema.field(i), self._column(batch, i, where))
+        return batch
+
+    def _column(self, batch: pa.RecordBatch, i: int, where: str) -> pa.Array:
+        field = self.schema.field(i)
+        at, to_cast = self.columns[i]
+        if at is None:
+            return pa.nulls(batch.num_rows, field.type)
+        array = batch.column(at)
+        try:
+            if to_cast:
+                array = cast_array(array, field.type)
+        except pa.ArrowException as error:
+            raise JobError(
+                ErrorClass.DATA,
+                f"Column {field.name!r} of the rows for {where} cannot be held as {field.type}: "
+                f"{error}. Publish values that this type can hold.",
+            ) from error
+        if not field.nullable and array.null_count:
+            raise JobError(
+                ErrorClass.DATA,
+                f"Column {field.name!r} of the rows for {where} is declared as never NULL, but "
+                f"{array.null_count} rows have NULL in it. Declare it nullable.",
+            )
+        return array
+
+
+@dataclass(frozen=True, slots=True)
 class _Plan:
     """How batches of one schema become those of a target: the target's columns after it, and
     for each where it comes from (None: it is NULL) and whether it is to be cast."""
 
     columns: TargetSchema
     arrow: pa.Schema
-    sources: tuple[tuple[int | None, bool], ...]
+    sources: Sources
 
 
 @lru_cache(maxsize=256)
@@ -102,16 +166,7 @@ def _plan(known: TargetSchema | None, incoming: bytes, where: str) -> _Plan:
     columns = reconcile(known, to_domain(data), where).schema
     check_columns([column.name for column in columns.columns], where)
     arrow = _with_lineage(columns)
-    return _Plan(columns, arrow, _sources(schema, arrow))
-
-
-def _sources(schema: pa.Schema, arrow: pa.Schema) -> tuple[tuple[int | None, bool], ...]:
-    position = {name: i for i, name in enumerate(schema.names)}
-    return tuple(
-        (at, at is not None and str(schema.field(at).type) != str(field.type))
-        for field in arrow
-        for at in (position.get(field.name),)
-    )
+    return _Plan(columns, arrow, Sources.of(schema, arrow))
 
 
 class Shaper:
@@ -120,7 +175,7 @@ class Shaper:
     def __init__(self, known: TargetSchema | None, where: str) -> None:
         self._where = where
         self._incoming: pa.Schema | None = None
-        self._sources: tuple[tuple[int | None, bool], ...] = ()
+        self._sources = Sources(LINEAGE, (), None)
         self.schema = known
         self.arrow = LINEAGE if known is None else _with_lineage(known)
 
@@ -140,7 +195,7 @@ class Shaper:
             plan = _plan(self.schema, incoming.serialize().to_pybytes(), self._where)
             self.schema, self.arrow, self._sources = plan.columns, plan.arrow, plan.sources
             self._incoming = incoming
-        return _reshape(batch, self.arrow, self._sources, self._where)
+        return self._sources.reshape(batch, self._where)
 
 
 @lru_cache(maxsize=256)
@@ -150,36 +205,4 @@ def _with_lineage(schema: TargetSchema) -> pa.Schema:
 
 def reshape(batch: pa.RecordBatch, schema: pa.Schema, where: str) -> pa.RecordBatch:
     """The batch's values in the columns of `schema`; what it lacks is NULL."""
-    return _reshape(batch, schema, _sources(batch.schema, schema), where)
-
-
-def _reshape(
-    batch: pa.RecordBatch,
-    schema: pa.Schema,
-    sources: tuple[tuple[int | None, bool], ...],
-    where: str,
-) -> pa.RecordBatch:
-    arrays = []
-    columns = batch.columns
-    for field, (at, to_cast) in zip(schema, sources, strict=True):
-        if at is None:
-            arrays.append(pa.nulls(batch.num_rows, field.type))
-            continue
-        array = columns[at]
-        try:
-            if to_cast:
-                array = cast_array(array, field.type)
-        except pa.ArrowException as error:
-            raise JobError(
-                ErrorClass.DATA,
-                f"Column {field.name!r} of the rows for {where} cannot be held as {field.type}: "
-                f"{error}. Publish values that this type can hold.",
-            ) from error
-        if not field.nullable and array.null_count:
-            raise JobError(
-                ErrorClass.DATA,
-                f"Column {field.name!r} of the rows for {where} is declared as never NULL, but "
-                f"{array.null_count} rows have NULL in it. Declare it nullable.",
-            )
-        arrays.append(array)
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+    return Sources.of(batch.schema, schema).reshape(batch, where)
