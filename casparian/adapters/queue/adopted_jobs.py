@@ -122,9 +122,7 @@ def enqueue_again(
         )
         newest = {(row.file_version_id, row.plugin_name): row for row in rows}
         done = [row for row in newest.values() if JobStatus(row.status) in _DONE]
-        said = (
-            "Rows in place of its own were taken over: they are published anew."
-        )
+        said = "Rows in place of its own were taken over: they are published anew."
         ids = _enqueue(connection, done, now_us)
         log_events(connection, [_adopted(job_id, now_us, said, actor) for job_id in ids])
         count += len(ids)

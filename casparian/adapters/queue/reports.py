@@ -171,14 +171,16 @@ class SqlReports:
             ]
             return [
                 documents.why_document(location, root, stories_of(connection, location), around)
+                | {"adopted": adopted_rows(connection, of_location(location.id))}
                 for location, root in found
             ]
 
     def trace(self, job_id: int) -> dict[str, Any] | None:
         with self._db.read() as connection:
             story = story_of_job(connection, job_id)
+            adopted = adopted_rows(connection, of_job(job_id))
             if story is None:
-                return None
+                return {"job": None, "adopted": adopted} if adopted else None
             statement = (
                 select(file_location, source_root.c.path.label("root_path"))
                 .join(source_root, source_root.c.id == _location.source_root_id)
@@ -187,7 +189,8 @@ class SqlReports:
             row = connection.execute(statement).one()
             root = SourceRoot(row.source_root_id, row.root_path)
             beside = jobs_beside(connection, row.id, story.jobs[0].job.plugin)
-            return documents.trace_document(location_of(row), root, story, beside)
+            document = documents.trace_document(location_of(row), root, story, beside)
+            return document | {"adopted": adopted}
 
 
 # --- status -----------------------------------------------------------------------------

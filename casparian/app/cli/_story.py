@@ -20,6 +20,11 @@ def _lines(document: Document) -> Iterator[str]:
     for version in document["versions"]:
         yield ""
         yield from _version(version, document["versions"])
+    if document.get("adopted"):
+        yield ""
+        yield "Adopted rows"
+        for rows in document["adopted"]:
+            yield from _indented(_adopted(rows), "  ")
     yield ""
     yield "What to do"
     for sentence in document["advice"] or [_nothing_to_do(document)]:
@@ -30,6 +35,17 @@ def _lines(document: Document) -> Iterator[str]:
             f"The path is also known in {printable(other['source_root'])}: "
             f"casparian why {printable(other['source_root'].rstrip('/') + '/' + other['path'])}"
         )
+
+
+def _adopted(rows: Document) -> str:
+    stand = "they still stand"
+    if rows["replaced_by"] is not None:
+        stand = f"job {rows['replaced_by']} has replaced them"
+    return (
+        f"{moment(rows['adopted_at'])}  {count(rows['rows'], 'row')} of topic {rows['topic']} in "
+        f"{rows['target']}, {_slot(rows)}, published by job {rows['job_id']} of installation "
+        f"{rows['installation'][:12]}, taken over by {rows['actor']}: {stand}"
+    )
 
 
 def _nothing_to_do(document: Document) -> str:
@@ -54,6 +70,10 @@ def _version(version: Document, versions: list[Document]) -> Iterator[str]:
         yield "  job      none: no plugin subscribes to these tags"
 
 
+def _is_purge(job: Document) -> bool:
+    return bool(job["kind"] == "PURGE")
+
+
 def _reason(rule: Document) -> str:
     if rule["pattern"] is None:
         return "by a rule that is no longer known"
@@ -64,8 +84,11 @@ def _job(job: Document, version: Document, versions: list[Document]) -> Iterator
     tags = ", ".join(job["subscription"])
     because = f"subscribes to {tags}" if tags else "subscribed to it then, and no longer does"
     code = f" (code {job['plugin_hash'][:12]})" if job["plugin_hash"] else ""
-    yield f"  job {job['id']:<4} {job['status']}: plugin {job['plugin']} {because}{code}"
-    yield f"    {moment(job['enqueued_at'])}  queued"
+    if _is_purge(job):
+        yield f"  job {job['id']:<4} {job['status']}: purge of the rows of plugin {job['plugin']}"
+    else:
+        yield f"  job {job['id']:<4} {job['status']}: plugin {job['plugin']} {because}{code}"
+        yield f"    {moment(job['enqueued_at'])}  queued"
     for event in job["events"]:
         yield from _event(event)
     yield from _last_attempt(job)
@@ -95,6 +118,8 @@ def _last_attempt(job: Document) -> Iterator[str]:
 
 
 def _rows(job: Document) -> str:
+    if _is_purge(job):
+        return "removed the rows"
     if not job["rejects"]:
         return f"published {count(job['rows'], 'row')}"
     read = count(job["rows_read"], "row")
@@ -105,9 +130,12 @@ def _output(output: Document, job: Document, version: Document, versions: list[D
     what = f"rows of topic {printable(output['topic'])}"
     where = f"{printable(output['target'])}, {_slot(output)}"
     if output["emptied"]:
-        return f"{what}: none; the earlier ones in {where} were removed"
+        were = "were removed" if job["status"] == "COMPLETED" else "are to be removed"
+        return f"{what}: none; the earlier ones in {where} {were}"
     rows = count(output["rows"], "row")
     if job["status"] == "COMPLETED":
+        if output["purged"]:
+            return f"{what}: {rows} in {where}, until they were {purged(output['purged'])}"
         newer = _replaced_by(output, job, version, versions)
         if newer is not None:
             return f"{what}: {rows} in {where}, until version {newer} replaced them"
@@ -115,6 +143,12 @@ def _output(output: Document, job: Document, version: Document, versions: list[D
     if job["status"] == "SUPERSEDED":
         return f"{what}: {rows} not published, since those of a newer version stand"
     return f"{what}: {rows} decided for {where}, not all of them published yet"
+
+
+def purged(by: Document) -> str:
+    """`purged by me@here at 2026-01-31 10:00:00 UTC (job 7)`."""
+    actor = f" by {printable(by['actor'])}" if by["actor"] else ""
+    return f"purged{actor} at {moment(by['at'])} (job {by['job_id']})"
 
 
 def _slot(output: Document) -> str:

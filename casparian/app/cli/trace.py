@@ -10,6 +10,7 @@ import typer
 
 from casparian.app.cli._output import count, moment, printable, show_json
 from casparian.app.cli._shared import ConfigOption, JsonOption, load_settings, open_stores
+from casparian.app.cli._story import purged
 from casparian.domain.errors import ConfigurationError
 
 Document = dict[str, Any]
@@ -46,12 +47,35 @@ def trace(
             f"There is no job {job_id}. `casparian jobs` lists the jobs with their numbers; a row "
             "of another installation is known to that one's database only."
         )
-    document["outputs"] = _outputs(document["job"], row, topic)
+    document["adopted"] = _adopted(document, job_id, row, topic)
+    if document["job"] is None:
+        document["outputs"] = []
+        same = {file["path"] for file in document["adopted"]}
+        document["path"] = same.pop() if len(same) == 1 else None
+        document["version"] = None
+    else:
+        document["outputs"] = _outputs(document["job"], row, topic)
     document["row"] = row
     if as_json:
         show_json(document)
     else:
         _show(document)
+
+
+def _adopted(document: Document, job_id: int, row: int | None, topic: str | None) -> list[Document]:
+    """Rows of other installations under this number that `row` and `topic` can mean. Raises
+    ConfigurationError for none, where this queue has no such job."""
+    adopted = [
+        rows
+        for rows in document.get("adopted", ())
+        if topic in (None, rows["topic"]) and (row is None or 0 <= row < rows["rows"])
+    ]
+    if document["job"] is None and not adopted:
+        raise ConfigurationError(
+            f"The rows of job {job_id} that were taken over from another installation are not "
+            "those: leave out the row and --topic, and all of them are told."
+        )
+    return adopted
 
 
 def _outputs(job: Document, row: int | None, topic: str | None) -> list[Document]:
@@ -75,13 +99,42 @@ def _outputs(job: Document, row: int | None, topic: str | None) -> list[Document
 
 
 def _wrote(job: Document, names: str) -> str:
+    if job["kind"] == "PURGE":
+        return "it is a purge, which removes rows and writes none"
     return f"it wrote {names}" if names else f"it is {job['status']} and wrote no rows"
 
 
 def _show(document: Document) -> None:
     job, version = document["job"], document["version"]
-    for name, text in _lines(document, job, version):
+    lines = _lines(document, job, version) if job is not None else []
+    for rows in document["adopted"]:
+        lines += _adopted_lines(rows)
+    for name, text in lines:
         print(f"{name:<9}{printable(text)}")
+
+
+def _adopted_lines(rows: Document) -> list[tuple[str, str]]:
+    stand = "they still stand"
+    if rows["replaced_by"] is not None:
+        stand = f"job {rows['replaced_by']} of this queue has replaced them since"
+    gone = ", no longer there" if rows["deleted"] else ""
+    content = rows["content_hash"]
+    return [
+        (
+            "adopted",
+            f"{count(rows['rows'], 'row')} of topic {rows['topic']}, in {rows['target']}, slot "
+            f"{rows['slot']} ({rows['mode']}): {stand}",
+        ),
+        (
+            "from",
+            f"job {rows['job_id']} of installation {rows['installation'][:12]}, plugin "
+            f"{rows['plugin']}; taken over {moment(rows['adopted_at'])} by {rows['actor']}. "
+            "Attempt, code and version are known to the database of that installation only",
+        ),
+        ("content", f"SHA-256 {content}" if content else "not known"),
+        ("path", f"{rows['path']}, in {rows['source_root']}{gone}"),
+        ("more", f"casparian why {shlex.quote(rows['path'])}"),
+    ]
 
 
 def _lines(document: Document, job: Document, version: Document) -> list[tuple[str, str]]:
@@ -97,9 +150,12 @@ def _lines(document: Document, job: Document, version: Document) -> list[tuple[s
                 f"({output['mode']})",
             )
         )
+        if output["purged"]:
+            lines.append(("", f"no longer there: {purged(output['purged'])}"))
     worker = f" on worker {job['worker']}" if job["worker"] else ""
     ended = f", {moment(job['finished_at'])}" if job["finished_at"] else ""
-    lines.append(("job", f"{job['id']}, {job['status']}{ended}"))
+    purge = ", a purge" if job["kind"] == "PURGE" else ""
+    lines.append(("job", f"{job['id']}, {job['status']}{ended}{purge}"))
     lines.append(("attempt", f"{job['attempt']}{worker}"))
     code = f"code {job['plugin_hash']}" if job["plugin_hash"] else "no code has run"
     lines.append(("plugin", f"{job['plugin']}, {code}"))
