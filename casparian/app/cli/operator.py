@@ -12,6 +12,7 @@ from casparian.app.cli.init import init
 from casparian.app.cli.lists import files, jobs, status
 from casparian.app.cli.plugins import plugins
 from casparian.app.cli.prune import prune
+from casparian.app.cli.purge import purge
 from casparian.app.cli.retry import retry
 from casparian.app.cli.scan import scan
 from casparian.app.cli.trace import trace
@@ -22,7 +23,7 @@ app = new_program(
     "Looks after an engine: makes a configuration, shows files, jobs and what became of them."
 )
 LOOKING = (scan, status, files, jobs, plugins, why, trace)
-REPAIRING = (retry, cancel, forget, adopt, prune)
+REPAIRING = (retry, cancel, forget, purge, adopt, prune)
 INSTALLING = (check, upgrade, adapters, config_reference)
 for command in (init, *LOOKING, *REPAIRING, *INSTALLING):
     app.command()(command)
