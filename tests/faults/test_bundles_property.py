@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from casparian.adapters.queue import open_memory
 from casparian.domain.errors import UnavailableError
-from casparian.testing.world import VirtualClock
+from casparian.testing.world import HASH, PLUGIN, VirtualClock
 from tests.support.stepped import Engine, Stage, lost, virtual_time
 
 FILES = 4
@@ -75,7 +75,7 @@ class Run:
 
     def take_up(self, engine: Engine) -> bool:
         """Claim what waits and stage it, as the plugin would."""
-        claims = self.stage.stores.queue.claim(engine.name, {"lines": _hash()}, 1, 30_000_000)
+        claims = self.stage.stores.queue.claim(engine.name, {PLUGIN: HASH}, 1, 30_000_000)
         for claim in claims:
             engine.leases.add([(claim.job_id, claim.token)])
             file = int(claim.path.split(b".")[0])
@@ -111,21 +111,18 @@ class Run:
         assert self.stage.stagings() == []
 
 
-def _hash() -> str:
-    from casparian.testing.world import HASH
-
-    return HASH
-
-
 def run(history: list[tuple[object, ...]]) -> None:
     clock = VirtualClock()
-    with TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
-        with virtual_time(clock, patch):
-            patch.setattr("casparian.app.publisher.log", _Quiet())
-            history_of = Run(Path(directory), clock)
-            for step in history:
-                history_of.step(*step)  # type: ignore[arg-type]
-            history_of.finish()
+    with (
+        TemporaryDirectory() as directory,
+        pytest.MonkeyPatch.context() as patch,
+        virtual_time(clock, patch),
+    ):
+        patch.setattr("casparian.app.publisher.log", _Quiet())
+        history_of = Run(Path(directory), clock)
+        for step in history:
+            history_of.step(*step)  # type: ignore[arg-type]
+        history_of.finish()
 
 
 class _Quiet:
