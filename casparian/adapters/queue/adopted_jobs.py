@@ -28,12 +28,12 @@ from casparian.adapters.queue.database import Dialect, chunks
 from casparian.adapters.queue.rows import log_events, queued_job
 from casparian.adapters.queue.tables import job_event, processing_job, publish_slot
 from casparian.domain.bundles import revisions_of
-from casparian.domain.jobs import JobEventKind, JobStatus, check_transition
+from casparian.domain.jobs import JobEventKind, JobKind, JobStatus, check_transition
 from casparian.domain.publish import BundleKey, Manifest
 
 _job = processing_job.c
 _UNDECIDED = [JobStatus.QUEUED.value, JobStatus.FAILED.value, JobStatus.CANCELLED.value]
-_DONE = (JobStatus.COMPLETED, JobStatus.SUPERSEDED)
+_DONE = (JobStatus.COMPLETED.value, JobStatus.SUPERSEDED.value)
 
 
 class Redone(NamedTuple):
@@ -45,11 +45,12 @@ class Redone(NamedTuple):
 
 def do_again(connection: Connection, now_us: int, actor: str) -> Redone:
     """Decided jobs that are not completed: their stagings belong to the installation that was.
-    Each ends, and another one does its work."""
+    Each ends, and another one does its work; a purge is somebody's to ask for again."""
     decided = or_(has_status(JobStatus.PROMOTING), has_status(JobStatus.BLOCKED))
     rows = connection.execute(select(processing_job).where(decided).order_by(_job.id)).all()
     kind = JobEventKind.SUPERSEDED
     bundles: set[BundleKey] = set()
+    count = 0
     for row in rows:
         check_transition(row.id, JobStatus(row.status), kind, JobStatus.SUPERSEDED)
         ended = {"status": JobStatus.SUPERSEDED.value, "token": None, "lease_until_us": 0}
@@ -57,24 +58,28 @@ def do_again(connection: Connection, now_us: int, actor: str) -> Redone:
         connection.execute(update(processing_job).where(_job.id == row.id).values(**ended))
         held = update(publish_slot).where(publish_slot.c.holder == row.id)
         connection.execute(held.values(holder=None))
-        again = _enqueue(connection, [row], now_us)[0]
-        said = f"Rows of others were taken over before its own were published: job {again} "
-        said += "does it again."
-        log_events(
-            connection,
-            [
-                JobEvent(row.id, row.attempt, now_us, kind, row.worker, None, said, None, actor),
-                _adopted(again, now_us, f"It does again what job {row.id} had decided.", actor),
-            ],
-        )
+        said = "Rows of others were taken over before it came to its end"
+        if row.kind == JobKind.RUN:
+            again = _enqueue(connection, [row], now_us)[0]
+            told = f"It does again what job {row.id} had decided."
+            log_events(connection, [_adopted(again, now_us, told, actor)])
+            said += f": job {again} does it again."
+            count += 1
+        else:
+            said += ". Run `casparian purge` again."
+        ending = JobEvent(row.id, row.attempt, now_us, kind, row.worker, None, said, None, actor)
+        log_events(connection, [ending])
         bundles |= set(revisions_of(Manifest.from_json(row.manifest)))
-    return Redone(len(rows), bundles)
+    return Redone(count, bundles)
 
 
-def give_back(connection: Connection) -> None:
-    """RUNNING jobs, of workers that have ended, wait again."""
+def give_back(connection: Connection, now_us: int) -> None:
+    """RUNNING jobs, of workers that have ended: runs wait again, purges have done nothing."""
     running = update(processing_job).where(has_status(JobStatus.RUNNING))
-    connection.execute(running.values(status=JobStatus.QUEUED.value, token=None, lease_until_us=0))
+    gone = {"token": None, "lease_until_us": 0}
+    runs = running.where(_job.kind == JobKind.RUN.value)
+    connection.execute(runs.values(status=JobStatus.QUEUED.value, **gone))
+    connection.execute(running.values(status=JobStatus.FAILED.value, finished_at_us=now_us, **gone))
 
 
 def renumber(connection: Connection, dialect: Dialect, past: int, now_us: int, actor: str) -> int:
@@ -121,7 +126,7 @@ def enqueue_again(
             .order_by(_job.id)
         )
         newest = {(row.file_version_id, row.plugin_name): row for row in rows}
-        done = [row for row in newest.values() if JobStatus(row.status) in _DONE]
+        done = [r for r in newest.values() if r.status in _DONE and r.kind == JobKind.RUN]
         said = "Rows in place of its own were taken over: they are published anew."
         ids = _enqueue(connection, done, now_us)
         log_events(connection, [_adopted(job_id, now_us, said, actor) for job_id in ids])

@@ -64,7 +64,7 @@ class SqlAdoption:
             fresh = uuid.uuid4().hex
             number = _begin(connection, fresh, takeover.actor, now)
             _raise_ids(connection, dialect, [*adopted, *own])
-            give_back(connection)
+            give_back(connection, now)
             again = do_again(connection, now, takeover.actor)
             highest = max((slot.marker.job_id for slot in adopted), default=0)
             renumbered = renumber(connection, dialect, highest, now, takeover.actor)
