@@ -14,7 +14,6 @@ from typing import NamedTuple
 import structlog
 
 from casparian.adapters.queue import QueueStores, wall_clock_us
-from casparian.app.container import worker_config
 from casparian.app.context import EtlContext
 from casparian.app.decider import Staged
 from casparian.app.keeper import Keeper
@@ -26,7 +25,7 @@ from casparian.app.sink_guard import SinkGuard
 from casparian.app.targets import Targets
 from casparian.domain.errors import UnavailableError
 from casparian.domain.files import path_text
-from casparian.domain.jobs import UNFINISHED, Claim, JobKind, JobStatus
+from casparian.domain.jobs import UNFINISHED, Claim, JobKind, JobStatus, RetryPolicy
 from casparian.domain.ports import Promoting, Unfinished
 from casparian.domain.publish import JobFate, Manifest
 
@@ -85,7 +84,11 @@ class Purger:
         actor: str,
         tell: Callable[[str], None],
     ) -> None:
-        config = worker_config(settings, (ROLE,))
+        config = settings.worker
+        # It is that of all workers: what others have left is judged by it.
+        policy = RetryPolicy(
+            config.max_attempts, config.max_crashes, int(config.backoff_s * SECOND_US)
+        )
         self._stores, self._targets = stores, targets
         self._actor, self._tell = actor, tell
         self._lease_us = int(config.lease_s * SECOND_US)
@@ -95,7 +98,7 @@ class Purger:
         self._leases = Leases(config.give_up_s)
         self._context = EtlContext.capture()
         self._publisher = Publisher(
-            stores.ledger, stores.queue, targets, self._leases, config.policy, self._note_end
+            stores.ledger, stores.queue, targets, self._leases, policy, self._note_end
         )
         self._keeper = Keeper(
             self._context.node((ROLE,), "", wall_clock_us()),
@@ -103,7 +106,7 @@ class Purger:
             stores.queue,
             stores.ledger,
             self._leases,
-            config.policy,
+            policy,
             self._lease_us,
             config.renew_s,
             config.sweep_s,

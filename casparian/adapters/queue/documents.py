@@ -197,7 +197,8 @@ def advice(
     """Sentences that a person can act on, about the current version."""
     said = []
     path = path_text(location.path)
-    alive = any(is_alive(node, around.now_us) for node in around.workers)
+    workers = (node for node in around.workers if "worker" in node.roles)
+    alive = any(is_alive(node, around.now_us) for node in workers)
     current = [s for s in stories if s.version.id == location.current_version_id]
     if location.deleted:
         purged = any(newest_purges(story.jobs) for story in current)

@@ -122,10 +122,19 @@ def _is_given_up(job: Document) -> bool:
 def _left(job: Document) -> Document:
     # A job that can be retried and was not has been changed by somebody since it was read.
     reason = WHY_NOT.get(JobStatus(job["status"]), "it has changed since; look at it again")
-    if _is_given_up(job):
-        path = shlex.quote(job["path"])
-        reason = f"it is a purge; run `casparian purge --path {path}` again"
+    if job["kind"] == JobKind.PURGE:
+        reason = _of_purge(job)
     return brief(job) | {"reason": reason}
+
+
+def _of_purge(job: Document) -> str:
+    match JobStatus(job["status"]):
+        case JobStatus.FAILED | JobStatus.CANCELLED:
+            return f"it is a purge; run `casparian purge --path {shlex.quote(job['path'])}` again"
+        case JobStatus.COMPLETED:
+            return "it is a purge, and done"
+        case _:
+            return "it is a purge, and goes on by itself"
 
 
 def _show(again: Sequence[Document], left: Sequence[Document]) -> None:
