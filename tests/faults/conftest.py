@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,10 +14,24 @@ from casparian.testing.world import VirtualClock
 from tests.support.project import Project
 from tests.support.stepped import Engine, Stage, virtual_time
 
+SHIM = Path(__file__).with_name("kill_shim.c")
+
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     return Project(tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("no C compiler: the shim that kills cannot be built")
+    library = tmp_path_factory.mktemp("shim") / "kill_shim.so"
+    command = [compiler, "-O1", "-shared", "-fPIC", "-o", library, SHIM, "-ldl"]
+    built = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    return library
 
 
 # --- engines stepped by hand ------------------------------------------------------------
