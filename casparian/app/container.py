@@ -9,22 +9,25 @@ from typing import Any
 from dependency_injector import containers, providers
 
 from casparian.adapters.files import LocalFileSource
+from casparian.adapters.files.leaving import LocalLeaving
 from casparian.adapters.queue import QueueStores
 from casparian.app.context import EtlContext, process_start
 from casparian.app.expectation_watch import ExpectationWatch
 from casparian.app.expectations import expectations_of
+from casparian.app.leaving import Leaver
 from casparian.app.observing import Observing
 from casparian.app.registry import Registry
-from casparian.app.root_rules import root_rules, scan_rules
+from casparian.app.root_rules import departures_of, root_rules, scan_rules
 from casparian.app.scout import Scout
 from casparian.app.scout_service import ScoutService
 from casparian.app.settings import Settings
 from casparian.app.targets import Targets
 from casparian.app.verify import ContentCheck
 from casparian.app.worker import Worker, WorkerConfig
+from casparian.domain.errors import ConfigurationError
 from casparian.domain.instructions import RouterRules
 from casparian.domain.jobs import RetryPolicy
-from casparian.domain.ports import PluginHost
+from casparian.domain.ports import Clock, FileSource, PluginHost
 
 SECOND_US = 1_000_000
 
@@ -67,11 +70,22 @@ def _content_check(source: Any, settings: Settings, context: EtlContext) -> Cont
     return check
 
 
+def _leaver(catalog: Any, source: FileSource, settings: Settings, clock: Clock) -> Leaver:
+    after = departures_of(settings)
+    if after and not hasattr(catalog, "plan_departures"):
+        raise ConfigurationError(
+            "[[source_root]] after: the catalog of this queue does not keep what leaves (it has no "
+            'plan_departures); write after = "keep".'
+        )
+    return Leaver(catalog, LocalLeaving(source), after, clock)
+
+
 def _scout_service(
-    scout: Scout, settings: Settings, on_recorded: Callable[[int], None]
+    scout: Scout, leaver: Leaver, settings: Settings, on_recorded: Callable[[int], None]
 ) -> ScoutService:
     return ScoutService(
         scout,
+        leaver=leaver,
         interval_s=settings.scout.interval_s,
         watch=settings.scout.watch,
         on_recorded=on_recorded,
@@ -128,9 +142,11 @@ class Container(containers.DeclarativeContainer):
         stores.provided.store.routing,
         providers.Callable(root_rules, settings),
     )
+    leaver = providers.Singleton(_leaver, stores.provided.catalog, source, settings, clock)
     scout_service = providers.Singleton(
         _scout_service,
         scout,
+        leaver,
         settings,
         providers.Callable(lambda stores: lambda jobs: stores.queue.wake(), stores),
     )

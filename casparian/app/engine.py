@@ -150,6 +150,7 @@ class Engine:
             if worker is not None:
                 self._wait_until_done(worker)
             if SCOUT in self.roles:
+                self.container.scout_service().take_away(self._stop)
                 self.container.expectations().look()
         finally:
             self._end(None, worker)

@@ -6,8 +6,10 @@ import json
 import os
 from collections.abc import Mapping
 
+from casparian.app.places import inside
 from casparian.app.settings import Settings
 from casparian.app.settings_roots import SourceRootSection
+from casparian.domain.departures import After, parse_after
 from casparian.domain.errors import ConfigurationError
 from casparian.domain.files import ScanRules
 from casparian.domain.roots import DoneMarker, RootRules, check_root_rules
@@ -21,9 +23,9 @@ def root_rules(settings: Settings) -> Mapping[bytes, RootRules]:
     """
     found: dict[bytes, RootRules] = {}
     for index, section in enumerate(settings.source_root):
-        path, rules = os.fsencode(settings.path(section.path)), _rules(settings, section)
-        where = settings.place("source_root", index)
+        path, where = os.fsencode(settings.path(section.path)), settings.place("source_root", index)
         try:
+            rules = _rules(settings, section)
             check_root_rules(rules)
         except ConfigurationError as error:
             raise ConfigurationError(f"{where}: {error}") from error
@@ -48,7 +50,27 @@ def _rules(settings: Settings, section: SourceRootSection) -> RootRules:
         section.exclude,
         section.ignore,
         DoneMarker(section.done_marker) if section.done_marker else None,
+        _after(settings, section.after),
     )
+
+
+def _after(settings: Settings, text: str) -> After | None:
+    action, written = parse_after(text)
+    if action is None:
+        return None
+    directory = str(settings.path(written)) if written else ""
+    for root in settings.source_root if directory else ():
+        if inside(directory, str(settings.path(root.path))):
+            raise ConfigurationError(
+                f"after = {text!r} lies in the source root {root.path!r}: what is archived would "
+                "be taken for input. Archive outside of every source root."
+            )
+    return After(action, os.fsencode(directory))
+
+
+def departures_of(settings: Settings) -> Mapping[bytes, After]:
+    """What is to be done with files when their jobs are, by the path of each root that wants it."""
+    return {path: rules.after for path, rules in root_rules(settings).items() if rules.after}
 
 
 def described(settings: Settings, path: str) -> str:

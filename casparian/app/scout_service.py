@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 import structlog
 
 from casparian.adapters.files import Watcher
+from casparian.app.leaving import Leaver
 from casparian.app.scout import Scout
 from casparian.app.scout_drain import scan_until_settled
 from casparian.domain.errors import UnavailableError
@@ -62,7 +63,9 @@ class ScoutService:
         interval_s: float = 5.0,
         watch: bool = True,
         on_recorded: Callable[[int], None] = _ignore,
+        leaver: Leaver | None = None,
     ) -> None:
+        self._leaver = leaver
         self._scout, self._clock = scout, scout.clock
         self._interval_us = int(interval_s * 1_000_000)
         self._watch, self._on_recorded = watch, on_recorded
@@ -82,6 +85,7 @@ class ScoutService:
             watcher.start()
         try:
             while not stop.is_set():
+                self._take_away(roots, stop)
                 self._take_hints()
                 for plan in self._plans.values():
                     self._do_due(plan, stop)
@@ -89,6 +93,16 @@ class ScoutService:
         finally:
             if watcher is not None:
                 watcher.stop()
+
+    def _take_away(self, roots: Sequence[SourceRoot], stop: threading.Event) -> None:
+        if self._leaver is None:
+            return
+        try:
+            self._leaver.work_if_due(roots, stop.is_set)
+        except UnavailableError as error:
+            log.warning("the catalog cannot be reached", error=str(error))
+        except Exception:
+            log.exception("taking files away failed")
 
     def wake(self) -> None:
         """Let `run` look at its stop event and its hints now. From any thread."""
@@ -206,5 +220,13 @@ class ScoutService:
             log.info("scanned", root=root, jobs=report.jobs, **report.counts())
 
     def scan_until_settled(self, stop: threading.Event) -> ScanReport:
-        """One scan of every root, and looks at what is deferred; see `scout_drain`."""
+        """One scan of every root, and looks at what is deferred; see `scout_drain`. What an engine
+        had begun to take away before is finished first."""
+        self.take_away(stop)
         return scan_until_settled(self._scout, stop, self._progress)
+
+    def take_away(self, stop: threading.Event) -> None:
+        """All files whose jobs are done. Raises UnavailableError."""
+        roots = self._scout.catalog.roots()
+        while self._leaver is not None and self._leaver.work(roots, stop.is_set):
+            pass

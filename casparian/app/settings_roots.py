@@ -26,6 +26,9 @@ class SourceRootSection(Section):
     """A file is taken once this other file stands beside it and is not older: `{name}.done`, where
     `{name}` stands for the file's name, `{stem}` for the name without its last ending. A name
     with neither is one marker for all files of its directory. Markers are no input."""
+    after: str = "keep"
+    """What is done with a file when every job of its version is COMPLETED: `keep`, `delete`, or
+    `archive:DIR`, a directory that is in no source root. A file without jobs is kept."""
 
 
 class ExpectSection(Section):

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from casparian.domain.departures import PRIVATE, After
 from casparian.domain.errors import ConfigurationError
 from casparian.domain.files import ScanRules, StatIdentity, path_bytes, path_text
 from casparian.domain.routing import compile_glob
@@ -65,7 +66,7 @@ class RootRules:
     """The rules of one source root.
 
     `include` (none: everything) and `exclude` are globs on the path below the root, `ignore`
-    globs on the name alone.
+    globs on the name alone; `after` is what is done with a file when its jobs are.
     """
 
     scan: ScanRules = field(default_factory=ScanRules)
@@ -73,9 +74,12 @@ class RootRules:
     exclude: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     done: DoneMarker | None = None
+    after: After | None = None
 
     def left_out(self, path: bytes) -> str | None:
         """Why a path is no input, as the end of a sentence; None for one that is."""
+        if PRIVATE in path and _name_of(path).startswith(path_text(PRIVATE)):
+            return "it is on its way out (after)"
         if self.scan.ignores(path):
             return "its name has an ignored ending ([scout] ignored_suffixes)"
         if not (self.include or self.exclude or self.ignore or self.done):

@@ -215,6 +215,11 @@ def _parent_of(root: bytes, path: bytes) -> Iterator[tuple[int, bytes]]:
         os.close(fd)
 
 
+def open_directory(root: bytes, path: bytes) -> int:
+    """A descriptor of a directory below `root`, for the caller to close."""
+    return _open_directory(root, path, _LIST)
+
+
 def _open_directory(root: bytes, path: bytes, flags: int) -> int:
     """Open a directory, following links in `root` and in nothing below it.
 

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 from casparian.adapters.queue.bound_versions import take_bound
 from casparian.adapters.queue.common import JobEvent, below_range
 from casparian.adapters.queue.database import Database, chunks, execute_many
+from casparian.adapters.queue.departures import SqlDepartures
 from casparian.adapters.queue.rows import (
     INSERT_JOB,
     INSERT_TAG,
@@ -57,7 +58,7 @@ class _Seen(NamedTuple):
         return self.standing and self.location.content_hash == self.sighting.content_hash
 
 
-class SqlCatalog:
+class SqlCatalog(SqlDepartures):
     """Locations, versions, content registry, tags."""
 
     def __init__(self, database: Database) -> None:

@@ -119,6 +119,23 @@ file_version = _table(
     UniqueConstraint("location_id", "ordinal"),
 )
 
+# What the engine takes away from its place. Open while `outcome` is NULL.
+file_departure = Table(
+    "file_departure",
+    metadata,
+    Column(
+        "file_version_id", Id, ForeignKey("file_version.id"), primary_key=True, autoincrement=False
+    ),
+    Column("location_id", Id, ForeignKey("file_location.id"), nullable=False, index=True),
+    Column("action", String(10), nullable=False),
+    Column("place", LargeBinary, nullable=False),
+    *_stat(nullable=False),
+    _whole("planned_at_us"),
+    _whole("ended_at_us", nullable=True),
+    Column("outcome", String(10)),
+    Column("message", UnicodeText),
+)
+
 # --- routing and plugins ----------------------------------------------------------------
 
 routing_rule = _table(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from casparian.app.cli._departures import tell_departures
 from casparian.app.cli._not_taken import not_taken
 from casparian.app.cli._output import show_json
 from casparian.app.cli._paths import find, unknown
@@ -56,9 +57,7 @@ def _tell(stores: QueueStores, path: str, settings: Settings) -> dict[str, Any]:
         raise ConfigurationError(unknown(stores, path, settings))
     wants = {plugin["name"]: plugin["tags"] for plugin in stores.reports.status()["plugins"]}
     for document in documents:
-        reason = _not_taken(stores, document, settings)
-        if reason is not None:
-            document["advice"].insert(0, reason)
+        _tell_of_the_file(stores, document, settings)
         for version in document["versions"]:
             for job in version["jobs"]:
                 wanted = wants.get(job["plugin"], ())
@@ -69,11 +68,15 @@ def _tell(stores: QueueStores, path: str, settings: Settings) -> dict[str, Any]:
     return first
 
 
-def _not_taken(stores: QueueStores, document: dict[str, Any], settings: Settings) -> str | None:
-    """What keeps the file as it is now from becoming a version."""
+def _tell_of_the_file(stores: QueueStores, document: dict[str, Any], settings: Settings) -> None:
+    """What keeps the file as it is now from becoming a version, and what the engine did with it."""
     path = path_bytes(document["path"])
     ids = {path_text(root.path): root.id for root in stores.catalog.roots()}
     root_id = ids.get(document["source_root"])
     location = None if root_id is None else stores.catalog.find(root_id, path)
     known = location.identity if location is not None else None
-    return not_taken(settings, document["source_root"], document["path"], known)
+    reason = not_taken(settings, document["source_root"], document["path"], known)
+    if reason is not None:
+        document["advice"].insert(0, reason)
+    if location is not None and hasattr(stores.catalog, "departures_of"):
+        tell_departures(document, stores.catalog.departures_of(location.id))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from casparian.adapters.queue.common import below_range
-from casparian.adapters.queue.memory.state import MemoryState
+from casparian.adapters.queue.memory.departures import MemoryDepartures
 from casparian.domain.errors import ConfigurationError
 from casparian.domain.files import (
     SCANS_UNTIL_DELETED,
@@ -21,7 +21,7 @@ from casparian.domain.ports import RecordOutcome
 from casparian.domain.routing import Routed, RoutingTable
 
 
-class MemoryCatalog(MemoryState):
+class MemoryCatalog(MemoryDepartures):
     """Locations, versions, content registry, tags."""
 
     def roots(self) -> Sequence[SourceRoot]:

@@ -1,0 +1,160 @@
+"""Files that the engine takes away, over SQL: planned here before they are touched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    delete,
+    exists,
+    insert,
+    or_,
+    select,
+    update,
+)
+
+from casparian.adapters.queue.database import Database, storable
+from casparian.adapters.queue.rows import identity, stat_values
+from casparian.adapters.queue.tables import (
+    file_departure,
+    file_location,
+    file_version,
+    processing_job,
+)
+from casparian.domain.departures import Action, Departure, Outcome
+from casparian.domain.files import StatIdentity
+from casparian.domain.jobs import JobStatus
+
+_departure, _location, _version, _job = (
+    file_departure.c,
+    file_location.c,
+    file_version.c,
+    processing_job.c,
+)
+_OF_CURRENT = _job.file_version_id == _location.current_version_id
+_OPEN = _departure.outcome.is_(None)
+
+
+class SqlDepartures:
+    """A part of the catalog."""
+
+    _db: Database
+
+    def plan_departures(
+        self,
+        root_id: int,
+        action: Action,
+        place_of: Callable[[bytes, int], bytes],
+        not_since_us: int,
+        limit: int,
+    ) -> Sequence[Departure]:
+        candidates = _candidates(root_id, not_since_us).limit(limit)
+        with self._db.read() as connection:
+            if connection.execute(candidates.limit(1)).first() is None:
+                return []
+        with self._db.write() as connection:
+            now = self._db.clock()
+            rows = connection.execute(candidates).all()
+            values = [
+                {
+                    "file_version_id": row.version_id,
+                    "location_id": row.id,
+                    "action": action.value,
+                    "place": place_of(row.path, row.ordinal),
+                    "planned_at_us": now,
+                    **stat_values(_stat(row)),
+                }
+                for row in rows
+            ]
+            for value in values:
+                mine = _departure.file_version_id == value["file_version_id"]
+                connection.execute(delete(file_departure).where(mine))
+            if values:
+                connection.execute(insert(file_departure), values)
+            return _read(connection, _departure.planned_at_us == now, _OPEN, _here(root_id))
+
+    def open_departures(self, root_id: int) -> Sequence[Departure]:
+        with self._db.read() as connection:
+            return _read(connection, _OPEN, _here(root_id))
+
+    def end_departure(self, version_id: int, outcome: Outcome, message: str | None = None) -> None:
+        mine = _departure.file_version_id == version_id
+        values = {
+            "outcome": outcome.value,
+            "message": storable(message),
+            "ended_at_us": self._db.clock(),
+        }
+        end = update(file_departure).where(mine, _OPEN).values(**values)
+        gone = update(file_location).where(
+            _location.current_version_id == version_id, _location.content_hash.is_not(None)
+        )
+        with self._db.write() as connection:
+            if connection.execute(end).rowcount and outcome is Outcome.GONE:
+                connection.execute(gone.values(deleted=True, missed_scans=0))
+
+    def departures_of(self, location_id: int) -> Sequence[Departure]:
+        with self._db.read() as connection:
+            return _read(connection, _departure.location_id == location_id)
+
+
+def _candidates(root_id: int, not_since_us: int) -> Select[Any]:
+    completed = _job.status == JobStatus.COMPLETED.value
+    standing = or_(_OPEN, _departure.outcome == Outcome.GONE.value)
+    lately = _departure.ended_at_us > not_since_us
+    barred = exists().where(
+        _departure.file_version_id == _location.current_version_id, or_(standing, lately)
+    )
+    return (
+        select(file_location, _version.id.label("version_id"), _version.ordinal)
+        .join(file_version, _version.id == _location.current_version_id)
+        .where(
+            _location.source_root_id == root_id,
+            ~_location.deleted,
+            _location.content_hash == _version.content_hash,
+            exists().where(_OF_CURRENT, completed),
+            ~exists().where(_OF_CURRENT, ~completed),
+            ~barred,
+        )
+        .order_by(_location.id)
+    )
+
+
+def _here(root_id: int) -> ColumnElement[bool]:
+    return _location.source_root_id == root_id
+
+
+def _read(connection: Connection, *where: ColumnElement[bool]) -> Sequence[Departure]:
+    statement = (
+        select(file_departure, _location.path, _version.content_hash)
+        .join(file_version, _version.id == _departure.file_version_id)
+        .join(file_location, _location.id == _departure.location_id)
+        .where(*where)
+        .order_by(_departure.file_version_id)
+    )
+    return [_departure_of(row) for row in connection.execute(statement)]
+
+
+def _departure_of(row: Any) -> Departure:
+    return Departure(
+        row.file_version_id,
+        row.location_id,
+        row.path,
+        row.content_hash,
+        _stat(row),
+        Action(row.action),
+        row.place,
+        row.planned_at_us,
+        row.ended_at_us,
+        Outcome(row.outcome) if row.outcome else None,
+        row.message,
+    )
+
+
+def _stat(row: Any) -> StatIdentity:
+    found = identity(row.size, row.mtime_ns, row.ctime_ns, row.inode, row.device)
+    assert found is not None
+    return found
