@@ -1,0 +1,146 @@
+"""`casparian adopt`, killed in place of each call by which it changes files, then run again.
+
+CASPARIAN_CRASH_POINTS is how many calls are tried, or `all`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from casparian.adapters.queue import open_sqlite
+from casparian.adapters.sink.parquet import ParquetSink
+from casparian.adapters.sink.sqlite import SqliteSink
+from casparian.app.sink_guard import owners
+from casparian.domain.adoption import Owner
+from tests.support.project import FAST, Project, read_parquet
+
+POINTS = os.environ.get("CASPARIAN_CRASH_POINTS", "6")
+PROGRAM = Path(sys.executable).parent / "casparian"
+FILES = ("a", "b", "c")
+
+PLUGIN = """
+import pyarrow.csv as pc
+from casparian.sdk import BasePlugin
+
+class Handler(BasePlugin):
+    def execute(self, file_path):
+        table = pc.read_csv(file_path)
+        self.publish("output", table)
+        self.publish("extra", table)
+"""
+
+Row = tuple[str, int]
+
+
+def rows(project: Project) -> tuple[Counter[Row], Counter[Row]]:
+    """What readers see in both places."""
+    table = read_parquet(project.directory / "out" / "output")
+    parquet = Counter((r["name"], r["version"]) for r in table.to_pylist())
+    with closing(sqlite3.connect(project.directory / "out.db")) as db:
+        return parquet, Counter(db.execute("select name, version from extra"))
+
+
+def station(project: Project, mode: str) -> None:
+    """Rows of a queue that is lost, and a new one that has scanned the files."""
+    project.plugin("lines", PLUGIN)
+    project.configure(
+        f"""{FAST}
+[[source_root]]
+path = "inbox"
+[[rule]]
+pattern = "*.csv"
+tag = "csv"
+[plugin.lines]
+tags = ["csv"]
+[plugin.lines.topics.output]
+sink = "parquet://./out"
+mode = "{mode}"
+[plugin.lines.topics.extra]
+sink = "sqlite://out.db/extra"
+mode = "{mode}"
+"""
+    )
+    for version in (1, 2):
+        for name in FILES:
+            project.drop(f"{name}.csv", f"name,version\n{name},{version}\n")
+        assert project.drain() == 0
+    for path in project.directory.glob("casparian_flow.sqlite3*"):
+        path.unlink()
+    project.drop("0.csv", "name,version\nnew,1\n")
+    (project.inbox / "c.csv").unlink()
+    subprocess.run([PROGRAM, "scan"], cwd=project.directory, check=True, capture_output=True)
+
+
+def adopt(project: Project, shim: Path, at: int | None = None) -> tuple[int, list[str]]:
+    """The exit code, and the calls that were made."""
+    log = project.directory.parent / "calls"
+    log.unlink(missing_ok=True)
+    environment = {**os.environ, "LD_PRELOAD": str(shim), "CRASH_LOG": str(log)}
+    if at is not None:
+        environment["CRASH_AT"] = str(at)
+    done = subprocess.run(
+        [PROGRAM, "adopt", "--all", "--yes"],
+        cwd=project.directory,
+        env=environment,
+        capture_output=True,
+        check=False,
+        timeout=110,
+    )
+    assert done.returncode in (0, -signal.SIGKILL), done.stderr
+    return done.returncode, log.read_text(errors="replace").splitlines()
+
+
+def strangers(project: Project) -> set[Owner]:
+    """Whose rows the targets hold."""
+    with closing(open_sqlite(str(project.database), create=False)) as stores:
+        sinks = (
+            ParquetSink(str(project.directory / "out")),
+            SqliteSink(str(project.directory / "out.db")),
+        )
+        return {owner for sink in sinks for _, _, owner in owners(sink, stores.ledger)}
+
+
+@pytest.mark.parametrize("mode", ["replace", "append"])
+def test_a_killed_adoption_is_finished_by_the_next(
+    project: Project, shim: Path, tmp_path: Path, mode: str
+) -> None:
+    station(project, mode)
+    before = rows(project)
+    pristine = tmp_path / "pristine"
+    shutil.copytree(project.directory, pristine, symlinks=True)
+
+    def reset() -> None:
+        shutil.rmtree(project.directory)
+        shutil.copytree(pristine, project.directory, symlinks=True)
+
+    code, calls = adopt(project, shim)
+    assert code == 0
+    assert strangers(project) == {Owner.MINE}
+    count = len(calls)
+    wanted = count if POINTS == "all" else min(count, int(POINTS))
+    for at in sorted({1 + round(n * (count - 1) / max(1, wanted - 1)) for n in range(wanted)}):
+        reset()
+        code, made = adopt(project, shim, at)
+        where = f"killed at call {at} of {count}: {made[-1] if made else ''}"
+        assert code == -signal.SIGKILL, where
+        assert rows(project) == before, where
+        assert adopt(project, shim)[0] == 0, where
+        assert rows(project) == before, where
+        assert strangers(project) == {Owner.MINE}, where
+    assert project.drain() == 0
+    after = rows(project)
+    new = Counter({("new", 1): 1})
+    assert after == (before[0] + new, before[1] + new)
+    project.drop("c.csv", "name,version\nc,2\n")
+    assert project.drain() == 0
+    assert rows(project) == after
