@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from casparian.adapters.queue import QueueStores
 from casparian.app.context import EtlContext
@@ -80,7 +80,7 @@ class Found:
 
     def rows(self, slots: Iterable[StandingSlot], owners: Collection[Owner]) -> list[Rows]:
         """What these slots are, for a person who is to decide."""
-        groups: dict[tuple[Any, ...], list[StandingSlot]] = defaultdict(list)
+        groups: dict[tuple[str, str, Target, str, Owner], list[StandingSlot]] = defaultdict(list)
         wanted = {id(slot) for slot in slots}
         for owner in owners:
             for slot in self.slots[owner]:
@@ -90,9 +90,9 @@ class Found:
         return [
             Rows(
                 *group,
-                files=len({(s.marker.root_path, s.marker.path) for s in members}),
-                rows=sum(s.marker.rows for s in members),
-                newest_job=max(s.marker.job_id for s in members),
+                len({(s.marker.root_path, s.marker.path) for s in members}),
+                sum(s.marker.rows for s in members),
+                max(s.marker.job_id for s in members),
             )
             for group, members in sorted(groups.items())
         ]
