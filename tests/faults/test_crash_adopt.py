@@ -110,6 +110,8 @@ def strangers(project: Project) -> set[Owner]:
         return {owner for sink in sinks for _, _, owner in owners(sink, stores.ledger)}
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900 if POINTS != "all" else 3600)
 @pytest.mark.parametrize("mode", ["replace", "append"])
 def test_a_killed_adoption_is_finished_by_the_next(
     project: Project, shim: Path, tmp_path: Path, mode: str

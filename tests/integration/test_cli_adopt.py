@@ -16,6 +16,8 @@ import pytest
 
 from tests.support.project import Project, wait_for
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = Path(sys.executable).parent / "casparian"
 SINKS = {"parquet": "parquet://./output", "sqlite": "sqlite://out.db/{topic}"}
 TWO_TOPICS = """
