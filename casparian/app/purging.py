@@ -38,6 +38,10 @@ CLOSE_S = 10.0
 BEYOND_LEASE_S = 10.0
 
 Key = tuple[str, int]
+UNSEEN = (
+    "its rows were adopted, and this queue has never seen the file: put a file of that name "
+    "there, let it be published in their place, and purge then"
+)
 """A plugin, and the id of a file's location."""
 
 log = structlog.get_logger("casparian.purge")
@@ -166,7 +170,8 @@ class Purger:
             for end in self._done_by_others(waiting):
                 del waiting[end.key]
                 yield end
-            held = self._begin_some(list(waiting))
+            held, unseen = self._begin_some(list(waiting))
+            yield from (End(key, 0, UNSEEN) for key in unseen)
             waiting = {}
             for key, job in held.items():
                 reason = _not_now(job)
@@ -190,8 +195,9 @@ class Purger:
         states = self._stores.ledger.slots(list(purged))
         return [End(k, job.job_id) for k, job in purged.items() if not states[k].published]
 
-    def _begin_some(self, keys: Sequence[Key]) -> dict[Key, Unfinished]:
-        """Begin purges; of the others, a job that is in the way of each."""
+    def _begin_some(self, keys: Sequence[Key]) -> tuple[dict[Key, Unfinished], Sequence[Key]]:
+        """Begin purges; of the others, a job that is in the way of each, and those of files that
+        were never seen."""
         asked_at = time.monotonic()
         begun = self._stores.queue.begin_purges(self._context.id, keys, self._lease_us, self._actor)
         self._leases.add(((c.job_id, c.token) for c in begun.claims), asked_at)
@@ -202,7 +208,7 @@ class Purger:
         for job in begun.in_the_way:
             if job.key not in held or _not_now(job):
                 held[job.key] = job
-        return held
+        return held, begun.unseen
 
     def _finish(self) -> Iterator[End]:
         """Wait for what was begun."""

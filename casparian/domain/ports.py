@@ -183,10 +183,12 @@ class Unfinished(NamedTuple):
 
 
 class PurgesBegun(NamedTuple):
-    """The purges that were begun, and the jobs for which others were not."""
+    """The purges that were begun, and the jobs for which others were not. `unseen`: the (plugin,
+    location) whose file has no version here, so that its rows can only be adopted ones."""
 
     claims: Sequence[Claim]
     in_the_way: Sequence[Unfinished]
+    unseen: Sequence[tuple[str, int]] = ()
 
 
 class JobQueue(Protocol):

@@ -311,3 +311,11 @@ def test_how_an_adopted_row_is_told(project: Project) -> None:
     assert f"installation {old[:12]}" in story
     assert "still stand" in story
     assert "replaced" in run(project, "why", "0.csv").stdout
+    # Nothing here knows a version of the file that a purge could be of.
+    said = run(project, "purge", "--path", "1.csv", "--yes", code=1).stdout
+    assert "this queue has never seen the file" in said
+    assert 10 in rows(project)
+    project.drop("1.csv", "a\n12\n")
+    assert project.drain() == 0
+    run(project, "purge", "--path", "1.csv", "--yes")
+    assert rows(project) == [0, 1]

@@ -150,13 +150,15 @@ class SqlJobs:
     ) -> PurgesBegun:
         claims: list[Claim] = []
         in_the_way: list[Unfinished] = []
+        unseen: list[tuple[str, int]] = []
         for part in chunks(keys):
             with self._db.write() as connection:
                 held = Holder(worker, self._db.clock(), lease_us, actor)
                 begun = begin_some(connection, self._db.dialect, part, held)
             claims += begun.claims
             in_the_way += begun.in_the_way
-        return PurgesBegun(claims, in_the_way)
+            unseen += begun.unseen
+        return PurgesBegun(claims, in_the_way, unseen)
 
     def prune(self, before_us: int) -> Pruned:
         total = Pruned()

@@ -65,14 +65,15 @@ def begin_some(
             .returning(*(_job[name] for name in CLAIMED))
         ).one()
         for plugin, location_id in keys
-        if (plugin, location_id) not in held
+        if (plugin, location_id) not in held and location_id in current
     ]
     at, kind = holder.now_us, JobEventKind.PURGED
     log_events(
         connection,
         [JobEvent(row.id, 1, at, kind, holder.worker, actor=holder.actor) for row in made],
     )
-    return PurgesBegun(read_claims(connection, made), in_the_way)
+    unseen = [key for key in keys if key[1] not in current]
+    return PurgesBegun(read_claims(connection, made), in_the_way, unseen)
 
 
 def _values(plugin: str, version: Row[Any], holder: Holder) -> Mapping[str, Any]:
