@@ -97,8 +97,9 @@ class Departures(Protocol):
     """Kept with the catalog.
 
     1. `plan_departures` plans, in one transaction, for current versions of a root's files that
-       are there, have at least one job and none that is not COMPLETED. It plans none that is
-       open, and none that was kept after `not_since_us`.
+       are there, have at least one run of a plugin and none that is not COMPLETED. It plans none
+       that is open, none that was kept after `not_since_us`, and none whose rows were purged,
+       or are being: the file may be all that is left of them.
     2. `end_departure` with GONE also ends the location as deleted, unless it has a newer version
        or was forgotten; it changes nothing that has ended.
     """

@@ -38,6 +38,10 @@ class JobKind(StrEnum):
 UNFINISHED = frozenset({JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.PROMOTING})
 
 
+GIVEN_UP = frozenset({JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.SUPERSEDED})
+"""How a purge ends that has removed nothing."""
+
+
 class JobEventKind(StrEnum):
     """What can happen to a job. The name is what `job_event.event` holds."""
 

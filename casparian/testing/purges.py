@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from casparian.domain.departures import Action, Outcome
 from casparian.domain.errors import ErrorClass
 from casparian.domain.jobs import Claim, Failure, JobKind, JobStatus, RetryPolicy
 from casparian.domain.plugins import Mode
@@ -183,6 +184,30 @@ class PurgeContract:
         assert queue.retry([purge.job_id], "me") == [purge.job_id]
         (again,) = ledger.take_over("worker-2", 10, LEASE_US, ["purger"])
         assert (again.job_id, again.manifest.emptied) == (purge.job_id, world.slot(first).published)
+
+    def test_what_was_purged_is_not_taken_away(self, world: World, queue: JobQueue) -> None:
+        """Promise 13, and promise 1 of Departures: a purge is no run that went well."""
+        world.record((b"a.csv", "1"))
+        world.publish(first := world.claim_one())
+        world.apply(applied(plugins=[plugin(tags=["none"])]))
+        world.record((b"b.csv", "1"))
+
+        def leaving() -> list[bytes]:
+            planned = world.stores.catalog.plan_departures(
+                world.root.id, Action.DELETE, lambda path, ordinal: b"", world.clock(), 10
+            )
+            for departure in planned:
+                world.stores.catalog.end_departure(departure.version_id, Outcome.KEPT)
+            world.clock.advance(1)
+            return [departure.path for departure in planned]
+
+        assert leaving() == [b"a.csv"]
+        given_up = begin_one(world, first)
+        assert leaving() == []
+        failed(world, given_up, ErrorClass.DATA)
+        assert leaving() == [b"a.csv"]
+        finish(world, begin_one(world, first))
+        assert leaving() == []
 
     def test_a_purge_is_no_run_of_its_version(self, world: World) -> None:
         """Promise 13: a plugin that comes to the version later gets its job."""

@@ -27,7 +27,7 @@ from casparian.adapters.queue.tables import (
 )
 from casparian.domain.departures import Action, Departure, Outcome
 from casparian.domain.files import StatIdentity
-from casparian.domain.jobs import JobStatus
+from casparian.domain.jobs import GIVEN_UP, JobKind, JobStatus
 
 _departure, _location, _version, _job = (
     file_departure.c,
@@ -102,7 +102,12 @@ class SqlDepartures:
 
 
 def _candidates(root_id: int, not_since_us: int) -> Select[Any]:
-    completed = _job.status == JobStatus.COMPLETED.value
+    run, status = _job.kind == JobKind.RUN.value, _job.status
+    done = run & (status == JobStatus.COMPLETED.value)
+    in_the_way = or_(
+        run & (status != JobStatus.COMPLETED.value),
+        ~run & status.not_in([s.value for s in GIVEN_UP]),
+    )
     standing = or_(_OPEN, _departure.outcome == Outcome.GONE.value)
     lately = _departure.ended_at_us > not_since_us
     barred = exists().where(
@@ -115,8 +120,8 @@ def _candidates(root_id: int, not_since_us: int) -> Select[Any]:
             _location.source_root_id == root_id,
             ~_location.deleted,
             _location.content_hash == _version.content_hash,
-            exists().where(_OF_CURRENT, completed),
-            ~exists().where(_OF_CURRENT, ~completed),
+            exists().where(_OF_CURRENT, done),
+            ~exists().where(_OF_CURRENT, in_the_way),
             ~barred,
         )
         .order_by(_location.id)

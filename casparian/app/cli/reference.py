@@ -44,7 +44,7 @@ use (bash, zsh, fish or PowerShell) to complete commands and options; a new shel
 | code | meaning |
 |---|---|
 | 0 | Done. A listing is done whatever it lists. |
-| 1 | Done, with failures (`run --drain`, `scan`, `retry`, `cancel`) or problems found (`check`). |
+| 1 | Done, but with failures, with something left as it was, or with problems found (`check`). |
 | 2 | Wrong use, an unknown path or name, a wrong configuration, an unknown database schema. |
 | 3 | The database or a peer cannot be reached, or there is no database yet. |
 | 130 | Interrupted by Ctrl-C. |

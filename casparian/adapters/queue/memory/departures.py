@@ -8,7 +8,7 @@ from dataclasses import replace
 from casparian.adapters.queue.memory.state import MemoryState
 from casparian.domain.departures import Action, Departure, Outcome
 from casparian.domain.files import FileLocation
-from casparian.domain.jobs import JobStatus
+from casparian.domain.jobs import GIVEN_UP, JobKind, JobStatus
 
 
 class MemoryDepartures(MemoryState):
@@ -38,7 +38,10 @@ class MemoryDepartures(MemoryState):
         if version is None or location.deleted or location.content_hash != version.content_hash:
             return False
         jobs = [job for job in self.job_by_id.values() if job.file_version_id == version.id]
-        if not jobs or any(job.status is not JobStatus.COMPLETED for job in jobs):
+        runs = [job for job in jobs if job.kind is JobKind.RUN]
+        if not runs or any(job.status is not JobStatus.COMPLETED for job in runs):
+            return False
+        if any(job.kind is JobKind.PURGE and job.status not in GIVEN_UP for job in jobs):
             return False
         known = self.departures.get(version.id)
         if known is None:
