@@ -114,6 +114,17 @@ int renameat2(int a, const char *from, int b, const char *to, unsigned flags) {
     return real(a, from, b, to, flags);
 }
 
+int link(const char *from, const char *to) {
+    REAL(int, "link", const char *, const char *);
+    at_path("link", to);
+    return real(from, to);
+}
+int linkat(int a, const char *from, int b, const char *to, int flags) {
+    REAL(int, "linkat", int, const char *, int, const char *, int);
+    at_path("linkat", to);
+    return real(a, from, b, to, flags);
+}
+
 int unlink(const char *path) {
     REAL(int, "unlink", const char *);
     at_path("unlink", path);

@@ -80,6 +80,7 @@ def outputs_of(story: JobStory, others: Iterable[JobStory]) -> list[dict[str, An
             "target": str(item.target),
             "mode": str(item.mode),
             "slot": item.slot.name,
+            "bundle": item.bundle or None,
             "emptied": not item.staged,
             "rows": item.rows,
             "digest": item.digest,

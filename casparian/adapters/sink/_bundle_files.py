@@ -24,10 +24,12 @@ from casparian.domain.errors import ErrorClass, JobError
 
 @dataclass(slots=True)
 class BundleContent:
-    """What a bundle will hold: rows to be written together, and files taken as they are."""
+    """What a bundle will hold: rows to be written together, and files taken as they are.
+    `files_of`: where the rows of each job were written."""
 
     rows: list[tuple[pa.Table, dict[str, Any]]] = field(default_factory=list)
     links: list[tuple[str, BundleFile]] = field(default_factory=list)
+    files_of: dict[int, str] = field(default_factory=dict)
 
     def add(self, held: HeldRows) -> None:
         table = held.table
@@ -48,8 +50,9 @@ class BundleContent:
                     tables.append(table)
                     jobs.append(entry | {"first_row": first, "rows": table.num_rows})
                     first += table.num_rows
-            content = shared_file(pa.concat_tables(tables), jobs)
-            files.append((f"{prefix}-{len(files):05d}.parquet", content))
+            name = f"{prefix}-{len(files):05d}.parquet"
+            files.append((name, shared_file(pa.concat_tables(tables), jobs)))
+            self.files_of.update((job["job_id"], name) for job in jobs)  # type: ignore[misc]
         return files
 
 

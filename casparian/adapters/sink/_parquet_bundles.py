@@ -8,7 +8,7 @@ after that, and exchanges from that path. So of several one installs it, and onc
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from casparian.adapters.sink._bundle_files import BundleContent, described, keep
@@ -94,7 +94,7 @@ class ParquetBundles:
         fresh(self._places, key, path, [*files, (MARKER, marker.to_json().encode("ascii"))])
         for source, file in content.links:
             os.link(source, os.path.join(path, file.name))
-        return [job.item for job in jobs]
+        return [_in_file(job, content.files_of) for job in jobs]
 
     def _add(self, job: PromoteItem, content: BundleContent) -> None:
         if not job.item.staged:
@@ -172,6 +172,11 @@ class ParquetBundles:
 
 def _placed(job: PromoteItem, name: str, revision: int) -> PromoteItem:
     return job._replace(item=replace(job.item, bundle=name, revision=revision))
+
+
+def _in_file(job: PromoteItem, files_of: Mapping[int, str]) -> ManifestItem:
+    name = files_of.get(job.manifest.job_id) if job.item.staged else None
+    return replace(job.item, files=(name,)) if name is not None else job.item
 
 
 def _must_precede(standing: BundleMarker, job: PromoteItem, directory: str) -> None:

@@ -128,7 +128,7 @@ def _rows(job: Document) -> str:
 
 def _output(output: Document, job: Document, version: Document, versions: list[Document]) -> str:
     what = f"rows of topic {printable(output['topic'])}"
-    where = f"{printable(output['target'])}, {_slot(output)}"
+    where = f"{printable(output['target'])}, {slot(output)}"
     if output["emptied"]:
         were = "were removed" if job["status"] == "COMPLETED" else "are to be removed"
         return f"{what}: none; the earlier ones in {where} {were}"
@@ -151,8 +151,10 @@ def purged(by: Document) -> str:
     return f"purged{actor} at {moment(by['at'])} (job {by['job_id']})"
 
 
-def _slot(output: Document) -> str:
-    return f"slot {printable(output['slot'])} ({output['mode']})"
+def slot(output: Document) -> str:
+    """`slot f1-csv_table (replace)`, and in which bundle it lies."""
+    within = f" in bundle {output['bundle']}" if output["bundle"] else ""
+    return printable(f"slot {output['slot']}{within} ({output['mode']})")
 
 
 def _replaced_by(

@@ -10,7 +10,7 @@ import typer
 
 from casparian.app.cli._output import count, moment, printable, show_json
 from casparian.app.cli._shared import ConfigOption, JsonOption, load_settings, open_stores
-from casparian.app.cli._story import purged
+from casparian.app.cli._story import purged, slot
 from casparian.domain.errors import ConfigurationError
 
 Document = dict[str, Any]
@@ -146,8 +146,7 @@ def _lines(document: Document, job: Document, version: Document) -> list[tuple[s
         lines.append(
             (
                 "rows",
-                f"{what} of topic {output['topic']}, in {output['target']}, slot {output['slot']} "
-                f"({output['mode']})",
+                f"{what} of topic {output['topic']}, in {output['target']}, {slot(output)}",
             )
         )
         if output["purged"]:
