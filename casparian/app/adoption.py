@@ -211,7 +211,8 @@ def _renewing(sink: Sink) -> RenewingSink:
     if isinstance(sink, RenewingSink):
         return sink
     raise ConfigurationError(
-        f"The sink {sink.scheme}://{sink.location} cannot hand over rows: its adapter has no "
+        f"The rows in {sink.scheme}://{sink.location} cannot change their installation, which "
+        "taking over rows does to all that this queue has published: the sink's adapter has no "
         "`renew`. Nothing was changed. Point its topics elsewhere, or restore the queue database "
         "that published them."
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import pty
 import shutil
 import sqlite3
 import subprocess
@@ -273,6 +275,56 @@ def test_only_the_topics_that_are_named(project: Project, sink: str) -> None:
     assert project.drain() == 0
     assert rows(project) == rows(project, "more") == [1, 2]
     assert Counter(m["ordinal"] for m in markers_of(project)) == {1: 2}
+
+
+REJECTING = """
+from casparian.sdk import BasePlugin
+
+class Handler(BasePlugin):
+    def execute(self, file_path):
+        self.publish("output", [{"a": 1}])
+        self.reject(b"torn", "It is torn.")
+"""
+
+
+def on_terminal(project: Project, answer: str) -> str:
+    """What `casparian adopt output` shows to somebody who answers so."""
+    here, there = pty.openpty()
+    command = [PROGRAM, "adopt", "output", "--config", "casparian.toml"]
+    with subprocess.Popen(
+        command, cwd=project.directory, stdin=there, stdout=there, stderr=there
+    ) as process:
+        os.close(there)
+        os.write(here, f"{answer}\n".encode())
+        shown = b""
+        # The end of a terminal that nobody has open is an error.
+        with contextlib.suppress(OSError):
+            while read := os.read(here, 65536):
+                shown += read
+        assert process.wait(60) == 0
+    os.close(here)
+    return shown.decode()
+
+
+def test_it_asks_and_takes_what_was_rejected_along(project: Project) -> None:
+    project.csv_to("parquet://./output")
+    project.plugin("csv_table", REJECTING)
+    text = (project.directory / "casparian.toml").read_text()
+    project.configure(text.replace('tags = ["csv"]', 'tags = ["csv"]\nmax_rejects = 5'))
+    project.drop("a.csv", "a\n1\n")
+    assert project.drain() == 0
+    lose_database(project)
+    run(project, "scan")
+    before = markers_of(project)
+    shown = on_terminal(project, "n")
+    assert "csv_table_rejects" in shown.replace("\r\n", "").replace(" ", "")
+    assert "Nothing was changed." in shown
+    assert markers_of(project) == before
+    assert "2 rows of 1 file taken over" in on_terminal(project, "y")
+    assert {m["installation"] for m in markers_of(project)} == {installation(project)}
+    assert project.drain() == 0
+    assert rows(project) == [1]
+    assert project.parquet("csv_table_rejects").num_rows == 1
 
 
 def test_it_is_refused_while_an_engine_runs(project: Project) -> None:

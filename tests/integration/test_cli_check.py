@@ -276,10 +276,12 @@ def test_rows_of_another_installation(project: Project) -> None:
     slot.mkdir(parents=True)
     (slot / "_casparian.json").write_text(json.dumps(marker))
     finding = only(project.check())
-    assert "another installation, ffffffffffff" in finding["what"]
+    assert "another installation (ffffffffffff, job 1)" in finding["what"]
+    assert "`casparian adopt output`" in finding["remedy"]
     project_database(project).unlink()
     problems = [f for f in project.check() if f["level"] == "problem"]
     assert "no database that published them" in only(problems)["what"]
+    assert "`casparian adopt output`" in only(problems)["remedy"]
 
 
 def project_database(project: Project) -> Path:

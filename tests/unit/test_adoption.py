@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import text
 
 from casparian.adapters.queue import QueueStores, open_sqlite
 from casparian.adapters.queue.sqlite import sqlite_engine
+from casparian.app.adoption import Adoption
+from casparian.app.context import EtlContext
+from casparian.app.targets import Targets
 from casparian.domain.adoption import (
     AdoptingQueue,
     Owner,
@@ -19,9 +23,9 @@ from casparian.domain.adoption import (
     Takeover,
     owner_of,
 )
-from casparian.domain.errors import CasparianError
+from casparian.domain.errors import CasparianError, ConfigurationError
 from casparian.domain.jobs import JobStatus
-from casparian.domain.plugins import Mode
+from casparian.domain.plugins import LivePlugin, Mode, PluginConfig, TopicConfig
 from casparian.domain.ports import WorkerNode
 from casparian.domain.publish import (
     BundleKey,
@@ -31,6 +35,7 @@ from casparian.domain.publish import (
     PublishedSlot,
     SlotKey,
     SlotState,
+    Target,
 )
 from casparian.domain.schemas import Column, TargetSchema
 from casparian.testing.world import PLUGIN, ROOT, TARGET, VirtualClock, World, content
@@ -127,6 +132,61 @@ def test_whose_rows_are(mine: str, status: JobStatus | None, ordinal: int, owner
     fates = {1: JobFate(status, 1, None)} if status else {}
     one = marker("a.csv", ordinal=ordinal, installation=mine)
     assert owner_of(one, "now", frozenset({"before"}), fates) is owner
+
+
+class Plain:
+    """A sink that has the port `Sink` and nothing besides."""
+
+    scheme, location = "plain", "/out"
+
+    def __init__(self, *markers: Marker) -> None:
+        self._markers = markers
+
+    def markers(self) -> Iterator[tuple[Target, Marker]]:
+        yield from ((Target("plain", "/out", "rows"), marker) for marker in self._markers)
+
+
+class PlainFactory:
+    scheme = "plain"
+
+    def __init__(self, sink: Plain) -> None:
+        self._sink = sink
+
+    def parse(self, uri: str, base: str, plugin: str, topic: str) -> Target:
+        return Target("plain", "/out", "rows")
+
+    def open(self, location: str) -> Plain:
+        return self._sink
+
+
+def adoption(station: Station, sink: Plain) -> Adoption:
+    targets = Targets({"plain": cast(Any, PlainFactory(sink))})
+    config = PluginConfig("p", frozenset(), {}, (TopicConfig("rows", "plain://x"),))
+    plugins = [LivePlugin(config, "h" * 64)]
+    return Adoption(station.stores, targets, plugins, EtlContext.capture(), station.world.clock)
+
+
+def test_a_sink_that_cannot_renew_is_refused_where_it_holds_rows(station: Station) -> None:
+    assert adoption(station, Plain()).look().others == []
+    with pytest.raises(ConfigurationError, match="adapter has no `renew`"):
+        adoption(station, Plain(marker("a.csv"))).look()
+
+
+def test_a_worker_that_is_known_to_have_ended_is_idle(station: Station) -> None:
+    """A killed one leaves its heartbeat; another host's is believed for a while."""
+    context = EtlContext.capture()
+    dead = WorkerNode(
+        "dead", "here", 2**22 + 1, context.host_key, 1, ("worker",),
+        heartbeat_at_us=station.world.clock(),
+    )  # fmt: skip
+    station.stores.queue.beat(dead)
+    mine = adoption(station, Plain())
+    assert mine.idle_workers() == {"dead"}
+    station.stores.queue.beat(replace(dead, id="far", hostname="far", host_key="far"))
+    with pytest.raises(ConfigurationError, match="An engine runs on this queue: far"):
+        mine.idle_workers()
+    station.world.clock.advance(31)
+    assert mine.idle_workers() == {"dead", "far"}
 
 
 # --- installation and numbers ---------------------------------------------------------------------

@@ -18,7 +18,6 @@ from sqlalchemy import (
     literal,
     or_,
     select,
-    tuple_,
     update,
 )
 
@@ -119,14 +118,13 @@ def enqueue_again(
     """Jobs for these (version id, plugin) whose newest job has ended well: what it published is
     no longer what stands. Returns how many were enqueued."""
     count = 0
-    for part in chunks(sorted(set(wanted))):
-        rows = connection.execute(
-            select(processing_job)
-            .where(tuple_(_job.file_version_id, _job.plugin_name).in_(list(part)))
-            .order_by(_job.id)
-        )
+    pairs = set(wanted)
+    for versions in chunks(sorted({version_id for version_id, _ in pairs})):
+        statement = select(processing_job).where(_job.file_version_id.in_(list(versions)))
+        rows = connection.execute(statement.order_by(_job.id))
         newest = {(row.file_version_id, row.plugin_name): row for row in rows}
-        done = [r for r in newest.values() if r.status in _DONE and r.kind == JobKind.RUN]
+        last = [row for pair, row in newest.items() if pair in pairs]
+        done = [row for row in last if row.status in _DONE and row.kind == JobKind.RUN]
         said = "Rows in place of its own were taken over: they are published anew."
         ids = _enqueue(connection, done, now_us)
         log_events(connection, [_adopted(job_id, now_us, said, actor) for job_id in ids])

@@ -60,7 +60,7 @@ def adopt(
     if as_json:
         show_json(_document(shown, done, left))
     else:
-        _tell(shown, done, left)
+        _tell(chosen, done, left)
 
 
 def _adoption(settings: Settings, stores: QueueStores) -> Adoption:
@@ -124,7 +124,7 @@ def _ask(
         return
     if as_json or not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise ConfigurationError(
-            f"{_amount(shown)} would be taken over; nothing was changed. Say --yes where nobody "
+            f"{_amount(chosen)} would be taken over; nothing was changed. Say --yes where nobody "
             "can be asked."
         )
     if not typer.confirm("Take them over?"):
@@ -143,15 +143,16 @@ def _show(shown: Sequence[Rows]) -> None:
     )
 
 
-def _amount(shown: Sequence[Rows]) -> str:
-    rows = count(sum(r.rows for r in shown), "row")
-    return f"{rows} of {count(sum(r.files for r in shown), 'file')}"
+def _amount(chosen: Sequence[StandingSlot]) -> str:
+    markers = [slot.marker for slot in chosen]
+    files = len({(marker.root_path, marker.path) for marker in markers})
+    return f"{count(sum(m.rows for m in markers), 'row')} of {count(files, 'file')}"
 
 
-def _tell(shown: Sequence[Rows], done: TakenOver, left: Sequence[Rows]) -> None:
-    if shown:
+def _tell(chosen: Sequence[StandingSlot], done: TakenOver, left: Sequence[Rows]) -> None:
+    if chosen:
         print(
-            f"{_amount(shown)} taken over; this queue is the installation "
+            f"{_amount(chosen)} taken over; this queue is the installation "
             f"{done.installation[:12]} from now on."
         )
         for number, what in (
