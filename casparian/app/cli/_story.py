@@ -43,7 +43,7 @@ def _adopted(rows: Document) -> str:
         stand = f"job {rows['replaced_by']} has replaced them"
     return (
         f"{moment(rows['adopted_at'])}  {count(rows['rows'], 'row')} of topic {rows['topic']} in "
-        f"{rows['target']}, {_slot(rows)}, published by job {rows['job_id']} of installation "
+        f"{rows['target']}, {slot(rows)}, published by job {rows['job_id']} of installation "
         f"{rows['installation'][:12]}, taken over by {rows['actor']}: {stand}"
     )
 
@@ -153,7 +153,7 @@ def purged(by: Document) -> str:
 
 def slot(output: Document) -> str:
     """`slot f1-csv_table (replace)`, and in which bundle it lies."""
-    within = f" in bundle {output['bundle']}" if output["bundle"] else ""
+    within = f" in bundle {output['bundle']}" if output.get("bundle") else ""
     return printable(f"slot {output['slot']}{within} ({output['mode']})")
 
 
