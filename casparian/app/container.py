@@ -17,11 +17,12 @@ from casparian.app.expectations import expectations_of
 from casparian.app.leaving import Leaver
 from casparian.app.observing import Observing
 from casparian.app.registry import Registry
-from casparian.app.root_rules import departures_of, root_rules, scan_rules
+from casparian.app.root_rules import departures_of, root_rules, scan_rules, unpack_limits
 from casparian.app.scout import Scout
 from casparian.app.scout_service import ScoutService
 from casparian.app.settings import Settings
 from casparian.app.targets import Targets
+from casparian.app.unpacked import Unpacked
 from casparian.app.verify import ContentCheck
 from casparian.app.worker import Worker, WorkerConfig
 from casparian.domain.errors import ConfigurationError
@@ -60,7 +61,9 @@ def _host_maker(
 def _content_check(source: Any, settings: Settings, context: EtlContext) -> ContentCheck:
     """Snapshots lie in a directory of this process; those of processes that ended go."""
     own = f"{context.pid}-{context.pid_started}"
-    check = ContentCheck(source, settings.worker.verify, str(settings.path("run/snapshots") / own))
+    directory = str(settings.path("run/snapshots") / own)
+    unpacked = Unpacked(unpack_limits(settings))
+    check = ContentCheck(source, settings.worker.verify, directory, unpacked)
 
     def is_alive(name: str) -> bool:
         pid, _, started = name.partition("-")

@@ -13,6 +13,7 @@ from casparian.domain.departures import After, parse_after
 from casparian.domain.errors import ConfigurationError
 from casparian.domain.files import ScanRules
 from casparian.domain.roots import DoneMarker, RootRules, check_root_rules
+from casparian.domain.unpacking import UnpackLimits
 
 
 def root_rules(settings: Settings) -> Mapping[bytes, RootRules]:
@@ -27,6 +28,7 @@ def root_rules(settings: Settings) -> Mapping[bytes, RootRules]:
         try:
             rules = _rules(settings, section)
             check_root_rules(rules)
+            _check_together(section)
         except ConfigurationError as error:
             raise ConfigurationError(f"{where}: {error}") from error
         if found.setdefault(path, rules) != rules:
@@ -51,7 +53,27 @@ def _rules(settings: Settings, section: SourceRootSection) -> RootRules:
         section.ignore,
         DoneMarker(section.done_marker) if section.done_marker else None,
         _after(settings, section.after),
+        _limits(settings) if section.unpack else None,
     )
+
+
+def _limits(settings: Settings) -> UnpackLimits:
+    scout = settings.scout
+    return UnpackLimits(scout.unpack_members, int(scout.unpack_mb * 1e6), scout.unpack_ratio)
+
+
+def unpack_limits(settings: Settings) -> Mapping[bytes, UnpackLimits]:
+    """By the path of each root that unpacks."""
+    return {path: rules.unpack for path, rules in root_rules(settings).items() if rules.unpack}
+
+
+def _check_together(section: SourceRootSection) -> None:
+    if section.unpack and section.after != "keep":
+        raise ConfigurationError(
+            f"unpack = true and after = {section.after!r}: an archive cannot be taken away when "
+            "one of its members is done, and this version does not wait for all of them. Leave "
+            "out one of the two."
+        )
 
 
 def _after(settings: Settings, text: str) -> After | None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from casparian.adapters.files import Hashed, ParallelFileScanner
 from casparian.app.scout_markers import lacks_marker
+from casparian.app.scout_memory import ArchiveMemory, FutureStamps, remember
 from casparian.app.scout_missing import Missing
+from casparian.app.scout_unpack import CLASH, Archives
 from casparian.domain.files import (
     FileLocation,
     ScanCase,
@@ -33,34 +34,14 @@ from casparian.domain.ports import (
 )
 from casparian.domain.roots import RootRules
 from casparian.domain.routing import RoutingTable
+from casparian.domain.unpacking import Refused
 
 BATCH = 500
 BATCH_US = 1_000_000
 REMEMBERED_LINKS = 65_536
-REMEMBERED_FUTURES = 10_000
 
 NOT_SETTLED = "it changed too short a time ago to be taken as whole"
 CHANGED_WHILE_READ = "it changed while it was read"
-
-K = TypeVar("K")
-V = TypeVar("V")
-
-
-class FutureStamps:
-    """Since when each file with a timestamp in the future was met unchanged; the latest
-    REMEMBERED_FUTURES of them."""
-
-    def __init__(self) -> None:
-        self._since: OrderedDict[tuple[int, bytes], tuple[StatIdentity, int]] = OrderedDict()
-
-    def unchanged_since_ns(
-        self, key: tuple[int, bytes], identity: StatIdentity, now_ns: int
-    ) -> int:
-        known = self._since.get(key)
-        if known is not None and known[0] == identity and known[1] <= now_ns:
-            return known[1]
-        remember(self._since, key, (identity, now_ns), REMEMBERED_FUTURES)
-        return now_ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +55,7 @@ class ScoutParts:
     routing: Callable[[], RoutingTable]
     roots: Mapping[bytes, RootRules] = field(default_factory=dict)
     futures: FutureStamps = field(default_factory=FutureStamps)
+    archives: ArchiveMemory = field(default_factory=ArchiveMemory)
 
     def rules_of(self, root: SourceRoot) -> RootRules:
         return self.roots.get(root.path) or RootRules(self.rules)
@@ -92,6 +74,7 @@ class ScanPass:
         self._parts, self._root = parts, root
         self._root_rules = parts.rules_of(root)
         self._rules = self._root_rules.scan
+        self._archives = Archives(parts.archives, parts.catalog, root, self._root_rules)
         self._stopped, self._on_progress = stopped, on_progress
         self._report = ScanReport()
         self._sightings: list[Sighting] = []
@@ -165,15 +148,20 @@ class ScanPass:
             else:
                 self._meet_entry(files, entry, None)
         while known is not None:
-            self._missing.add(known)
+            self._miss_one(known)
             known = next(locations, None)
+        self._open_again()
+
+    def _miss_one(self, known: FileLocation) -> None:
+        if not self._archives.stands(known):
+            self._missing.add(known)
 
     def _miss_before(
         self, locations: Iterator[FileLocation], known: FileLocation | None, path: bytes
     ) -> FileLocation | None:
         """Note what the catalog has before `path` as missing; the first that is not before."""
         while known is not None and known.path < path:
-            self._missing.add(known)
+            self._miss_one(known)
             known = next(locations, None)
         return known
 
@@ -199,19 +187,31 @@ class ScanPass:
             self._seen.append(known.id)
         if self._root_rules.left_out(path) is not None:
             return
+        if self._archives.clashes(path):
+            self._report.fail(path, CLASH)
+            return
+        archive = self._archives.holds(path)
+        if archive:
+            self._archives.meet(path)
         rules = self._rules
         now_ns = self._parts.clock() * 1000
         case = rules.judge(identity, known, now_ns)
         if case is ScanCase.SETTLING and rules.in_future(identity, now_ns):
             since = self._parts.futures.unchanged_since_ns((self._root.id, path), identity, now_ns)
             case = rules.judge(identity, known, now_ns, since)
+        if case is ScanCase.UNCHANGED and archive and self._archives.never_opened(path):
+            case = ScanCase.HASH
         if case is ScanCase.UNCHANGED:
             self._report.unchanged += 1
         elif case is ScanCase.SETTLING:
             self._defer(path, identity, NOT_SETTLED)
         elif case is ScanCase.HASH:
             taken = known is not None and not known.deleted and known.identity == identity
-            if taken or self._is_done(path, identity):
+            if not taken and not self._is_done(path, identity):
+                pass
+            elif archive:
+                self._open(path, identity)
+            else:
                 self._hash(files, path, identity)
         self._flush_if_due()
 
@@ -223,6 +223,36 @@ class ScanPass:
         if lacks:
             self._report.wait(path, lacks)
         return not lacks
+
+    def _open(self, path: bytes, identity: StatIdentity) -> None:
+        """An archive: its members first, so that it is known only when they are."""
+        try:
+            sightings = self._archives.expand(path, identity)
+        except Refused as error:
+            self._report.fail(path, f"refused: {error}")
+        except FileChangedError:
+            self._defer(path, None, CHANGED_WHILE_READ)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            self._report.fail(path, describe(error))
+        else:
+            if sightings[-1].identity != identity:
+                self._defer(path, sightings[-1].identity, CHANGED_WHILE_READ)
+                return
+            self._report.deleted += self._archives.end_removed(path, sightings)
+            self._sightings += sightings
+
+    def _open_again(self) -> None:
+        """Archives of members that were forgotten."""
+        for path in sorted(self._archives.forgotten):
+            try:
+                identity = self._parts.source.stat(self._root.path, path)
+            except OSError:
+                # The next walk tells.
+                continue
+            self._open(path, identity)
+            self._flush_if_due()
 
     def _hash(self, files: ParallelFileScanner, path: bytes, identity: StatIdentity) -> None:
         """Another name of a file that this scan has read, or is reading, is not read again."""
@@ -365,14 +395,6 @@ def skip_below(
     while known is not None and known.path.startswith(below_of(directory)):
         known = next(locations, None)
     return known
-
-
-def remember(table: OrderedDict[K, V], key: K, value: V, at_most: int) -> None:
-    """Put an entry into a table that forgets its oldest beyond a size."""
-    table[key] = value
-    table.move_to_end(key)
-    if len(table) > at_most:
-        table.popitem(last=False)
 
 
 def describe(error: OSError) -> str:

@@ -6,7 +6,7 @@ others' discovery, or this root's for longer than a retry.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import structlog
 
@@ -210,11 +210,7 @@ class ScoutService:
     def _say(self, plan: _Plan, report: ScanReport) -> None:
         """Log what a full scan found; a problem that stands is logged once."""
         root = path_text(plan.root.path)
-        fresh = [(p, e) for p, e in report.errors.items() if plan.said.get(p) != e]
-        for path, error in fresh[:ERRORS_LOGGED]:
-            log.error("could not be read", root=root, path=path_text(path), error=error)
-        if len(fresh) > ERRORS_LOGGED:
-            log.error("more could not be read", root=root, count=len(fresh) - ERRORS_LOGGED)
+        _say_errors({p: e for p, e in report.errors.items() if plan.said.get(p) != e}, root=root)
         plan.said = dict(report.errors)
         if report.new or report.changed or report.deleted:
             log.info("scanned", root=root, jobs=report.jobs, **report.counts())
@@ -223,10 +219,19 @@ class ScoutService:
         """One scan of every root, and looks at what is deferred; see `scout_drain`. What an engine
         had begun to take away before is finished first."""
         self.take_away(stop)
-        return scan_until_settled(self._scout, stop, self._progress)
+        report = scan_until_settled(self._scout, stop, self._progress)
+        _say_errors(report.errors)
+        return report
 
     def take_away(self, stop: threading.Event) -> None:
         """All files whose jobs are done. Raises UnavailableError."""
         roots = self._scout.catalog.roots()
         while self._leaver is not None and self._leaver.work(roots, stop.is_set):
             pass
+
+
+def _say_errors(errors: Mapping[bytes, str], **about: str) -> None:
+    for path, error in list(errors.items())[:ERRORS_LOGGED]:
+        log.error("could not be read", path=path_text(path), error=error, **about)
+    if len(errors) > ERRORS_LOGGED:
+        log.error("more could not be read", count=len(errors) - ERRORS_LOGGED, **about)

@@ -93,6 +93,12 @@ class ScoutSection(Section):
     """A file is taken when both its timestamps are older than this."""
     watch: bool = True
     """Listen to the operating system's events as hints between two scans."""
+    unpack_members: int = Field(default=10_000, ge=1)
+    """Members of one archive, at most; one with more is refused as a whole."""
+    unpack_mb: float = Field(default=10_240.0, gt=0)
+    """What may come out of one archive or compressed file, in megabytes."""
+    unpack_ratio: float = Field(default=200.0, ge=1)
+    """What may come out of it, in times of its size; from 16 MB on."""
     ignored_suffixes: tuple[str, ...] = DEFAULT_IGNORED_SUFFIXES
     """Files whose names end so are not looked at."""
 

@@ -26,6 +26,10 @@ class SourceRootSection(Section):
     """A file is taken once this other file stands beside it and is not older: `{name}.done`, where
     `{name}` stands for the file's name, `{stem}` for the name without its last ending. A name
     with neither is one marker for all files of its directory. Markers are no input."""
+    unpack: bool = False
+    """Open archives and compressed files. Members of `.zip`, `.tar`, `.tar.gz` and the like are
+    files of their own, as `drop.zip!/a.csv`; of `.gz`, `.bz2`, `.xz` and `.zst` the plugin gets
+    what is in them. Limits are in [scout]."""
     after: str = "keep"
     """What is done with a file when every job of its version is COMPLETED: `keep`, `delete`, or
     `archive:DIR`, a directory that is in no source root. A file without jobs is kept."""

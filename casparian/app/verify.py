@@ -11,6 +11,7 @@ from typing import Literal
 
 import structlog
 
+from casparian.app.unpacked import Unpacked
 from casparian.domain.errors import ErrorClass, JobError
 from casparian.domain.files import StatIdentity, path_text
 from casparian.domain.jobs import Claim
@@ -26,11 +27,18 @@ class ContentCheck:
 
     stat: size, times, inode and device are the version's, before and after. hash: the SHA-256
     too, before and after. snapshot: the plugin reads a private copy that was hashed while it
-    was made.
+    was made. So it does, in every mode, of what was unpacked for it.
     """
 
-    def __init__(self, source: FileSource, verify: Verify, directory: str) -> None:
+    def __init__(
+        self,
+        source: FileSource,
+        verify: Verify,
+        directory: str,
+        unpacked: Unpacked | None = None,
+    ) -> None:
         self._source = source
+        self._unpacked = unpacked or Unpacked({})
         self._verify = verify
         self._directory = directory
 
@@ -49,27 +57,35 @@ class ContentCheck:
         (INFRASTRUCTURE) when they cannot be read for another reason.
         """
         with _translated(claim):
+            name = self._unpacked.name_of(claim)
+            if name is not None:
+                return self._private(claim, name, self._unpacked.write)
             self._check_stat(claim, self._source.stat(claim.root_path, claim.path))
             if self._verify == "hash":
                 self._check_hash(claim, *self._source.read_hash(claim.root_path, claim.path))
             elif self._verify == "snapshot":
-                os.makedirs(self._directory, mode=0o700, exist_ok=True)
-                place = tempfile.mkdtemp(prefix=f"job-{claim.job_id}-", dir=self._directory)
                 # The plugin may look at the name's ending, so the copy keeps the name.
-                copy = os.path.join(place, path_text(claim.path).rsplit("/", 1)[-1])
-                claim = claim._replace(input_path=copy)
-                try:
-                    self._check_hash(
-                        claim, *self._source.snapshot(claim.root_path, claim.path, copy)
-                    )
-                except BaseException:
-                    self.release(claim)
-                    raise
+                name = path_text(claim.path).rsplit("/", 1)[-1]
+                return self._private(claim, name, self._snapshot)
         return claim
+
+    def _private(self, claim: Claim, name: str, write: Callable[[Claim, str], None]) -> Claim:
+        os.makedirs(self._directory, mode=0o700, exist_ok=True)
+        place = tempfile.mkdtemp(prefix=f"job-{claim.job_id}-", dir=self._directory)
+        claim = claim._replace(input_path=os.path.join(place, name))
+        try:
+            write(claim, claim.input_path)
+        except BaseException:
+            self.release(claim)
+            raise
+        return claim
+
+    def _snapshot(self, claim: Claim, to: str) -> None:
+        self._check_hash(claim, *self._source.snapshot(claim.root_path, claim.path, to))
 
     def confirm(self, claim: Claim) -> None:
         """Raise JobError unless the version's bytes still were there while the plugin read."""
-        if self._verify == "snapshot":
+        if claim.input_path:
             return
         with _translated(claim):
             self._check_stat(claim, self._source.stat(claim.root_path, claim.path))

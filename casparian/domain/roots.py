@@ -14,6 +14,7 @@ from casparian.domain.departures import PRIVATE, After
 from casparian.domain.errors import ConfigurationError
 from casparian.domain.files import ScanRules, StatIdentity, path_bytes, path_text
 from casparian.domain.routing import compile_glob
+from casparian.domain.unpacking import UnpackLimits, is_archive
 
 NAME, STEM = "{name}", "{stem}"
 
@@ -66,7 +67,8 @@ class RootRules:
     """The rules of one source root.
 
     `include` (none: everything) and `exclude` are globs on the path below the root, `ignore`
-    globs on the name alone; `after` is what is done with a file when its jobs are.
+    globs on the name alone; `after` is what is done with a file when its jobs are,
+    `unpack` says that archives and compressed files are opened, and how far.
     """
 
     scan: ScanRules = field(default_factory=ScanRules)
@@ -75,6 +77,7 @@ class RootRules:
     ignore: tuple[str, ...] = ()
     done: DoneMarker | None = None
     after: After | None = None
+    unpack: UnpackLimits | None = None
 
     def left_out(self, path: bytes) -> str | None:
         """Why a path is no input, as the end of a sentence; None for one that is."""
@@ -93,6 +96,9 @@ class RootRules:
         pattern = _first_match(self.exclude, text)
         if pattern is not None:
             return f"its path matches exclude = {pattern!r}"
+        if self.unpack is not None and is_archive(path):
+            # Its members are asked for one by one.
+            return None
         if self.include and _first_match(self.include, text) is None:
             return "its path matches none of the globs of include"
         return None

@@ -215,6 +215,23 @@ def _parent_of(root: bytes, path: bytes) -> Iterator[tuple[int, bytes]]:
         os.close(fd)
 
 
+def open_file(root: bytes, path: bytes) -> int:
+    """A descriptor of a regular file, for the caller to close; FileNotFoundError for any other."""
+    with _parent_of(root, path) as (directory, name):
+        try:
+            fd = os.open(name, _READ, dir_fd=directory)
+        except OSError as error:
+            raise (_no_file(path) if error.errno in _NOT_A_FILE else error) from error
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise _no_file(path)
+    return fd
+
+
+def identity_of(fd: int) -> StatIdentity:
+    return _identity(os.fstat(fd))
+
+
 def open_directory(root: bytes, path: bytes) -> int:
     """A descriptor of a directory below `root`, for the caller to close."""
     return _open_directory(root, path, _LIST)

@@ -6,7 +6,9 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from casparian.domain.files import SourceRoot, StatIdentity, path_bytes
+from casparian.domain.files import SourceRoot, StatIdentity, path_bytes, path_text
+from casparian.domain.ports import FileChangedError
+from casparian.domain.unpacking import Refused, is_archive, split_member
 
 if TYPE_CHECKING:
     from casparian.app.settings import Settings
@@ -31,28 +33,51 @@ def not_taken(
     reason = rules.left_out(path_bytes(path))
     if reason is not None:
         return f"It is not taken: {reason}."
-    source = LocalFileSource()
+    source, member = LocalFileSource(), split_member(path_bytes(path)) if rules.unpack else None
+    file = path_bytes(path) if member is None else member[0]
     try:
-        identity = source.stat(os.fsencode(root), path_bytes(path))
+        identity = source.stat(os.fsencode(root), file)
     except OSError:
         return None
-    if identity == known:
+    if known is not None and (identity == known or member is not None):
         return None
     if rules.done is not None:
         where = SourceRoot(0, os.fsencode(root))
-        lacks = lacks_marker(source, where, rules.done, path_bytes(path), identity)
+        lacks = lacks_marker(source, where, rules.done, file, identity)
         if lacks is not None:
             return f"It is not taken as it is now: {lacks}."
-    return _not_settled(rules, identity)
+    return _not_settled(rules, identity) or _refused(rules, os.fsencode(root), file)
+
+
+def unpacked_here(settings: Settings, root: str, path: bytes) -> bool:
+    """Whether the file is an archive whose members are files of their own."""
+    from casparian.app.root_rules import unpack_limits
+
+    return os.fsencode(root) in unpack_limits(settings) and is_archive(path)
 
 
 def not_taken_on_disk(settings: Settings, absolute: str) -> str | None:
     """The same for a path in the file system."""
+    real = os.path.join(os.path.realpath(os.path.dirname(absolute)), os.path.basename(absolute))
     for section in settings.source_root:
         root = str(settings.path(section.path))
-        if os.path.realpath(absolute).startswith(os.path.realpath(root) + "/"):
-            below = os.path.relpath(os.path.realpath(absolute), os.path.realpath(root))
-            return not_taken(settings, root, below)
+        if real.startswith(os.path.realpath(root) + "/"):
+            return not_taken(settings, root, os.path.relpath(real, os.path.realpath(root)))
+    return None
+
+
+def _refused(rules: RootRules, root: bytes, path: bytes) -> str | None:
+    """Why an archive is not opened; it is read for that."""
+    if rules.unpack is None or not is_archive(path):
+        return None
+    from casparian.adapters.files.unpacking import Unpacker
+
+    try:
+        Unpacker().expand(root, path, rules.unpack, lambda name: True)
+    except Refused as error:
+        return f"The archive {path_text(path)!r} is refused: {error}."
+    except (OSError, FileChangedError) as error:
+        return f"The archive {path_text(path)!r} cannot be read: {error}."
     return None
 
 

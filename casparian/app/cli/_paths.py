@@ -57,7 +57,7 @@ def unknown(stores: QueueStores, path: str, settings: Settings) -> str:
     known = list(_known(stores))
     said = f"No scan has recorded {path!r}."
     on_disk = os.path.abspath(path)
-    if os.path.isfile(on_disk):
+    if os.path.isfile(on_disk.partition("!/")[0]):
         if any(os.path.realpath(on_disk).startswith(os.path.realpath(r) + "/") for r in roots):
             reason = not_taken_on_disk(settings, on_disk)
             said += f" It is there. {reason or 'Run `casparian scan`.'}"

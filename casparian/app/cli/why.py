@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from casparian.app.cli._departures import tell_departures
-from casparian.app.cli._not_taken import not_taken
+from casparian.app.cli._not_taken import not_taken, unpacked_here
 from casparian.app.cli._output import show_json
 from casparian.app.cli._paths import find, unknown
 from casparian.app.cli._shared import ConfigOption, JsonOption, load_settings, open_stores
@@ -78,5 +78,7 @@ def _tell_of_the_file(stores: QueueStores, document: dict[str, Any], settings: S
     reason = not_taken(settings, document["source_root"], document["path"], known)
     if reason is not None:
         document["advice"].insert(0, reason)
+    if reason is None and unpacked_here(settings, document["source_root"], path):
+        document["advice"] = ["It is an archive: its members are files of their own."]
     if location is not None and hasattr(stores.catalog, "departures_of"):
         tell_departures(document, stores.catalog.departures_of(location.id))
