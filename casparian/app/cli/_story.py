@@ -44,7 +44,8 @@ def _adopted(rows: Document) -> str:
     return (
         f"{moment(rows['adopted_at'])}  {count(rows['rows'], 'row')} of topic {rows['topic']} in "
         f"{rows['target']}, {slot(rows)}, published by job {rows['job_id']} of installation "
-        f"{rows['installation'][:12]}, taken over by {rows['actor']}: {stand}"
+        f"{rows['job_id']} of installation {rows['installation'][:12]}, taken over by {rows['actor']}: "
+        f"{stand}"
     )
 
 
