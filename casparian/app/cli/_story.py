@@ -43,9 +43,9 @@ def _adopted(rows: Document) -> str:
         stand = f"job {rows['replaced_by']} has replaced them"
     return (
         f"{moment(rows['adopted_at'])}  {count(rows['rows'], 'row')} of topic {rows['topic']} in "
-        f"{rows['target']}, {slot(rows)}, published by job {rows['job_id']} of installation "
-        f"{rows['job_id']} of installation {rows['installation'][:12]}, taken over by {rows['actor']}: "
-        f"{stand}"
+        f"{rows['target']}, slot {rows['slot']} ({rows['mode']}), published by job "
+        f"{rows['job_id']} of installation {rows['installation'][:12]}, taken over by "
+        f"{rows['actor']}: {stand}"
     )
 
 
