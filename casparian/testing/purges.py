@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
-from casparian.domain.departures import Action, Outcome
+from casparian.domain.departures import Action, Departures, Outcome
 from casparian.domain.errors import ErrorClass
 from casparian.domain.jobs import Claim, Failure, JobKind, JobStatus, RetryPolicy
 from casparian.domain.plugins import Mode
@@ -192,12 +193,14 @@ class PurgeContract:
         world.apply(applied(plugins=[plugin(tags=["none"])]))
         world.record((b"b.csv", "1"))
 
+        departures = cast(Departures, world.stores.catalog)
+
         def leaving() -> list[bytes]:
-            planned = world.stores.catalog.plan_departures(
+            planned = departures.plan_departures(
                 world.root.id, Action.DELETE, lambda path, ordinal: b"", world.clock(), 10
             )
             for departure in planned:
-                world.stores.catalog.end_departure(departure.version_id, Outcome.KEPT)
+                departures.end_departure(departure.version_id, Outcome.KEPT)
             world.clock.advance(1)
             return [departure.path for departure in planned]
 

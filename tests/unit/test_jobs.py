@@ -108,6 +108,11 @@ class TestBudgets:
     def test_a_conflict_is_queued_at_once(self) -> None:
         assert POLICY.judge(ErrorClass.CONFLICT, 3, 1, NOW, 0.9).not_before_us == NOW
 
+    @pytest.mark.parametrize("error", list(ErrorClass))
+    def test_a_purge_is_never_queued_again(self, error: ErrorClass) -> None:
+        verdict = POLICY.judge(error, 0, 0, NOW, 0.5, JobKind.PURGE)
+        assert verdict.status is JobStatus.FAILED
+
     def history(self, error: ErrorClass) -> tuple[int, int, int]:
         """(failures until FAILED, tries, crashes) of a job that always ends so."""
         tries = crashes = 0

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from casparian.domain.errors import JobError
 from casparian.domain.jobs import JobStatus
 from casparian.domain.plugins import Mode
 from casparian.domain.publish import (
@@ -31,6 +32,7 @@ from casparian.domain.publish import (
     group_by_target,
     is_orphan,
     plan_items,
+    plan_purge,
     planned,
     slot_for,
 )
@@ -71,6 +73,21 @@ def plan(
     configured = went if today is None else today
     kept, emptied = plan_items(manifest, state, configured.get)
     return [i.slot.topic for i in kept], emptied
+
+
+class TestPurge:
+    def test_it_empties_all_that_stands(self) -> None:
+        """Other versions of append topics too, and targets that a topic has left."""
+        left = stands("rows", target=OUT._replace(location="/elsewhere"))
+        published = (stands("rows"), stands("log", APPEND, 11), stands("log", APPEND, 31), left)
+        state = SlotState(Generation(2, 20), None, published)
+        assert plan_purge(job(), state) == list(published)
+        assert plan_purge(job(), SlotState()) == []
+
+    @pytest.mark.parametrize("generation", [Generation(4, 10), Generation(3, 31)])
+    def test_what_is_newer_is_not_its_to_remove(self, generation: Generation) -> None:
+        with pytest.raises(JobError, match="newer version of the file meanwhile"):
+            plan_purge(job(), SlotState(generation, None, (stands("rows"),)))
 
 
 class TestPlan:

@@ -100,6 +100,13 @@ def test_waiting_and_counting(watched: Watched) -> None:
         assert f"ix_processing_job_{name}" in plans
 
 
+def test_purging(watched: Watched) -> None:
+    watched.world.stores.queue.begin_purges("w1", [(PLUGIN, 7), (PLUGIN, 60)], LEASE_US, "me")
+    plans = watched.read()
+    assert "ix_processing_job_version" in plans
+    assert "SCAN" not in plans
+
+
 def test_recording(watched: Watched) -> None:
     watched.world.record((b"file-0001.csv", "new"), (b"unseen.csv", "new"))
     assert "SCAN file" not in watched.read()

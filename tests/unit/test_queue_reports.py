@@ -6,6 +6,7 @@ import inspect
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from casparian.adapters.queue import advice as advice_module
 from casparian.adapters.queue import documents, open_memory, open_sqlite
 from casparian.app.cli.operator import app
 from casparian.domain.errors import ErrorClass
-from casparian.domain.jobs import Failure, JobStatus, RetryPolicy
+from casparian.domain.jobs import Claim, Failure, JobStatus, RetryPolicy
+from casparian.testing.purges import begin_one, finish
 from casparian.testing.queue import node
 from casparian.testing.world import HASH, PLUGIN, VirtualClock, World, applied, plugin
 
@@ -57,6 +59,73 @@ def test_a_trace_goes_from_a_job_back_to_its_bytes(world: World) -> None:
     assert version["content_hash"] == claim.content_hash
     assert document["path"].encode("utf-8", "surrogateescape") == b"dir/\xff.csv"
     assert document["source_root"] == "/in"
+
+
+def test_purged_rows_are_told_by_why_and_trace(world: World) -> None:
+    """Of the job whose rows stood until then: those of the version before were replaced."""
+    claims = []
+    for text in "12":
+        world.record((b"a.csv", text))
+        world.publish(claim := world.claim_one())
+        claims.append(claim)
+    world.clock.advance(60)
+    purge = begin_one(world, claims[1])
+    assert outcome(world, claims[1]) is None
+    finish(world, purge)
+    ended = {"job_id": purge.job_id, "at": "2023-11-14T22:14:20.000000Z", "actor": "me@here"}
+    assert (outcome(world, claims[0]), outcome(world, claims[1])) == (None, ended)
+    trace = world.stores.reports.trace(purge.job_id)
+    assert trace is not None
+    (output,) = trace["job"]["outputs"]
+    assert (trace["job"]["kind"], output["emptied"], output["purged"]) == ("PURGE", True, None)
+    world.record((b"a.csv", "3"))
+    world.publish(newest := world.claim_one())
+    assert (outcome(world, claims[1]), outcome(world, newest)) == (ended, None)
+
+
+def outcome(world: World, claim: Claim) -> dict[str, Any] | None:
+    """What the purge of a job's rows is told as, by both documents."""
+    (story,) = world.stores.reports.why(b"a.csv")
+    jobs = [job for version in story["versions"] for job in version["jobs"]]
+    (by_why,) = [o["purged"] for j in jobs if j["id"] == claim.job_id for o in j["outputs"]]
+    trace = world.stores.reports.trace(claim.job_id)
+    assert trace is not None
+    assert [o["purged"] for o in trace["job"]["outputs"]] == [by_why]
+    found: dict[str, Any] | None = by_why
+    return found
+
+
+def test_advice_after_a_purge(world: World) -> None:
+    world.record((b"a.csv", "1"))
+    world.publish(first := world.claim_one())
+    given_up = begin_one(world, first)
+    assert advice(world) == ""
+    failure = Failure(given_up.job_id, 1, given_up.token, ErrorClass.CONFLICT, "It was late.")
+    world.stores.queue.fail([failure], RetryPolicy())
+    assert "given up: It was late. Run `casparian purge --path a.csv` again" in advice(world)
+    world.stores.queue.cancel([begin_one(world, first).job_id], "me")
+    assert "was cancelled: run `casparian purge --path a.csv` again" in advice(world)
+    finish(world, begin_one(world, first))
+    said = advice(world)
+    assert said.startswith("The rows that lines had published of it were purged by me@here at")
+    assert said.endswith("`casparian forget a.csv` has the file published again.")
+    world.stores.catalog.missed([first.location_id])
+    world.stores.catalog.missed([first.location_id])
+    said = advice(world)
+    assert "stay published" not in said
+    assert "casparian forget" not in said
+    world.record((b"a.csv", "2"))
+    world.publish(world.claim_one())
+    assert advice(world) == ""
+
+
+def test_a_purge_is_no_worker(world: World) -> None:
+    """A command that purges runs no jobs: somebody has to start an engine."""
+    world.record((b"a.csv", "1"))
+    world.stores.queue.beat(replace(node(), roles=("purge",)))
+    assert "no worker is alive" in advice(world)
+    world.stores.queue.beat(node())
+    assert "no worker is alive" not in advice(world)
 
 
 def test_documents_are_json_with_the_promised_keys(world: World) -> None:

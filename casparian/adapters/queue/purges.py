@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, bindparam, insert, select
+from sqlalchemy import Connection, bindparam, insert, select
 
 from casparian.adapters.queue.claims import CLAIMED, read_claims
 from casparian.adapters.queue.common import JobEvent
@@ -76,7 +76,7 @@ def begin_some(
     return PurgesBegun(read_claims(connection, made), in_the_way, unseen)
 
 
-def _values(plugin: str, version: Row[Any], holder: Holder) -> Mapping[str, Any]:
+def _values(plugin: str, version: Any, holder: Holder) -> Mapping[str, Any]:
     return {
         "status": JobStatus.RUNNING.value,
         "kind": JobKind.PURGE.value,

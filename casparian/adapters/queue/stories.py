@@ -12,7 +12,7 @@ from casparian.adapters.queue.common import JobEvent
 from casparian.adapters.queue.database import chunks
 from casparian.adapters.queue.rows import JOB_COLUMNS, event_of, job_of, version_of
 from casparian.adapters.queue.slots import slot_states
-from casparian.adapters.queue.standing import published_document
+from casparian.adapters.queue.standing import JobStory, published_document
 from casparian.adapters.queue.tables import (
     file_location,
     file_tag,
@@ -56,7 +56,7 @@ def story_of_job(connection: Connection, job_id: int) -> documents.VersionStory 
     return documents.VersionStory(version, _tags(connection, version_id), jobs)
 
 
-def jobs_beside(connection: Connection, location_id: int, plugin: str) -> list[documents.JobStory]:
+def jobs_beside(connection: Connection, location_id: int, plugin: str) -> list[JobStory]:
     """Every job of a plugin on a file, of whatever version."""
     versions = select(_version.id).where(_version.location_id == location_id)
     return _job_stories(connection, _job.file_version_id.in_(versions), _job.plugin_name == plugin)
@@ -77,12 +77,12 @@ def _rule_of(row: Row[Any]) -> RoutingRule | None:
     return RoutingRule(row.pattern, row[0], row.priority, row.id)
 
 
-def _job_stories(connection: Connection, *where: ColumnElement[bool]) -> list[documents.JobStory]:
+def _job_stories(connection: Connection, *where: ColumnElement[bool]) -> list[JobStory]:
     statement = select(*JOB_COLUMNS, _job.manifest).where(*where)
     rows = connection.execute(statement.order_by(_job.id)).all()
     events = events_of(connection, [row.id for row in rows])
     return [
-        documents.JobStory(
+        JobStory(
             job_of(row),
             events.get(row.id, ()),
             Manifest.from_json(row.manifest) if row.manifest else None,
@@ -124,7 +124,7 @@ _OWNERS = (
 
 def _completed(
     connection: Connection, location_ids: Sequence[int]
-) -> dict[tuple[str, int], list[documents.JobStory]]:
+) -> dict[tuple[str, int], list[JobStory]]:
     """The completed jobs of these files by plugin and location, without their history."""
     statement = (
         select(*JOB_COLUMNS, _job.manifest)
@@ -135,9 +135,9 @@ def _completed(
             _job.manifest.is_not(None),
         )
     )
-    jobs: dict[tuple[str, int], list[documents.JobStory]] = {}
+    jobs: dict[tuple[str, int], list[JobStory]] = {}
     for row in connection.execute(statement):
-        story = documents.JobStory(job_of(row), (), Manifest.from_json(row.manifest))
+        story = JobStory(job_of(row), (), Manifest.from_json(row.manifest))
         jobs.setdefault((row.plugin_name, row.location_id), []).append(story)
     return jobs
 

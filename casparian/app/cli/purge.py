@@ -54,7 +54,7 @@ def purge(
     """
     settings = load_settings(ctx, config)
     glob = compile_glob(path)
-    ends: dict[Key, End] = {}
+    ends: Mapping[Key, End] = {}
     with closing(open_stores(settings)) as stores:
         found = stores.reports.published(lambda name: glob.fullmatch(name) is not None)
         if not found:

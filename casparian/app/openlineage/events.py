@@ -142,15 +142,17 @@ class Events:
         return own
 
     def _job_facets(self, attempt: Attempt) -> dict[str, facets.JobFacet]:
-        """Which code: the SHA-256 of the plugin, as in every row's lineage."""
-        return {
-            "sourceCodeLocation": source_code_location_job.SourceCodeLocationJobFacet(
+        """Which code: the SHA-256 of the plugin, as in every row's lineage. A purge runs none."""
+        code: dict[str, facets.JobFacet] = {}
+        if attempt.plugin_hash:
+            code["sourceCodeLocation"] = source_code_location_job.SourceCodeLocationJobFacet(
                 type="sha256",
                 url=f"urn:sha256:{attempt.plugin_hash}",
                 path=f"{attempt.plugin}.py",
                 version=attempt.plugin_hash,
                 producer=self._producer,
-            ),
+            )
+        return code | {
             "jobType": job_type_job.JobTypeJobFacet(
                 processingType="BATCH",
                 integration="CASPARIAN",

@@ -9,7 +9,7 @@ from typing import Any
 from casparian.adapters.queue import documents
 from casparian.adapters.queue.common import JobEvent, slot_order
 from casparian.adapters.queue.memory.state import Code, MemoryState
-from casparian.adapters.queue.standing import published_document
+from casparian.adapters.queue.standing import JobStory, published_document
 from casparian.domain.files import FileLocation, FileVersion, SourceRoot, path_text
 from casparian.domain.jobs import JobKind, JobStatus, ProcessingJob
 
@@ -218,6 +218,6 @@ class MemoryReports(MemoryState):
             if version.location_id == location.id
         ]
 
-    def _job_story(self, job: ProcessingJob) -> documents.JobStory:
+    def _job_story(self, job: ProcessingJob) -> JobStory:
         events = [event for event in self.events if event.job_id == job.id]
-        return documents.JobStory(job, events, self.manifests.get(job.id))
+        return JobStory(job, events, self.manifests.get(job.id))
