@@ -120,11 +120,13 @@ class AdoptingQueue(Protocol):
     """What a queue's database can do besides: become another installation.
 
     1. `take_over` is one transaction: a new installation, ids beyond all that the slots name,
-       and every adopted slot known as published, below every generation.
+       and every adopted slot known as published, below every generation. The installation is
+       new each time, so that a backup from before it is told from what stands.
     2. An adopted slot belongs to the file of its root and path; one that is not known is
        recorded as deleted, so that it is new when it is found.
-    3. In mode append an adopted slot is that of the version with its content, the newest
-       one's also of the next version that has it; all others stay for ever.
+    3. In mode append the newest of a file's adopted versions is the one that the file has now,
+       or else the next to be recorded, where that has the same content (unknown content counts
+       as the same). All others stay: no version here is one of them.
     4. No job that is not decided keeps an id that the slots name; decided ones that are not
        completed are done again under a new id.
     5. After a crash, `take_over` with what then stands gives the same slots the same keys.

@@ -38,7 +38,8 @@ def adopt(
     copy: the engine refuses to start. They are shown first. Once they are taken over, the rows of
     each file are replaced when the file is published again, in one step; those of files that are
     no longer there stay as they are. The queue gets a new installation and numbers beyond all
-    that were seen. No engine may run. When it was interrupted, run it again.
+    that were seen. No engine may run, on this queue or on one that published the rows. When it
+    was interrupted, run it again.
 
     Exits with 2 when it would have to ask and there is no terminal, when a topic is not known,
     and while an engine runs; nothing is changed then.

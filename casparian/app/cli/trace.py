@@ -34,7 +34,8 @@ def trace(
     """Where a published row came from.
 
     The job and the attempt that wrote it, the plugin's code, the version of the file, the hash
-    of its content and its path.
+    of its content and its path. Of adopted rows the installation that published them, the content
+    and the path are known.
 
     Exits with 2 for a job that is not known, and for a topic or a row that it has not written.
 
@@ -54,7 +55,7 @@ def trace(
         document["path"] = same.pop() if len(same) == 1 else None
         document["version"] = None
     else:
-        document["outputs"] = _outputs(document["job"], row, topic)
+        document["outputs"] = _outputs(document, row, topic)
     document["row"] = row
     if as_json:
         show_json(document)
@@ -78,8 +79,18 @@ def _adopted(document: Document, job_id: int, row: int | None, topic: str | None
     return adopted
 
 
-def _outputs(job: Document, row: int | None, topic: str | None) -> list[Document]:
-    """What the job wrote that `row` and `topic` can mean. Raises ConfigurationError for nothing."""
+def _outputs(document: Document, row: int | None, topic: str | None) -> list[Document]:
+    """What the job wrote that `row` and `topic` can mean. Raises ConfigurationError for nothing,
+    unless adopted rows are meant."""
+    try:
+        return _own_outputs(document["job"], row, topic)
+    except ConfigurationError:
+        if not document["adopted"]:
+            raise
+        return []
+
+
+def _own_outputs(job: Document, row: int | None, topic: str | None) -> list[Document]:
     outputs = [output for output in job["outputs"] if not output["emptied"]]
     names = ", ".join(output["topic"] for output in outputs)
     if topic is not None:
