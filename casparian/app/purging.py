@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import structlog
@@ -23,7 +24,7 @@ from casparian.app.publisher import Publisher
 from casparian.app.settings import Settings
 from casparian.app.sink_guard import SinkGuard
 from casparian.app.targets import Targets
-from casparian.domain.errors import UnavailableError
+from casparian.domain.errors import ErrorClass, UnavailableError
 from casparian.domain.files import path_text
 from casparian.domain.jobs import UNFINISHED, Claim, JobKind, JobStatus, RetryPolicy
 from casparian.domain.ports import Promoting, Unfinished
@@ -33,6 +34,8 @@ ROLE = "purge"
 GROUP = 100
 SECOND_US = 1_000_000
 POLL_S = 0.05
+FIRST_WAIT_S = 0.1
+LONGEST_WAIT_S = 5.0
 CLOSE_S = 10.0
 # Longer than a lease: what a worker elsewhere held when it died is then taken over.
 BEYOND_LEASE_S = 10.0
@@ -48,11 +51,13 @@ log = structlog.get_logger("casparian.purge")
 
 
 class End(NamedTuple):
-    """What became of one purge. `reason` says why rows were left; empty where they are gone."""
+    """What became of one purge. `reason` says why rows were left; empty where they are gone.
+    `passing`: it may be otherwise in a moment."""
 
     key: Key
     job_id: int
     reason: str = ""
+    passing: bool = False
 
 
 def purge_of(claim: Claim, installation: str) -> Staged:
@@ -158,8 +163,21 @@ class Purger:
     def purge(self, keys: Sequence[Key]) -> Iterator[End]:
         """Purge these; each ends once, in whatever order."""
         for start in range(0, len(keys), GROUP):
-            yield from self._begin(keys[start : start + GROUP])
-            yield from self._finish()
+            group = list(keys[start : start + GROUP])
+            give_up_at = time.monotonic() + self._patience_s
+            wait_s = FIRST_WAIT_S
+            while group:
+                again: list[Key] = []
+                for end in chain(self._begin(group), self._finish()):
+                    if end.passing and time.monotonic() < give_up_at:
+                        again.append(end.key)
+                    else:
+                        yield end
+                group = again
+                if group:
+                    # A disk that is full; a file that was exchanged while it was read.
+                    time.sleep(wait_s)
+                    wait_s = min(2 * wait_s, LONGEST_WAIT_S)
 
     def _begin(self, group: Sequence[Key]) -> Iterator[End]:
         """Begin what can be; the ends of those that cannot."""
@@ -219,7 +237,7 @@ class Purger:
             for job_id, fate in fates.items():
                 if fate.status not in UNFINISHED:
                     give_up_at = time.monotonic() + self._patience_s
-                    yield End(self._running.pop(job_id), job_id, self._why(job_id, fate))
+                    yield self._end(self._running.pop(job_id), job_id, fate)
             if self._running and time.monotonic() > give_up_at:
                 yield from self._give_up()
             elif self._running:
@@ -237,18 +255,19 @@ class Purger:
             yield End(key, job_id, reason)
         self._running = {}
 
-    def _why(self, job_id: int, fate: JobFate) -> str:
-        """Why a purge that has ended left rows; empty where it did not."""
+    def _end(self, key: Key, job_id: int, fate: JobFate) -> End:
         if fate.status is JobStatus.COMPLETED:
-            return ""
+            return End(key, job_id)
         if fate.status is JobStatus.CANCELLED:
-            return "the purge was cancelled; nothing was removed"
+            return End(key, job_id, "the purge was cancelled; nothing was removed")
         document = self._stores.reports.trace(job_id)
         error = document["job"]["error"] if document else None
-        said = str(error["message"]).rstrip(".") if error else f"it ended {fate.status}"
+        if error is None:
+            return End(key, job_id, f"it ended {fate.status}")
+        said = str(error["message"]).rstrip(".")
         if fate.status is JobStatus.BLOCKED:
-            return f"{said}; when the target is in order again, run `casparian retry {job_id}`"
-        return said
+            said += f"; when the target is in order again, run `casparian retry {job_id}`"
+        return End(key, job_id, said, error["class"] == ErrorClass.INFRASTRUCTURE)
 
 
 def _not_now(job: Unfinished) -> str:

@@ -294,6 +294,37 @@ def test_a_job_that_publishes_is_waited_for(
     assert rows(project, kind) == []
 
 
+def test_what_may_be_otherwise_in_a_moment_is_tried_again(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here a disk that is full once."""
+    configured(project, "parquet")
+    project.drop("a.csv", "one")
+    assert project.drain() == 0
+    with closing(open_sqlite(str(project.database), create=False)) as stores:
+        (file,) = stores.reports.published(lambda path: True)
+        key = (file["plugin"], file["location_id"])
+        mine = purger(project, stores, [])
+        mine.start([key])
+        (sink,) = mine._targets.opened()
+        sync, full = sink.sync, [OSError(28, "No space left on device")]
+
+        def sometimes(keys: Any) -> None:
+            if full:
+                raise full.pop()
+            sync(keys)
+
+        monkeypatch.setattr(sink, "sync", sometimes)
+        try:
+            (end,) = mine.purge([key])
+        finally:
+            mine.close()
+        assert end.reason == ""
+        tried = [(job["status"], job["kind"]) for job in stores.reports.jobs()][1:]
+        assert tried == [("FAILED", "PURGE"), ("COMPLETED", "PURGE")]
+    assert rows(project, "parquet") == []
+
+
 def test_a_purge_that_is_interrupted_leaves_no_job_running(project: Project) -> None:
     configured(project, "parquet")
     project.drop("a.csv", "one")
