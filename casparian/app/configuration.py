@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from casparian.app.expectations import expectations_of
 from casparian.app.loader import PluginRegistry
-from casparian.app.root_rules import root_rules
+from casparian.app.root_rules import root_rules, version_archive
 from casparian.app.settings import PluginSection, Settings
 from casparian.app.targets import Targets
 from casparian.domain.errors import ConfigurationError
@@ -38,6 +38,7 @@ def resolve(settings: Settings, targets: Targets) -> Applied:
     rules = tuple(RoutingRule(r.pattern, r.tag, r.priority) for r in settings.rule)
     check_rules(rules)
     expectations_of(settings)
+    version_archive(settings)
     plugins = tuple(
         _plugin(settings, targets, name, section) for name, section in settings.plugin.items()
     )

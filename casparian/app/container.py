@@ -9,6 +9,7 @@ from typing import Any
 from dependency_injector import containers, providers
 
 from casparian.adapters.files import LocalFileSource
+from casparian.adapters.files.archive import VersionArchive
 from casparian.adapters.files.leaving import LocalLeaving
 from casparian.adapters.queue import QueueStores
 from casparian.app.context import EtlContext, process_start
@@ -17,7 +18,13 @@ from casparian.app.expectations import expectations_of
 from casparian.app.leaving import Leaver
 from casparian.app.observing import Observing
 from casparian.app.registry import Registry
-from casparian.app.root_rules import departures_of, root_rules, scan_rules, unpack_limits
+from casparian.app.root_rules import (
+    departures_of,
+    root_rules,
+    scan_rules,
+    unpack_limits,
+    version_archive,
+)
 from casparian.app.scout import Scout
 from casparian.app.scout_service import ScoutService
 from casparian.app.settings import Settings
@@ -63,7 +70,9 @@ def _content_check(source: Any, settings: Settings, context: EtlContext) -> Cont
     own = f"{context.pid}-{context.pid_started}"
     directory = str(settings.path("run/snapshots") / own)
     unpacked = Unpacked(unpack_limits(settings))
-    check = ContentCheck(source, settings.worker.verify, directory, unpacked)
+    check = ContentCheck(
+        source, settings.worker.verify, directory, unpacked, version_archive(settings)
+    )
 
     def is_alive(name: str) -> bool:
         pid, _, started = name.partition("-")
@@ -71,6 +80,13 @@ def _content_check(source: Any, settings: Settings, context: EtlContext) -> Cont
 
     check.sweep(is_alive)
     return check
+
+
+def _swept_archive(settings: Settings) -> VersionArchive | None:
+    archive = version_archive(settings)
+    if archive is not None:
+        archive.sweep()
+    return archive
 
 
 def _leaver(catalog: Any, source: FileSource, settings: Settings, clock: Clock) -> Leaver:
@@ -144,6 +160,7 @@ class Container(containers.DeclarativeContainer):
         clock,
         stores.provided.store.routing,
         providers.Callable(root_rules, settings),
+        providers.Callable(_swept_archive, settings),
     )
     leaver = providers.Singleton(_leaver, stores.provided.catalog, source, settings, clock)
     scout_service = providers.Singleton(

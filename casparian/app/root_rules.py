@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 
+from casparian.adapters.files.archive import VersionArchive
 from casparian.app.places import inside
 from casparian.app.settings import Settings
 from casparian.app.settings_roots import SourceRootSection
@@ -93,6 +94,22 @@ def _after(settings: Settings, text: str) -> After | None:
 def departures_of(settings: Settings) -> Mapping[bytes, After]:
     """What is to be done with files when their jobs are, by the path of each root that wants it."""
     return {path: rules.after for path, rules in root_rules(settings).items() if rules.after}
+
+
+def version_archive(settings: Settings) -> VersionArchive | None:
+    """Where the bytes of versions are kept, as `[archive]` says; raises ConfigurationError for a
+    directory in a source root."""
+    if not settings.archive.directory:
+        return None
+    directory = str(settings.path(settings.archive.directory))
+    for root in settings.source_root:
+        if inside(directory, str(settings.path(root.path))):
+            raise ConfigurationError(
+                f"{settings.place('archive', 'directory')} = {settings.archive.directory!r} lies "
+                f"in the source root {root.path!r}: what is kept would be taken for input. Keep it "
+                "outside of every source root."
+            )
+    return VersionArchive(directory)
 
 
 def described(settings: Settings, path: str) -> str:

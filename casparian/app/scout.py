@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
+from casparian.adapters.files.archive import ArchivingSource, VersionArchive
 from casparian.app.scout_pass import ScanPass, ScoutParts
 from casparian.domain.files import ScanReport, ScanRules, SourceRoot
 from casparian.domain.ports import Clock, FileCatalog, FileSource
@@ -24,7 +25,7 @@ def _never() -> bool:
 
 class Scout:
     """Scans source roots, one thread at a time. `roots` are the rules by a root's path, `rules`
-    those of every other root.
+    those of every other root; with `keep`, the bytes of every version go into that archive.
 
     `on_progress` is called with the report so far after each batch that was recorded;
     `stopped` is asked between files, and ends the scan as an incomplete one.
@@ -39,8 +40,11 @@ class Scout:
         clock: Clock,
         routing: Callable[[], RoutingTable],
         roots: Mapping[bytes, RootRules] | None = None,
+        keep: VersionArchive | None = None,
     ) -> None:
-        self._parts = ScoutParts(catalog, source, rules, clock, routing, roots or {})
+        if keep is not None:
+            source = ArchivingSource(source, keep)
+        self._parts = ScoutParts(catalog, source, rules, clock, routing, roots or {}, keep)
 
     @property
     def catalog(self) -> FileCatalog:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from casparian.adapters.files import Hashed, ParallelFileScanner
+from casparian.adapters.files.archive import VersionArchive
 from casparian.app.scout_markers import lacks_marker
 from casparian.app.scout_memory import ArchiveMemory, FutureStamps, remember
 from casparian.app.scout_missing import Missing
@@ -54,6 +55,7 @@ class ScoutParts:
     clock: Clock
     routing: Callable[[], RoutingTable]
     roots: Mapping[bytes, RootRules] = field(default_factory=dict)
+    keep: VersionArchive | None = None
     futures: FutureStamps = field(default_factory=FutureStamps)
     archives: ArchiveMemory = field(default_factory=ArchiveMemory)
 
@@ -74,7 +76,7 @@ class ScanPass:
         self._parts, self._root = parts, root
         self._root_rules = parts.rules_of(root)
         self._rules = self._root_rules.scan
-        self._archives = Archives(parts.archives, parts.catalog, root, self._root_rules)
+        self._archives = Archives(parts.archives, parts.catalog, root, self._root_rules, parts.keep)
         self._stopped, self._on_progress = stopped, on_progress
         self._report = ScanReport()
         self._sightings: list[Sighting] = []

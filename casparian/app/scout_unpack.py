@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from casparian.adapters.files.archive import VersionArchive
 from casparian.adapters.files.unpacking import Expanded, Unpacker
 from casparian.app.scout_memory import ArchiveMemory, remember
 from casparian.domain.files import (
@@ -29,10 +30,15 @@ class Archives:
     """The archives that one pass meets in a root."""
 
     def __init__(
-        self, memory: ArchiveMemory, catalog: FileCatalog, root: SourceRoot, rules: RootRules
+        self,
+        memory: ArchiveMemory,
+        catalog: FileCatalog,
+        root: SourceRoot,
+        rules: RootRules,
+        keep: VersionArchive | None,
     ) -> None:
         self._memory, self._catalog, self._root, self._rules = memory, catalog, root, rules
-        self._unpacker = Unpacker()
+        self._unpacker = Unpacker(keep)
         self._met: set[bytes] = set()
         self.forgotten: set[bytes] = set()
 

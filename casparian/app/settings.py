@@ -23,7 +23,7 @@ from pydantic_settings import (
 from casparian.app.settings_base import Seconds, Section
 from casparian.app.settings_errors import check_variables, explain, explain_variable
 from casparian.app.settings_file import SettingsFile
-from casparian.app.settings_roots import ExpectSection, SourceRootSection
+from casparian.app.settings_roots import ArchiveSection, ExpectSection, SourceRootSection
 from casparian.domain.errors import ConfigurationError
 from casparian.domain.files import DEFAULT_IGNORED_SUFFIXES
 from casparian.domain.plugins import Mode
@@ -283,6 +283,7 @@ class Settings(BaseSettings):
     plugin_host: PluginHostSection = Field(default_factory=PluginHostSection)
     scout: ScoutSection = Field(default_factory=ScoutSection)
     worker: WorkerSection = Field(default_factory=WorkerSection)
+    archive: ArchiveSection = Field(default_factory=ArchiveSection)
     plugins: PluginsSection = Field(default_factory=PluginsSection)
     log: LogSection = Field(default_factory=LogSection)
     metrics: MetricsSection = Field(default_factory=MetricsSection)

@@ -35,6 +35,14 @@ class SourceRootSection(Section):
     `archive:DIR`, a directory that is in no source root. A file without jobs is kept."""
 
 
+class ArchiveSection(Section):
+    """The bytes of every version, kept once: for jobs whose file is gone or another."""
+
+    directory: str = ""
+    """Where they are kept, in no source root; on the file system of the roots it takes no copies
+    where that can clone files (XFS, Btrfs). Empty: off. Nothing is ever removed from it."""
+
+
 class ExpectSection(Section):
     """A file that is to come each day by a time; one that does not is told by `casparian status`,
     the log and the metrics."""

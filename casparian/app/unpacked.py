@@ -6,8 +6,10 @@ whatever `[worker] verify` asks for.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
+from casparian.adapters.files.archive import VersionArchive
 from casparian.adapters.files.unpacking import Unpacker
 from casparian.domain.errors import ErrorClass, JobError
 from casparian.domain.files import path_text
@@ -41,9 +43,7 @@ class Unpacked:
         try:
             content_hash = self._write(claim, to)
         except Refused as error:
-            raise JobError(
-                ErrorClass.DATA, f"{path_text(claim.source)} was not unpacked: {error}."
-            ) from error
+            raise _not_unpacked(claim, error) from error
         if content_hash != claim.content_hash:
             raise JobError(
                 ErrorClass.SOURCE_CHANGED,
@@ -58,5 +58,30 @@ class Unpacked:
         member = split_member(claim.path)
         if member is not None:
             return self._unpacker.extract(root, *member, limits, to)
-        content_hash, _ = self._unpacker.decompress(root, claim.path, limits, to)
-        return content_hash
+        return self._decompress(claim, root, claim.path, to)
+
+    def write_kept(self, claim: Claim, archive: VersionArchive, to: str) -> bool:
+        """The same from the archive of versions; False where it does not have this one."""
+        if self.name_of(claim) is None or compression(claim.path) is None:
+            return archive.restore(claim.content_hash, to)
+        compressed = to + ".compressed"
+        if not archive.restore(claim.content_hash, compressed):
+            return False
+        directory, _, name = os.fsencode(compressed).rpartition(b"/")
+        try:
+            self._decompress(claim, directory, name, to)
+        except Refused as error:
+            raise _not_unpacked(claim, error) from error
+        finally:
+            os.unlink(compressed)
+        return True
+
+    def _decompress(self, claim: Claim, root: bytes, path: bytes, to: str) -> str:
+        kind = compression(claim.path)
+        assert kind is not None
+        limits = self._limits[claim.root_path]
+        return self._unpacker.decompress(root, path, kind, limits, to)[0]
+
+
+def _not_unpacked(claim: Claim, error: Refused) -> JobError:
+    return JobError(ErrorClass.DATA, f"{path_text(claim.source)} was not unpacked: {error}.")

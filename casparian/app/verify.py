@@ -11,6 +11,7 @@ from typing import Literal
 
 import structlog
 
+from casparian.adapters.files.archive import VersionArchive
 from casparian.app.unpacked import Unpacked
 from casparian.domain.errors import ErrorClass, JobError
 from casparian.domain.files import StatIdentity, path_text
@@ -27,7 +28,8 @@ class ContentCheck:
 
     stat: size, times, inode and device are the version's, before and after. hash: the SHA-256
     too, before and after. snapshot: the plugin reads a private copy that was hashed while it
-    was made. So it does, in every mode, of what was unpacked for it.
+    was made. So it does, in every mode, of what was unpacked for it, and of what the `archive` of
+    versions has where the file is gone or another.
     """
 
     def __init__(
@@ -36,8 +38,10 @@ class ContentCheck:
         verify: Verify,
         directory: str,
         unpacked: Unpacked | None = None,
+        archive: VersionArchive | None = None,
     ) -> None:
         self._source = source
+        self._archive = archive
         self._unpacked = unpacked or Unpacked({})
         self._verify = verify
         self._directory = directory
@@ -53,9 +57,36 @@ class ContentCheck:
     def prepare(self, claim: Claim) -> Claim:
         """The claim, with the path to be opened where that is a copy.
 
-        Raises JobError (SOURCE_GONE, SOURCE_CHANGED) when the version's bytes are not there,
-        (INFRASTRUCTURE) when they cannot be read for another reason.
+        Raises JobError (SOURCE_GONE, SOURCE_CHANGED, DATA) when the version's bytes are neither in
+        their place nor archived, (INFRASTRUCTURE) when they cannot be read for another reason.
         """
+        try:
+            return self._from_its_place(claim)
+        except JobError as error:
+            kept = error.error_class is not ErrorClass.INFRASTRUCTURE and self._from_archive(claim)
+            if not kept:
+                raise
+            log.info("reading the archived bytes", job=claim.job_id, reason=error.message)
+            return kept
+
+    def _from_archive(self, claim: Claim) -> Claim | None:
+        if self._archive is None:
+            return None
+        archive, found = self._archive, False
+
+        def write(claim: Claim, to: str) -> None:
+            nonlocal found
+            found = self._unpacked.write_kept(claim, archive, to)
+
+        with _translated(claim):
+            name = self._unpacked.name_of(claim) or _last_name(claim)
+            prepared = self._private(claim, name, write)
+        if not found:
+            self.release(prepared)
+            return None
+        return prepared
+
+    def _from_its_place(self, claim: Claim) -> Claim:
         with _translated(claim):
             name = self._unpacked.name_of(claim)
             if name is not None:
@@ -65,8 +96,7 @@ class ContentCheck:
                 self._check_hash(claim, *self._source.read_hash(claim.root_path, claim.path))
             elif self._verify == "snapshot":
                 # The plugin may look at the name's ending, so the copy keeps the name.
-                name = path_text(claim.path).rsplit("/", 1)[-1]
-                return self._private(claim, name, self._snapshot)
+                return self._private(claim, _last_name(claim), self._snapshot)
         return claim
 
     def _private(self, claim: Claim, name: str, write: Callable[[Claim, str], None]) -> Claim:
@@ -121,6 +151,10 @@ class ContentCheck:
                 f"{claim.file_version_id} has {claim.content_hash[:12]}, although its stat is "
                 "the same; the next scan records what it is now.",
             )
+
+
+def _last_name(claim: Claim) -> str:
+    return path_text(claim.path).rsplit("/", 1)[-1]
 
 
 class _translated(contextlib.AbstractContextManager[None]):

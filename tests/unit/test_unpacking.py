@@ -172,7 +172,9 @@ def test_compressed_files(place: Place, ending: str, compress: Callable[[bytes],
     compressed = compress(content)
     (place.root / f"a{ending}").write_bytes(compressed)
     root, path = os.fsencode(place.root), os.fsencode(f"a{ending}")
-    content_hash, identity = Unpacker().decompress(root, path, place.limits, place.out)
+    kind = compression(path)
+    assert kind is not None
+    content_hash, identity = Unpacker().decompress(root, path, kind, place.limits, place.out)
     assert Path(place.out).read_bytes() == content
     assert content_hash == sha(compressed)
     assert identity == LocalFileSource().stat(root, path)
@@ -244,7 +246,7 @@ def test_a_stated_size_is_not_believed(place: Place) -> None:
 def test_a_compressed_bomb(place: Place) -> None:
     (place.root / "a.gz").write_bytes(gzip.compress(bytes(3 * FREE_BYTES)))
     with pytest.raises(Refused, match="unpack_ratio"):
-        Unpacker().decompress(os.fsencode(place.root), b"a.gz", place.limits, place.out)
+        Unpacker().decompress(os.fsencode(place.root), b"a.gz", "gzip", place.limits, place.out)
 
 
 def test_two_members_of_one_name(place: Place) -> None:

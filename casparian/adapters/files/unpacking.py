@@ -18,13 +18,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any, NamedTuple, Protocol, cast
 
+from casparian.adapters.files.archive import VersionArchive
 from casparian.adapters.files.local import BLOCK, identity_of, open_file
 from casparian.domain.files import StatIdentity, path_bytes
 from casparian.domain.ports import FileChangedError
 from casparian.domain.unpacking import (
     Refused,
     UnpackLimits,
-    compression,
     is_zip,
     member_name,
     tar_compression,
@@ -70,20 +70,32 @@ class Unpacker:
 
     Raises Refused for an archive that is broken, encrypted, or beyond a limit, and for one with
     names that lead elsewhere or stand twice; FileChangedError for one that changes meanwhile.
+    With `keep`, the bytes of every member that is hashed go into that archive of versions.
     """
+
+    def __init__(self, keep: VersionArchive | None = None) -> None:
+        self._keep = keep
 
     def expand(
         self, root: bytes, path: bytes, limits: UnpackLimits, wanted: Callable[[bytes], bool]
     ) -> Expanded:
         """Hash an archive, and each member whose path within it is `wanted`."""
         with _open(root, path) as (file, before):
-            content_hash = hashlib.file_digest(file, "sha256").hexdigest()
+            content_hash, _ = self._hash(file)
             members: list[HashedMember] = []
             for name, content in _members(file, path, before.size, limits):
                 if wanted(name):
-                    digest, size = _pour(content, None)
-                    members.append(HashedMember(name, digest, size))
+                    members.append(HashedMember(name, *self._hash(content)))
             return Expanded(content_hash, before, members)
+
+    def _hash(self, content: Readable) -> tuple[str, int]:
+        if self._keep is None:
+            return _pour(content, None)
+        with self._keep.unfinished() as copy:
+            with open(copy, "xb") as to:
+                content_hash, size = _pour(content, to)
+            self._keep.adopt(copy, content_hash, size)
+        return content_hash, size
 
     def extract(
         self, root: bytes, path: bytes, member: bytes, limits: UnpackLimits, to: str
@@ -99,12 +111,10 @@ class Unpacker:
         raise FileNotFoundError(f"there is no member {member!r} in the archive")
 
     def decompress(
-        self, root: bytes, path: bytes, limits: UnpackLimits, to: str
+        self, root: bytes, path: bytes, kind: str, limits: UnpackLimits, to: str
     ) -> tuple[str, StatIdentity]:
         """Write what a compressed file holds to the new file `to`; the SHA-256 and the identity
         of the compressed file itself."""
-        kind = compression(path)
-        assert kind is not None
         with _open(root, path) as (file, before):
             content_hash = hashlib.file_digest(file, "sha256").hexdigest()
             file.seek(0)
