@@ -18,6 +18,8 @@ import pytest
 
 from tests.support.project import FAST, Project
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = Path(sys.executable).parent / "casparian"
 POINTS = os.environ.get("CASPARIAN_CRASH_POINTS", "3")
 SINKS = {

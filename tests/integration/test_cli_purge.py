@@ -23,6 +23,8 @@ from casparian.app.settings import Settings
 from casparian.app.targets import Targets
 from tests.support.project import Project, wait_for
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = Path(sys.executable).parent / "casparian"
 SINKS = {"parquet": "parquet://./output", "sqlite": "sqlite://out.db/output"}
 PLUGIN = """
@@ -342,3 +344,10 @@ def test_a_purge_that_is_interrupted_leaves_no_job_running(project: Project) -> 
         (node,) = [n for n in stores.queue.workers() if n.roles == ("purge",)]
         assert node.stopped
     assert rows(project, "parquet") == ["one"]
+    # It is no run of a plugin: nobody tries it again, not even by a name for many.
+    said = run(project, "retry", str(claim.job_id), code=1).stdout
+    assert "is CANCELLED and was left: it is a purge; run `casparian purge --path a.csv`" in said
+    assert json.loads(run(project, "retry", "--path", "a.csv", "--json").stdout) == {
+        "retried": [],
+        "left": [],
+    }

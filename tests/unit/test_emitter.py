@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,8 +13,11 @@ from structlog.testing import capture_logs
 
 from casparian.app.openlineage import emitter as module
 from casparian.app.openlineage.emitter import Emitter, Refused
+from casparian.app.purging import purge_of
 from casparian.domain.errors import ErrorClass
 from casparian.domain.jobs import Failure, JobStatus
+from casparian.domain.plugins import Mode
+from casparian.domain.publish import EMPTY_DIGEST, ManifestItem, SlotKey, Target
 from tests.support.router import claim
 
 INSTALLATION = "0123456789abcdef0123456789abcdef"
@@ -117,6 +121,22 @@ def test_a_collector_that_does_not_answer_holds_nobody_up() -> None:
     # Once for the ninety, once for the rest.
     assert [entry["dropped"] for entry in said] == [1, 101]
     collector.released.set()
+
+
+def test_a_purge_has_an_end_and_no_code() -> None:
+    """An engine that finishes one tells of the targets that lost rows."""
+    collector = Collector()
+    emitter = emitting(collector)
+    purge = purge_of(claim(7)._replace(plugin_hash=""), INSTALLATION).manifest
+    target = Target("parquet", "/out", "rows")
+    slot = SlotKey("lines", "rows", 1)
+    item = ManifestItem(target, Mode.REPLACE, slot, False, 0, EMPTY_DIGEST)
+    emitter.published(replace(purge, items=(item,)), JobStatus.COMPLETED)
+    emitter.close()
+    event = collector.taken.get_nowait()
+    assert (event.eventType.value, set(event.job.facets)) == ("COMPLETE", {"jobType"})
+    (output,) = event.outputs
+    assert (output.name, output.outputFacets["outputStatistics"].rowCount) == ("/out/rows", 0)
 
 
 def test_closing_what_never_began_is_nothing() -> None:
