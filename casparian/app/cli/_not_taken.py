@@ -6,6 +6,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from casparian.app.cli._in_the_way import in_the_way
 from casparian.domain.files import SourceRoot, StatIdentity, path_bytes, path_text
 from casparian.domain.ports import FileChangedError
 from casparian.domain.unpacking import Refused, is_archive, split_member
@@ -38,7 +39,7 @@ def not_taken(
     try:
         identity = source.stat(os.fsencode(root), file)
     except OSError:
-        return None
+        return in_the_way(root, path_text(file))
     if known is not None and (identity == known or member is not None):
         return None
     if rules.done is not None:
@@ -46,7 +47,11 @@ def not_taken(
         lacks = lacks_marker(source, where, rules.done, file, identity)
         if lacks is not None:
             return f"It is not taken as it is now: {lacks}."
-    return _not_settled(rules, identity) or _refused(rules, os.fsencode(root), file)
+    return (
+        _not_settled(rules, identity)
+        or _refused(rules, os.fsencode(root), file)
+        or in_the_way(root, path_text(file))
+    )
 
 
 def unpacked_here(settings: Settings, root: str, path: bytes) -> bool:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from casparian.app.cli._not_taken import not_taken_on_disk
+from casparian.app.cli._not_taken import not_taken, not_taken_on_disk
 from casparian.domain.files import path_bytes, path_text
 
 if TYPE_CHECKING:
@@ -57,7 +57,10 @@ def unknown(stores: QueueStores, path: str, settings: Settings) -> str:
     known = list(_known(stores))
     said = f"No scan has recorded {path!r}."
     on_disk = os.path.abspath(path)
-    if os.path.isfile(on_disk.partition("!/")[0]):
+    reason = _not_taken_below(roots, path, settings)
+    if reason is not None:
+        said += f" {reason}"
+    elif os.path.isfile(on_disk.partition("!/")[0]):
         if any(os.path.realpath(on_disk).startswith(os.path.realpath(r) + "/") for r in roots):
             reason = not_taken_on_disk(settings, on_disk)
             said += f" It is there. {reason or 'Run `casparian scan`.'}"
@@ -71,6 +74,21 @@ def unknown(stores: QueueStores, path: str, settings: Settings) -> str:
     else:
         said += " No file is known yet: run `casparian scan`."
     return said
+
+
+def _not_taken_below(roots: list[str], path: str, settings: Settings) -> str | None:
+    """What the scout would say of the path below the first root in which it has a reason."""
+    for root in roots:
+        top = root.rstrip("/") + "/"
+        below = os.path.normpath(path)
+        if os.path.isabs(path):
+            if not below.startswith(top):
+                continue
+            below = below[len(top) :]
+        reason = not_taken(settings, root, below)
+        if reason is not None:
+            return reason
+    return None
 
 
 def _known(stores: QueueStores) -> Iterator[str]:
