@@ -16,6 +16,7 @@ that are not text, or with quotes that do not close.
 from __future__ import annotations
 
 import codecs
+import os
 import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
@@ -57,6 +58,14 @@ CONVERSION = re.compile(r"In CSV column #(\d+): (?:Row #(\d+): )?(.*)", re.DOTAL
 SIFTED = 256
 # After so many of them in one column, all others are looked for at once.
 MANY = 4
+CODECS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4"}
+
+
+def _opened(path: str) -> Any:
+    """The file's bytes, decompressed where its name says so. Arrow takes only paths that are
+    UTF-8, which a file's need not be."""
+    codec = CODECS.get(os.path.splitext(path)[1])
+    return pa.input_stream(pa.OSFile(os.fsencode(path)), compression=codec)
 
 
 class Handler(BasePlugin):
@@ -80,7 +89,7 @@ class Handler(BasePlugin):
         self._line, self._offset = 1, 0
         self._published = False
         block, left = b"", b""
-        with pa.input_stream(file_path, compression="detect") as stream:
+        with _opened(file_path) as stream:
             for block in whole_lines(self._chunks(stream)):
                 left = self._take(left + block, last=False)
         if left:

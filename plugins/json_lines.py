@@ -18,6 +18,7 @@ import codecs
 import io
 import json
 import math
+import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
@@ -45,6 +46,14 @@ INT64 = range(-(2**63), 2**63)
 WRITTEN = {"string": "text", "bool": "boolean", "double": "number", "int64": "number"}
 # Lines that are searched together for those that do not fit.
 SEARCHED = 256
+CODECS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4"}
+
+
+def _opened(path: str) -> Any:
+    """The file's bytes, decompressed where its name says so. Arrow takes only paths that are
+    UTF-8, which a file's need not be."""
+    codec = CODECS.get(os.path.splitext(path)[1])
+    return pa.input_stream(pa.OSFile(os.fsencode(path)), compression=codec)
 
 
 class Handler(BasePlugin):
@@ -65,7 +74,7 @@ class Handler(BasePlugin):
         self._published, self._not_text = False, 0
         line, offset = 1, 0
         size = self._settings["block_bytes"]
-        with pa.input_stream(file_path, compression="detect") as stream:
+        with _opened(file_path) as stream:
             chunks = iter(lambda: stream.read(size), b"")
             for block in whole_lines(chunks, carriage_returns=False):
                 self._take(block, line, offset)
