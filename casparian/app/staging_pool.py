@@ -13,7 +13,8 @@ from typing import Protocol
 
 import structlog
 
-from casparian.app.worker_context import GarbledPayload, WorkerContext
+from casparian.app.payloads import GarbledPayload
+from casparian.app.worker_context import WorkerContext
 from casparian.domain.errors import ErrorClass, JobError, UnavailableError
 from casparian.domain.jobs import Claim
 from casparian.domain.messages import TopicTotals

@@ -10,13 +10,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 
 import pyarrow as pa
 
 from casparian import _fastpath
+from casparian.app.payloads import GarbledPayload, read_batch, read_schema, read_stream
 from casparian.app.targets import Targets
-from casparian.domain import lineage
 from casparian.domain.errors import ErrorClass, JobError
 from casparian.domain.files import path_text
 from casparian.domain.jobs import Claim
@@ -27,12 +26,8 @@ from casparian.domain.ports import Buffer, Sink, StageRequest, Staging, bundler_
 from casparian.domain.publish import Manifest, ManifestItem, StagingKey, Target, slot_for
 from casparian.domain.rejects import MOST_SHOWN, RejectBound
 from casparian.domain.schemas import TargetSchema
-from casparian.domain.wire import DEFAULT_LIMITS, Flag, RemoteProtocolError
+from casparian.domain.wire import Flag
 from casparian.sdk.rejects import REJECTS_SCHEMA
-
-
-class GarbledPayload(Exception):
-    """A payload is not the Arrow data it claims to be."""
 
 
 @dataclass(slots=True)
@@ -76,14 +71,14 @@ class WorkerContext:
     def frame(self, topic: str, flags: Flag, payload: Buffer) -> None:
         """Stage one DATA payload. Raises GarbledPayload, or JobError for rows not to be held."""
         if flags & Flag.SCHEMA:
-            self._open(topic, _read_schema(payload))
+            self._open(topic, read_schema(payload))
             return
         if flags & Flag.STREAM:
-            schema, batch = _read_stream(payload)
+            schema, batch = read_stream(payload)
             state = self._open(topic, schema)
         else:
             state = self._topics[topic]
-            batch = _read_batch(payload, state.schema)
+            batch = read_batch(payload, state.schema)
         if batch.num_rows == 0:
             return
         if topic == REJECTS_TOPIC:
@@ -186,56 +181,3 @@ class WorkerContext:
 
 def _no_rows(schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([pa.array([], f.type) for f in schema], schema=schema)
-
-
-def _read_schema(payload: Buffer) -> pa.Schema:
-    return _parse_schema(bytes(payload))
-
-
-@lru_cache(maxsize=256)
-def _parse_schema(payload: bytes) -> pa.Schema:
-    """Files of one kind have one schema: it is parsed once."""
-    try:
-        schema = pa.ipc.read_schema(pa.py_buffer(payload))
-    except (pa.ArrowException, OSError, ValueError, TypeError) as error:
-        raise GarbledPayload(f"a payload is no Arrow schema: {error}") from error
-    _check_columns(schema)
-    return schema
-
-
-def _read_batch(payload: Buffer, schema: pa.Schema) -> pa.RecordBatch:
-    try:
-        batch = _fastpath.batch_from_frame(payload, schema)
-        batch.validate(full=True)
-    except (RemoteProtocolError, pa.ArrowException, OSError, ValueError, TypeError) as error:
-        raise GarbledPayload(f"a payload is no valid Arrow batch: {error}") from error
-    return batch
-
-
-def _read_stream(payload: Buffer) -> tuple[pa.Schema, pa.RecordBatch]:
-    try:
-        with pa.ipc.open_stream(pa.py_buffer(payload)) as reader:
-            _check_columns(reader.schema)
-            batches = list(reader)
-        if len(batches) != 1:
-            raise GarbledPayload(f"a stream of {len(batches)} batches where one was due")
-        batches[0].validate(full=True)
-    except (pa.ArrowException, OSError, ValueError, TypeError, StopIteration) as error:
-        raise GarbledPayload(f"a payload is no valid Arrow stream: {error}") from error
-    return batches[0].schema, batches[0]
-
-
-def _check_columns(schema: pa.Schema) -> None:
-    if len(schema) > DEFAULT_LIMITS.columns:
-        raise JobError(
-            ErrorClass.DATA,
-            f"A table of {len(schema):,} columns was published; "
-            f"at most {DEFAULT_LIMITS.columns:,} are possible.",
-        )
-    taken = [name for name in schema.names if name in lineage.COLUMNS]
-    if taken:
-        raise JobError(
-            ErrorClass.DATA,
-            f"A table with a column {taken[0]!r} was published, but the names that begin with "
-            "'_casparian_' are kept for lineage. Drop or rename it.",
-        )

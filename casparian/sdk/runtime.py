@@ -227,6 +227,11 @@ class Runtime:
         known = self._schemas.get(topic)
         if known is None or not known.equals(schema, check_metadata=True):
             self._schemas[topic] = schema
+            if not whole_stream and batch is not None and self._is_small(batch):
+                # Each message costs both sides as much as some kilobytes of data.
+                whole = b"".join((schema.serialize(), batch.serialize()))
+                self._send_data(topic, Flag.STREAM, batch.num_rows, whole)
+                return int(batch.num_rows)
             if not whole_stream or batch is None:
                 self._send_data(topic, Flag.SCHEMA, 0, schema.serialize())
         if batch is None:
@@ -234,6 +239,9 @@ class Runtime:
         for part in split(batch, min(BATCH_BYTES, max(1, self._window() // 2))):
             self._send_batch(topic, part, whole_stream)
         return int(batch.num_rows)
+
+    def _is_small(self, batch: pa.RecordBatch) -> bool:
+        return bool(batch.get_total_buffer_size() < min(WORTH_WAKING_BYTES, self._window() // 2))
 
     def _send_batch(self, topic: str, batch: pa.RecordBatch, whole_stream: bool) -> None:
         if whole_stream:
@@ -244,8 +252,9 @@ class Runtime:
         else:
             self._send_data(topic, Flag(0), batch.num_rows, batch.serialize())
 
-    def _send_data(self, topic: str, flags: Flag, rows: int, payload: pa.Buffer) -> None:
-        size = payload.size
+    def _send_data(self, topic: str, flags: Flag, rows: int, data: pa.Buffer | bytes) -> None:
+        payload = memoryview(data)
+        size = payload.nbytes
         most = min(self._window(), DEFAULT_LIMITS.message)
         if size > most:
             raise ValueError(
@@ -258,7 +267,7 @@ class Runtime:
                 self._changed.wait()
             self._check_wire()
             message = self.session.data(topic, flags, rows, size)
-            self._outbox.append((encode(message), memoryview(payload)))
+            self._outbox.append((encode(message), payload))
             self._unsaid += size
             if self._unsaid < WORTH_WAKING_BYTES:
                 return

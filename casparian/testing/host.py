@@ -215,6 +215,9 @@ class Loop:
             buffer = pa.py_buffer(bytes(frame.payload))
             if frame.flags & Flag.SCHEMA:
                 schema = pa.ipc.read_schema(buffer)
+            elif frame.flags & Flag.STREAM:
+                with pa.ipc.open_stream(buffer) as stream:
+                    schema, rows = stream.schema, rows + stream.read_all().to_pylist()
             else:
                 rows += pa.ipc.read_record_batch(buffer, schema).to_pylist()
         return rows

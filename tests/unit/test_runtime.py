@@ -100,6 +100,7 @@ class Engine:
                 schema = pa.ipc.read_schema(pa.py_buffer(payload))
             elif message.flags & Flag.STREAM:
                 with pa.ipc.open_stream(pa.py_buffer(payload)) as reader:
+                    schema = reader.schema
                     found += list(reader)
             else:
                 found.append(pa.ipc.read_record_batch(pa.py_buffer(payload), schema))
@@ -210,10 +211,18 @@ class TestForms:
         engine.job(2)
         engine.end(2)
         schemas = [m.flags for m in engine.of(Data) if m.job_id == 1]
-        assert schemas == [Flag.SCHEMA, 0, 0, Flag.SCHEMA, 0, Flag.SCHEMA, 0]
+        assert schemas == [Flag.STREAM, 0, Flag.STREAM, Flag.STREAM]
         # Each job tells its own.
         assert [m.flags for m in engine.of(Data) if m.job_id == 2] == schemas
-        assert [m.sequence for m in engine.of(Data)] == [*range(7), *range(7)]
+        assert [m.sequence for m in engine.of(Data)] == [*range(4), *range(4)]
+
+    def test_large_batches_come_after_their_schema(self, engine: Engine, start: Start) -> None:
+        large = pa.table({"n": range(20_000)})
+        start(Publishes(large, large))
+        engine.job(1)
+        engine.end(1)
+        assert [m.flags for m in engine.of(Data)] == [Flag.SCHEMA, 0, 0]
+        assert sum(batch.num_rows for batch in engine.batches()) == 40_000
 
     def test_a_key_that_appears_late_is_a_column(self, engine: Engine, start: Start) -> None:
         rows: list[dict[str, Any]] = [{"n": n} for n in range(20_000)]
@@ -584,7 +593,7 @@ class TestContext:
         assert {name: total.rows for name, total in done.topics.items()} == {
             f"t{n}": 3 for n in range(4)
         }
-        assert [m.sequence for m in engine.of(Data)] == list(range(8))
+        assert [m.sequence for m in engine.of(Data)] == list(range(4))
 
 
 def test_a_plugin_may_have_the_name_of_a_standard_module() -> None:
@@ -670,10 +679,8 @@ class TestRejects:
         assert isinstance(engine.end(1), Done)
         sent = [(m.topic == REJECTS_TOPIC, m.flags) for m in engine.of(Data)]
         assert sent == [
-            (False, Flag.SCHEMA),
-            (False, Flag(0)),
-            (True, Flag.SCHEMA),
-            (True, Flag(0)),
+            (False, Flag.STREAM),
+            (True, Flag.STREAM),
             (False, Flag(0)),
         ]
 

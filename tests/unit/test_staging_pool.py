@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from casparian.app.payloads import GarbledPayload
 from casparian.app.staging_pool import WORTH_WAKING_BYTES, StagingPool
-from casparian.app.worker_context import GarbledPayload
 from casparian.domain.errors import ErrorClass, JobError, UnavailableError
 from casparian.domain.jobs import Claim
 from casparian.domain.messages import TopicTotals

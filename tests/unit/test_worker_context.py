@@ -8,8 +8,9 @@ import pyarrow as pa
 import pytest
 
 from casparian.adapters.sink.memory import MemorySinkFactory, MemoryStore
+from casparian.app.payloads import GarbledPayload
 from casparian.app.targets import Targets
-from casparian.app.worker_context import GarbledPayload, WorkerContext
+from casparian.app.worker_context import WorkerContext
 from casparian.domain.errors import ErrorClass, JobError
 from casparian.domain.messages import TopicTotals
 from casparian.domain.plugins import REJECTS_TOPIC, TopicConfig

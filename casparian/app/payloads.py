@@ -1,0 +1,114 @@
+"""What sidecars send, read: Arrow schemas, batches, and streams of one batch.
+
+Nothing is believed: each batch is validated in full before anything touches it.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import pyarrow as pa
+
+from casparian import _fastpath
+from casparian.domain import lineage
+from casparian.domain.errors import ErrorClass, JobError
+from casparian.domain.ports import Buffer
+from casparian.domain.wire import DEFAULT_LIMITS, RemoteProtocolError
+from casparian.sdk.convert import has_dictionaries
+
+# An encapsulated message: a mark, the length of its metadata, the metadata, the body.
+_MARK = b"\xff\xff\xff\xff"
+_HEAD = 8
+
+
+class GarbledPayload(Exception):
+    """A payload is not the Arrow data it claims to be."""
+
+
+def read_schema(payload: Buffer) -> pa.Schema:
+    """Raises GarbledPayload, or JobError for columns that cannot be published."""
+    return _parsed(bytes(payload))
+
+
+@lru_cache(maxsize=256)
+def _parsed(payload: bytes) -> pa.Schema:
+    """Files of one kind have one schema: it is parsed once."""
+    try:
+        schema = pa.ipc.read_schema(pa.py_buffer(payload))
+        _check_columns(schema)  # Names that are no UTF-8 cannot even be looked at.
+    except (pa.ArrowException, OSError, ValueError, TypeError) as error:
+        raise GarbledPayload(f"a payload is no Arrow schema: {error}") from error
+    return schema
+
+
+def read_batch(payload: Buffer, schema: pa.Schema) -> pa.RecordBatch:
+    """Raises GarbledPayload."""
+    try:
+        batch = _fastpath.batch_from_frame(payload, schema)
+        batch.validate(full=True)
+    except (RemoteProtocolError, pa.ArrowException, OSError, ValueError, TypeError) as error:
+        raise GarbledPayload(f"a payload is no valid Arrow batch: {error}") from error
+    return batch
+
+
+def read_stream(payload: Buffer) -> tuple[pa.Schema, pa.RecordBatch]:
+    """A stream of one batch. Raises as `read_schema` and `read_batch`."""
+    split = _split(payload)
+    if split is not None:
+        schema_payload, rest = split
+        schema = _parsed(schema_payload)
+        if not _with_dictionaries(schema) and _is_one_message(rest):
+            return schema, read_batch(rest, schema)
+    return _read_any_stream(payload)
+
+
+def _split(payload: Buffer) -> tuple[bytes, memoryview] | None:
+    """A stream's schema message and what follows; None where it does not begin with one."""
+    view = memoryview(payload)
+    if view[:4] != _MARK:
+        return None
+    end = _HEAD + int.from_bytes(view[4:_HEAD], "little")
+    return (bytes(view[:end]), view[end:]) if _HEAD < end < len(view) else None
+
+
+def _is_one_message(payload: memoryview) -> bool:
+    reader = pa.BufferReader(payload)
+    try:
+        pa.ipc.read_message(reader)
+    except (pa.ArrowException, OSError, EOFError) as error:
+        raise GarbledPayload(f"a payload is no valid Arrow stream: {error}") from error
+    return bool(reader.tell() == len(payload))
+
+
+@lru_cache(maxsize=256)
+def _with_dictionaries(schema: pa.Schema) -> bool:
+    return has_dictionaries(schema)
+
+
+def _read_any_stream(payload: Buffer) -> tuple[pa.Schema, pa.RecordBatch]:
+    try:
+        with pa.ipc.open_stream(pa.py_buffer(payload)) as reader:
+            _check_columns(reader.schema)
+            batches = list(reader)
+        if len(batches) != 1:
+            raise GarbledPayload(f"a stream of {len(batches)} batches where one was due")
+        batches[0].validate(full=True)
+    except (pa.ArrowException, OSError, ValueError, TypeError, StopIteration) as error:
+        raise GarbledPayload(f"a payload is no valid Arrow stream: {error}") from error
+    return batches[0].schema, batches[0]
+
+
+def _check_columns(schema: pa.Schema) -> None:
+    if len(schema) > DEFAULT_LIMITS.columns:
+        raise JobError(
+            ErrorClass.DATA,
+            f"A table of {len(schema):,} columns was published; "
+            f"at most {DEFAULT_LIMITS.columns:,} are possible.",
+        )
+    taken = [name for name in schema.names if name in lineage.COLUMNS]
+    if taken:
+        raise JobError(
+            ErrorClass.DATA,
+            f"A table with a column {taken[0]!r} was published, but the names that begin with "
+            "'_casparian_' are kept for lineage. Drop or rename it.",
+        )
