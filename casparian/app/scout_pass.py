@@ -76,6 +76,7 @@ class ScanPass:
         self._parts, self._root = parts, root
         self._root_rules = parts.rules_of(root)
         self._rules = self._root_rules.scan
+        self._unpacks = self._root_rules.unpack is not None
         self._archives = Archives(parts.archives, parts.catalog, root, self._root_rules, parts.keep)
         self._stopped, self._on_progress = stopped, on_progress
         self._report = ScanReport()
@@ -155,7 +156,7 @@ class ScanPass:
         self._open_again()
 
     def _miss_one(self, known: FileLocation) -> None:
-        if not self._archives.stands(known):
+        if not (self._unpacks and self._archives.stands(known)):
             self._missing.add(known)
 
     def _miss_before(
@@ -189,12 +190,12 @@ class ScanPass:
             self._seen.append(known.id)
         if self._root_rules.left_out(path) is not None:
             return
-        if self._archives.clashes(path):
-            self._report.fail(path, CLASH)
-            return
-        archive = self._archives.holds(path)
+        archive = self._unpacks and self._archives.holds(path)
         if archive:
             self._archives.meet(path)
+        elif self._unpacks and self._archives.clashes(path):
+            self._report.fail(path, CLASH)
+            return
         rules = self._rules
         now_ns = self._parts.clock() * 1000
         case = rules.judge(identity, known, now_ns)

@@ -27,7 +27,7 @@ CLASH = "its path is that of a member of an archive: rename the directory whose 
 
 
 class Archives:
-    """The archives that one pass meets in a root."""
+    """The archives that one pass meets in a root that unpacks."""
 
     def __init__(
         self,
@@ -43,11 +43,11 @@ class Archives:
         self.forgotten: set[bytes] = set()
 
     def holds(self, path: bytes) -> bool:
-        return self._rules.unpack is not None and is_archive(path)
+        return is_archive(path)
 
     def clashes(self, path: bytes) -> bool:
         """True for a file on the disk that is called as a member would be."""
-        return self._rules.unpack is not None and split_member(path) is not None
+        return split_member(path) is not None
 
     def meet(self, path: bytes) -> None:
         """The archive is there; whatever it holds by now, its members are not missing."""

@@ -78,7 +78,8 @@ def _tell_of_the_file(stores: QueueStores, document: dict[str, Any], settings: S
     reason = not_taken(settings, document["source_root"], document["path"], known)
     if reason is not None:
         document["advice"].insert(0, reason)
-    if reason is None and unpacked_here(settings, document["source_root"], path):
+    wanted = any(version["tags"] for version in document["versions"] if version["current"])
+    if reason is None and not wanted and unpacked_here(settings, document["source_root"], path):
         document["advice"] = ["It is an archive: its members are files of their own."]
     if location is not None and hasattr(stores.catalog, "departures_of"):
         tell_departures(document, stores.catalog.departures_of(location.id))
