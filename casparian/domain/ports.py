@@ -388,8 +388,13 @@ class Reports(Protocol):
     def files(self) -> list[dict[str, Any]]: ...
 
     def jobs(
-        self, status: str | None = None, plugin: str | None = None
-    ) -> list[dict[str, Any]]: ...
+        self,
+        status: str | None = None,
+        plugin: str | None = None,
+        ids: Sequence[int] | None = None,
+    ) -> list[dict[str, Any]]:
+        """By id; of several conditions, a job satisfies all. Unknown ids are absent."""
+        ...
 
     def why(self, path: bytes) -> list[dict[str, Any]]:
         """One document per source root that knows the path; empty when none does."""

@@ -276,6 +276,15 @@ class JobQueueContract(PurgeContract):
         assert {error["class"] for error in errors} == {"QUARANTINED"}
         assert len(world.stores.reports.jobs("QUEUED", "other")) == 3
 
+    def test_jobs_are_looked_up_by_number(self, world: World) -> None:
+        """Each once, in their order, beside the other conditions; of unknown ones nothing."""
+        world.record_many(4)
+        reports, (first, *_, last) = world.stores.reports, world.statuses()
+        found = reports.jobs(ids=[last, first, last, 10**9, -1])
+        assert found == [job for job in reports.jobs() if job["id"] in (first, last)]
+        assert reports.jobs("FAILED", ids=[first]) == reports.jobs(ids=[]) == []
+        assert len(reports.jobs(ids=range(first, first + 5000))) == 4
+
     # --- reaping ---
 
     def test_the_jobs_of_a_dead_worker_are_reaped_at_once(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, case, func, select
@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, case, func, select
 from casparian.adapters.queue import documents
 from casparian.adapters.queue.adopted_rows import adopted_rows, of_job, of_location
 from casparian.adapters.queue.conditions import WAITING, counted, has_status
-from casparian.adapters.queue.database import Database
+from casparian.adapters.queue.database import Database, chunks
 from casparian.adapters.queue.plugins import read_configs
 from casparian.adapters.queue.rows import (
     JOB_COLUMNS,
@@ -132,14 +132,25 @@ class SqlReports:
                 for row in connection.execute(statement)
             ]
 
-    def jobs(self, status: str | None = None, plugin: str | None = None) -> list[dict[str, Any]]:
+    def jobs(
+        self,
+        status: str | None = None,
+        plugin: str | None = None,
+        ids: Sequence[int] | None = None,
+    ) -> list[dict[str, Any]]:
         where = []
         if status is not None:
             where.append(has_status(JobStatus(status)))
         if plugin is not None:
             where.append(_job.plugin_name == plugin)
         with self._db.read() as connection:
-            return _job_documents(connection, where)
+            if ids is None:
+                return _job_documents(connection, where)
+            return [
+                document
+                for part in chunks(sorted(set(ids)))
+                for document in _job_documents(connection, [*where, _job.id.in_(part)])
+            ]
 
     def current_failures(self) -> list[dict[str, Any]]:
         bad = has_status(JobStatus.FAILED, JobStatus.BLOCKED)

@@ -32,7 +32,7 @@ def numbered(stores: QueueStores, ids: Sequence[int], what: str) -> list[Documen
     Raises ConfigurationError, which names those that are none.
     """
     wanted = list(dict.fromkeys(ids))
-    known = {job["id"]: job for job in stores.reports.jobs()}
+    known = {job["id"]: job for job in stores.reports.jobs(ids=wanted)}
     unknown = [str(i) for i in wanted if i not in known]
     if unknown:
         raise ConfigurationError(

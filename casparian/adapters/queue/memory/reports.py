@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from casparian.adapters.queue import documents
@@ -112,12 +112,19 @@ class MemoryReports(MemoryState):
         current = location.current_version_id
         return None if current is None else self.versions[current]
 
-    def jobs(self, status: str | None = None, plugin: str | None = None) -> list[dict[str, Any]]:
+    def jobs(
+        self,
+        status: str | None = None,
+        plugin: str | None = None,
+        ids: Sequence[int] | None = None,
+    ) -> list[dict[str, Any]]:
         with self.lock:
             return self._job_documents(
                 job
                 for job in self.job_by_id.values()
-                if status in (None, str(job.status)) and plugin in (None, job.plugin)
+                if status in (None, str(job.status))
+                and plugin in (None, job.plugin)
+                and (ids is None or job.id in ids)
             )
 
     def _job_documents(self, jobs: Any) -> list[dict[str, Any]]:
