@@ -102,6 +102,8 @@ class Departures(Protocol):
        or are being: the file may be all that is left of them.
     2. `end_departure` with GONE also ends the location as deleted, unless it has a newer version
        or was forgotten; it changes nothing that has ended.
+    3. A sighting of a file as it was before it left (all of its identity is the same) adds no
+       version: a scan met it then, and records it only now.
     """
 
     def plan_departures(

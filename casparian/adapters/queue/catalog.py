@@ -124,6 +124,7 @@ class SqlCatalog(SqlDepartures):
             connection, root_id, [s.path for s in part if s.path not in known]
         )
         seen = [_Seen(s, routed, known[s.path]) for s, routed in part.items()]
+        seen = self._without_departed(connection, seen)
         self._touch(connection, [s for s in seen if s.touched], now)
         newer = [s for s in seen if not s.touched]
         jobs = self._add_versions(connection, newer, now) if newer else 0

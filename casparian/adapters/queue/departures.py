@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import (
     ColumnElement,
@@ -26,7 +26,7 @@ from casparian.adapters.queue.tables import (
     processing_job,
 )
 from casparian.domain.departures import Action, Departure, Outcome
-from casparian.domain.files import StatIdentity
+from casparian.domain.files import FileLocation, Sighting, StatIdentity
 from casparian.domain.jobs import GIVEN_UP, JobKind, JobStatus
 
 _departure, _location, _version, _job = (
@@ -37,6 +37,19 @@ _departure, _location, _version, _job = (
 )
 _OF_CURRENT = _job.file_version_id == _location.current_version_id
 _OPEN = _departure.outcome.is_(None)
+
+
+class _Seen(Protocol):
+    """A sighting, with what is known of its location."""
+
+    @property
+    def sighting(self) -> Sighting: ...
+
+    @property
+    def location(self) -> FileLocation: ...
+
+
+S = TypeVar("S", bound=_Seen)
 
 
 class SqlDepartures:
@@ -75,7 +88,8 @@ class SqlDepartures:
                 connection.execute(delete(file_departure).where(mine))
             if values:
                 connection.execute(insert(file_departure), values)
-            return _read(connection, _departure.planned_at_us == now, _OPEN, _here(root_id))
+            planned = [value["file_version_id"] for value in values]
+            return _read(connection, _departure.file_version_id.in_(planned))
 
     def open_departures(self, root_id: int) -> Sequence[Departure]:
         with self._db.read() as connection:
@@ -95,6 +109,22 @@ class SqlDepartures:
         with self._db.write() as connection:
             if connection.execute(end).rowcount and outcome is Outcome.GONE:
                 connection.execute(gone.values(deleted=True, missed_scans=0))
+
+    def _without_departed(self, connection: Connection, seen: list[S]) -> list[S]:
+        """Less what was met right before the engine took it away, by a scan that records it only
+        now. A file that was put back has another ctime, and is another file."""
+        late = [
+            s for s in seen if s.location.deleted and s.location.identity == s.sighting.identity
+        ]
+        if not late:
+            return seen
+        gone = select(_departure.file_version_id).where(
+            _departure.file_version_id.in_([s.location.current_version_id for s in late]),
+            _departure.outcome == Outcome.GONE.value,
+        )
+        departed = set(connection.execute(gone).scalars())
+        met_before = {s.sighting for s in late if s.location.current_version_id in departed}
+        return [s for s in seen if s.sighting not in met_before]
 
     def departures_of(self, location_id: int) -> Sequence[Departure]:
         with self._db.read() as connection:

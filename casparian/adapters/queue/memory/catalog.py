@@ -49,7 +49,7 @@ class MemoryCatalog(MemoryDepartures):
         self, root_id: int, sightings: Sequence[Sighting], routing: RoutingTable
     ) -> RecordOutcome:
         routed = [routing.route(sighting.path) for sighting in sightings]
-        counts = {"new": 0, "changed": 0, "touched": 0, "jobs": 0}
+        counts = {"new": 0, "changed": 0, "touched": 0, "jobs": 0, "ignored": 0}
         given = {rule.id for route in routed for rule in route.tags.values() if rule.id}
         with self.lock:
             if unknown := given.difference(self.rule_ids.values()):
@@ -60,10 +60,13 @@ class MemoryCatalog(MemoryDepartures):
                 counts["jobs"] += jobs
         if counts["jobs"]:
             self.waiters.wake()
+        del counts["ignored"]
         return RecordOutcome(**counts)
 
     def _record(self, root_id: int, sighting: Sighting, routed: Routed) -> tuple[str, int]:
         known = self.find(root_id, sighting.path)
+        if known is not None and self._has_departed(known, sighting):
+            return "ignored", 0
         standing = known is not None and not known.deleted and known.content_hash is not None
         if known is None:
             known = self._new_location(root_id, sighting.path)

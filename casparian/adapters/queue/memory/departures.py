@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from casparian.adapters.queue.memory.state import MemoryState
 from casparian.domain.departures import Action, Departure, Outcome
-from casparian.domain.files import FileLocation
+from casparian.domain.files import FileLocation, Sighting
 from casparian.domain.jobs import GIVEN_UP, JobKind, JobStatus
 
 
@@ -85,6 +85,12 @@ class MemoryDepartures(MemoryState):
             standing = location.current_version_id == version_id and location.content_hash
             if outcome is Outcome.GONE and standing:
                 self.location_by_id[location.id] = replace(location, deleted=True, missed_scans=0)
+
+    def _has_departed(self, location: FileLocation, sighting: Sighting) -> bool:
+        """Met right before the engine took it away, by a scan that records it only now."""
+        departure = self.departures.get(location.current_version_id or 0)
+        gone = departure is not None and departure.outcome is Outcome.GONE
+        return gone and location.deleted and location.identity == sighting.identity
 
     def departures_of(self, location_id: int) -> Sequence[Departure]:
         with self.lock:

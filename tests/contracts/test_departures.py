@@ -1,0 +1,14 @@
+"""Departures: the contract over every queue database."""
+
+from __future__ import annotations
+
+from casparian.testing.departures import DeparturesContract
+from tests.support.queue_stores import Memory, Sqlite
+
+
+class TestMemory(Memory, DeparturesContract):
+    pass
+
+
+class TestSqlite(Sqlite, DeparturesContract):
+    pass
