@@ -18,10 +18,9 @@ import pytest
 
 from tests.support.project import FAST, Project
 
-pytestmark = pytest.mark.slow
-
 PROGRAM = Path(sys.executable).parent / "casparian"
 POINTS = os.environ.get("CASPARIAN_CRASH_POINTS", "3")
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(36_000 if POINTS == "all" else 900)]
 SINKS = {
     "parquet": {"output": "parquet://./out", "extra": "parquet://./out"},
     "sqlite": {"output": "sqlite://out.db/output", "extra": "sqlite://out.db/extra"},
