@@ -183,6 +183,7 @@ class MemoryReports(MemoryState):
                 documents.why_document(
                     location, self._root_of(location), self._stories(location), around
                 )
+                | {"adopted": []}  # A queue in memory takes over no rows.
                 for location in self._in_order()
                 if location.path == path
             ]
