@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import os
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -33,6 +34,29 @@ def manager(tmp_path: Path) -> Iterator[socket.socket]:
         listening.bind(str(tmp_path / "notify"))
         listening.settimeout(60)
         yield listening
+
+
+ANALYZE = shutil.which("systemd-analyze")
+
+
+def verified(directory: Path, text: str) -> str:
+    """What systemd has to say of this unit; nothing is good."""
+    unit = directory / UNIT.name
+    # It asks for the program, which is only there where it was installed.
+    unit.write_text(text.replace("/opt/casparian/bin/casparian-engine", "/bin/true"))
+    done = subprocess.run(
+        [str(ANALYZE), "verify", unit], capture_output=True, text=True, timeout=60, check=False
+    )
+    said = done.stdout + done.stderr
+    return "" if done.returncode == 0 and not said else f"{done.returncode}: {said}"
+
+
+@pytest.mark.skipif(ANALYZE is None, reason="systemd-analyze is not installed here")
+def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> None:
+    text = UNIT.read_text()
+    assert verified(tmp_path, text) == ""
+    misspelt = text.replace("KillMode=", "KilMode=")
+    assert "KilMode" in verified(tmp_path, misspelt)
 
 
 def command(service: configparser.SectionProxy, project: Project) -> list[str]:
