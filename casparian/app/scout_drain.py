@@ -57,12 +57,13 @@ def _look_again(
 
 
 def _wait(times_us: list[int], scout: Scout, stop: threading.Event) -> None:
-    """Until the last of these times, in slices, since the clock may be set meanwhile."""
-    while not stop.is_set():
-        wait_s = (max(times_us) - scout.clock()) / 1e6
-        if wait_s <= 0:
-            return
-        stop.wait(min(wait_s, SLICE_S))
+    """Until the last of these times, in slices, since the clock may be set meanwhile: forward
+    ends the wait, back does not make it longer."""
+    left_s = (max(times_us) - scout.clock()) / 1e6
+    while left_s > 0 and not stop.is_set():
+        slice_s = min(left_s, SLICE_S)
+        stop.wait(slice_s)
+        left_s = min(left_s - slice_s, (max(times_us) - scout.clock()) / 1e6)
 
 
 def _without_deferred(report: ScanReport) -> ScanReport:

@@ -9,9 +9,10 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from casparian.domain.files import StatIdentity
+from casparian.domain.files import SECOND_NS, StatIdentity
 
-REMEMBERED_FUTURES = 10_000
+REMEMBERED_FUTURES = 65_536
+STALE_NS = 600 * SECOND_NS
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -26,8 +27,11 @@ def remember(table: OrderedDict[K, V], key: K, value: V, at_most: int) -> None:
 
 
 class FutureStamps:
-    """Since when each file with a timestamp in the future was met unchanged; the latest
-    REMEMBERED_FUTURES of them."""
+    """Since when each file with a timestamp in the future was met unchanged.
+
+    REMEMBERED_FUTURES of them at a time. When there are more, the others wait for their turn:
+    would they push out those that wait, none would ever have been met for long enough.
+    """
 
     def __init__(self) -> None:
         self._since: OrderedDict[tuple[int, bytes], tuple[StatIdentity, int]] = OrderedDict()
@@ -38,8 +42,22 @@ class FutureStamps:
         known = self._since.get(key)
         if known is not None and known[0] == identity and known[1] <= now_ns:
             return known[1]
-        remember(self._since, key, (identity, now_ns), REMEMBERED_FUTURES)
+        self._since.pop(key, None)
+        if len(self._since) >= REMEMBERED_FUTURES:
+            self._drop_stale(now_ns)
+        if len(self._since) < REMEMBERED_FUTURES:
+            self._since[key] = (identity, now_ns)
         return now_ns
+
+    def forget(self, key: tuple[int, bytes]) -> None:
+        """The file is taken: its place is for another."""
+        self._since.pop(key, None)
+
+    def _drop_stale(self, now_ns: int) -> None:
+        """The oldest, where it should have been taken long ago, or is of a clock since set back."""
+        since = next(iter(self._since.values()))[1]
+        if not 0 <= now_ns - since <= STALE_NS:
+            self._since.popitem(last=False)
 
 
 @dataclass(slots=True)

@@ -291,6 +291,7 @@ class ScanPass:
                 return
             if changed and not self._is_done(path, identity):
                 return
+            self._parts.futures.forget((self._root.id, path))
             remember(self._hashed, identity, hashed.content_hash, REMEMBERED_LINKS)
             self._sightings.append(Sighting(path, identity, hashed.content_hash))
         elif isinstance(error, FileChangedError):

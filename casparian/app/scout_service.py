@@ -40,6 +40,11 @@ class _Plan:
         self.retry_us = FIRST_RETRY_US
         self.said: dict[bytes, str] = {}
 
+    def move(self, by_us: int) -> None:
+        """The clock was set: what is due some time from now is due as long from now."""
+        self.scan_at_us += by_us
+        self.look_at_us = {path: at_us + by_us for path, at_us in self.look_at_us.items()}
+
     def next_us(self) -> int:
         return min(self.scan_at_us, min(self.look_at_us.values(), default=self.scan_at_us))
 
@@ -73,6 +78,7 @@ class ScoutService:
         self._hints: dict[int, set[bytes]] = {}
         self._hints_lock = threading.Lock()
         self._woken = threading.Event()
+        self._now_us = self._clock()
 
     # --- the thread ------------------------------------------------------------------------
 
@@ -85,6 +91,7 @@ class ScoutService:
             watcher.start()
         try:
             while not stop.is_set():
+                self._follow_clock()
                 self._take_away(roots, stop)
                 self._take_hints()
                 for plan in self._plans.values():
@@ -139,6 +146,14 @@ class ScoutService:
         if wait_s > 0:
             self._woken.wait(min(wait_s, SLICE_S))
         self._woken.clear()
+
+    def _follow_clock(self) -> None:
+        """A clock that is set back must not put off what is planned. (Set forward, it brings it
+        on, which does no harm.)"""
+        before_us, self._now_us = self._now_us, self._clock()
+        if self._now_us < before_us:
+            for plan in self._plans.values():
+                plan.move(self._now_us - before_us)
 
     def _take_hints(self) -> None:
         with self._hints_lock:

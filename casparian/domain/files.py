@@ -140,9 +140,11 @@ class ScanRules:
         and each file is hashed again once a week.
         """
         if known is not None and not known.deleted and known.identity == identity:
-            changed_ns = max(identity.mtime_ns, identity.ctime_ns)
-            # Not `>`: a timestamp far in the future would have its file hashed at every scan.
-            recent = abs(known.hashed_at_us * 1000 - changed_ns) < RECENT_NS
+            # Either of them: an mtime far from now says nothing of when the file was written.
+            recent = any(
+                abs(known.hashed_at_us * 1000 - changed_ns) < RECENT_NS
+                for changed_ns in (identity.mtime_ns, identity.ctime_ns)
+            )
             if not recent and not _rehash_due(known, now_ns // 1000):
                 return ScanCase.UNCHANGED
         if self.settled_in_ns(identity, now_ns, unchanged_since_ns) > 0:
@@ -157,8 +159,11 @@ def _encoded(suffixes: tuple[str, ...]) -> tuple[bytes, ...]:
 
 def _rehash_due(known: FileLocation, now_us: int) -> bool:
     """True once a week, up to a day early by path, so that files first met together are
-    not all read again in one scan."""
+    not all read again in one scan. A time of hashing in the future is of a clock that was wrong
+    then: nobody knows how long ago it was."""
     age_us = now_us - known.hashed_at_us
+    if age_us < -DAY_US:
+        return True
     if age_us < REHASH_AFTER_US - DAY_US:
         return False
     return age_us >= REHASH_AFTER_US - crc32(known.path) % DAY_S * 1_000_000

@@ -11,6 +11,8 @@ from casparian.domain.files import StatIdentity
 
 SECOND_US = 1_000_000
 LONGEST_BACKOFF_US = 600 * SECOND_US
+# What is to wait for longer was told so by a clock that was set back since: it does not wait.
+NO_WAIT_BEYOND_US = 2 * LONGEST_BACKOFF_US
 JITTER = 0.2
 
 

@@ -195,7 +195,8 @@ class JobQueue(Protocol):
     """The queue proper: claims, leases, failures.
 
     1. One winner per claim: among concurrent claimers no job is given twice.
-    2. Jobs are claimed by `due`, then id, none before its `not_before`.
+    2. Jobs are claimed by `due`, then id, none before its `not_before`; one so far away that only
+       a clock set back since can have said it does not count.
     3. `claim` raises `attempt` by one and sets a fresh random token, worker and lease.
     4. A stale token (another attempt, another status) changes nothing: `fail`, `release`
        and `renew` say so by their result, and never raise for it.

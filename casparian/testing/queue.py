@@ -217,6 +217,17 @@ class JobQueueContract(PurgeContract):
             assert 0.8 * wait <= (due - clock()) / SECOND_US <= 1.2 * wait
             clock.now_us = due
 
+    def test_a_clock_that_is_set_back_puts_no_job_off(
+        self, world: World, queue: JobQueue, clock: VirtualClock
+    ) -> None:
+        """Promise 2: neither a new one nor one that was to be tried again."""
+        clock.now_us += 3600 * SECOND_US
+        world.record((b"a.csv", "1"))
+        queue.fail([failure(world.claim_one(), ErrorClass.ENGINE)], POLICY)
+        world.record((b"b.csv", "2"))
+        clock.now_us -= 3600 * SECOND_US
+        assert {world.claim_one().path, world.claim_one().path} == {b"a.csv", b"b.csv"}
+
     def test_every_attempt_is_kept(
         self, world: World, queue: JobQueue, clock: VirtualClock
     ) -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from casparian.adapters.files import LocalFileSource
 from casparian.adapters.queue import QueueStores, open_memory
-from casparian.app import scout_pass
+from casparian.app import scout_memory, scout_pass
 from casparian.app.scout import Scout
 from casparian.app.scout_drain import scan_until_settled
 from casparian.app.scout_missing import Missing
@@ -523,3 +523,52 @@ def test_what_is_deferred_three_scans_later_is_reported(tmp_path: Path) -> None:
     assert counts(report) == {"new": 1, "deferred": 1}
     assert report.deferred_paths == {os.fsencode(busy): "it changed while it was read"}
     assert world.source.read.count(b"busy") == 4 * 3
+
+
+# --- clocks ----------------------------------------------------------------------------------
+
+
+def test_more_future_timestamps_than_are_remembered_take_turns(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scout_memory, "REMEMBERED_FUTURES", 3)
+    for n in range(7):
+        path = world.write(f"{n}.csv", b"%d" % n, settle=False)
+        os.utime(path, (4e9, 4e9))
+    found = [world.scan(after_s=3) for _ in range(6)]
+    assert [counts.get("new", 0) for counts in found] == [0, 3, 0, 3, 0, 1]
+
+
+def test_a_file_with_an_mtime_in_the_future_is_hashed_again_when_its_ctime_is_recent() -> None:
+    at_ns = 1_700_000_000_000_000_000
+    identity = StatIdentity(1, 4 * at_ns, at_ns, 1, 1)
+    known = FileLocation(1, 1, b"a", identity, "0", 1, 1, (at_ns + 10_000_000) // 1000)
+    later = at_ns + 5_000_000_000
+    assert ScanRules().judge(identity, known, later, at_ns) is ScanCase.HASH
+    settled = replace(known, hashed_at_us=later // 1000)
+    assert ScanRules().judge(identity, settled, later, at_ns) is ScanCase.UNCHANGED
+
+
+def test_a_hash_from_a_clock_that_was_ahead_is_taken_again(world: World) -> None:
+    world.clock.advance(2 * DAY_US / 1e6)
+    world.write("a.csv")
+    assert world.scan() == {"new": 1}
+    world.clock.advance(-2 * DAY_US / 1e6)
+    assert world.scan() == {"unchanged": 1}
+    assert world.source.read == [b"a.csv", b"a.csv"]
+
+
+def test_waiting_for_what_is_deferred_ends_though_the_clock_is_set_back(tmp_path: Path) -> None:
+    world = World(tmp_path / "root", settle_s=0.3)
+    world.write("a.csv", settle=False)
+    stop = threading.Event()
+    was_asked = 0
+
+    def clock() -> int:
+        nonlocal was_asked
+        was_asked += 1
+        return time.time_ns() // 1000 - (3_600_000_000 if was_asked > 6 else 0)
+
+    world.scout._parts = replace(world.scout._parts, clock=clock)
+    report = scan_until_settled(world.scout, stop, lambda: lambda so_far: None)
+    assert (report.new, report.deferred) == (1, 0)

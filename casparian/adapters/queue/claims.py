@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, case, select, update
+from sqlalchemy import Connection, bindparam, case, or_, select, update
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from casparian.adapters.queue.conditions import WAITING
@@ -18,7 +18,7 @@ from casparian.adapters.queue.tables import (
     processing_job,
     source_root,
 )
-from casparian.domain.jobs import Claim, JobStatus
+from casparian.domain.jobs import NO_WAIT_BEYOND_US, Claim, JobStatus
 
 _job = processing_job.c
 
@@ -57,7 +57,10 @@ def claim_statement(dialect: Dialect, plugins: int) -> ReturningUpdate[Any]:
         .where(
             WAITING,
             _job.plugin_name.in_(numbered),
-            _job.not_before_us <= bindparam("now"),
+            or_(
+                _job.not_before_us <= bindparam("now"),
+                _job.not_before_us > bindparam("now") + NO_WAIT_BEYOND_US,
+            ),
         )
         .order_by(_job.due, _job.id)
         .limit(bindparam("limit"))

@@ -10,6 +10,7 @@ from casparian.adapters.queue.common import FORGET_WORKER_US, identity_of, reape
 from casparian.adapters.queue.memory.state import MemoryState, no_token
 from casparian.domain.errors import ErrorClass
 from casparian.domain.jobs import (
+    NO_WAIT_BEYOND_US,
     UNFINISHED,
     Claim,
     Failure,
@@ -36,7 +37,7 @@ class MemoryJobs(MemoryState):
                 for job in self.job_by_id.values()
                 if job.status is JobStatus.QUEUED
                 and job.plugin in plugins
-                and job.not_before_us <= now
+                and not now < job.not_before_us <= now + NO_WAIT_BEYOND_US
             )
             won = []
             for _, job_id in ready[: max(0, limit)]:
