@@ -208,7 +208,8 @@ class Loop:
 
     def rows(self, job_id: int) -> list[dict[str, Any]]:
         """What a job has published so far."""
-        schema, rows = None, []
+        schema: pa.Schema | None = None
+        rows: list[dict[str, Any]] = []
         for frame in self.frames:
             if frame.claim.job_id != job_id:
                 continue
