@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL_INPUTS := pyproject.toml setup.py casparian/_fastpath/_speed.pyx
 
-.PHONY: help venv demo test test-pure crash-points bad-input-full lint docs reference bench bench-full clean
+.PHONY: help venv demo test test-pure crash-points bad-input-full torture lint docs reference bench bench-full clean
 .DEFAULT_GOAL := help
 
 help:
@@ -14,6 +14,7 @@ help:
 	@echo "make test-pure  unit, fast path and contract tests on the pure-Python twin"
 	@echo "make crash-points  the engine killed at every call that changes files; takes hours"
 	@echo "make bad-input-full  a batch of 3 GB, a million batches of one row; takes many minutes"
+	@echo "make torture    a hostile drop at full size, scored by rows lost, doubled, wrong"
 	@echo "make lint       ruff, mypy, import-linter"
 	@echo "make docs       the documentation as a site, in site/; a link that leads nowhere fails it"
 	@echo "make reference  the pages of docs/reference that are made from the code"
@@ -46,6 +47,9 @@ crash-points: $(VENV)/.installed-test
 
 bad-input-full: $(VENV)/.installed-test
 	CASPARIAN_BAD_INPUT=full $(BIN)/python -m pytest tests/faults/test_bad_input_sizes.py
+
+torture: $(VENV)/.installed-test
+	CASPARIAN_TORTURE=full $(BIN)/python -m pytest tests/faults/torture
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
