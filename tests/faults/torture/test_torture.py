@@ -34,7 +34,8 @@ UNPRIVILEGED = ("setpriv", *PLAIN, "--inh-caps", PLAIN[1])
 FULL = os.environ.get("CASPARIAN_TORTURE") == "full"
 MANY = 65_536 if FULL else 3_000
 SPARSE = 4 << 30 if FULL else 256 << 20
-STORY_S = 30
+STORY_S = 180 if FULL else 30
+DRAIN_S = 2 * STORY_S
 HOUR = 3600
 PLUGINS = Path(__file__).parents[3] / "plugins"
 SHIM = Path(__file__).with_name("clock_shim.c")
@@ -164,7 +165,7 @@ class Torture:
         """The exit code; None where it would not end."""
         engine = self.engine("--drain")
         try:
-            return engine.wait(60)
+            return engine.wait(DRAIN_S)
         except subprocess.TimeoutExpired:
             return None
         finally:
@@ -249,7 +250,7 @@ JUMPS = {"still": [], "jumping": [(2.0, HOUR), (4.0, 0), (6.0, -HOUR), (8.0, 0)]
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600 if FULL else 240)
+@pytest.mark.timeout(1200 if FULL else 240)
 @pytest.mark.parametrize(("kind", "clock"), [("parquet", "still"), ("sqlite", "jumping")])
 def test_nothing_is_lost_doubled_or_wrong(
     tmp_path: Path, clock_shim: Path, kind: str, clock: str, capsys: pytest.CaptureFixture[str]
