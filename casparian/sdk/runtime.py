@@ -8,6 +8,7 @@ process and an in-process host.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 import traceback
@@ -34,6 +35,7 @@ from casparian.sdk.convert import has_dictionaries, record_batches, split
 from casparian.sdk.plugin import CaspPlugin, Job, JobFields
 from casparian.sdk.rejects import Rejects, reject_row, topic_problem
 
+_OWN = os.path.dirname(os.path.abspath(__file__)) + os.sep
 BATCH_BYTES = 8 << 20
 # Smaller data waits for more of it, or for the job's end, before the wire thread is woken.
 WORTH_WAKING_BYTES = 64 * 1024
@@ -356,11 +358,18 @@ def _one_line(error: BaseException) -> str:
 
 
 def _plugin_traceback(error: BaseException) -> str:
-    """The traceback from the plugin's own first frame on."""
-    frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
-        frames = frames.tb_next
-    return "".join(traceback.format_exception(type(error), error, frames))
+    """The traceback without the frames of this package, through which a plugin's generator, or
+    a wrong call of it, comes back to the plugin."""
+    told = traceback.TracebackException.from_exception(error)
+    waiting: list[traceback.TracebackException | None] = [told]
+    while waiting:
+        part = waiting.pop()
+        if part is not None:
+            theirs = [f for f in part.stack if not f.filename.startswith(_OWN)]
+            if theirs:  # A mistake in this package itself is told as it is.
+                part.stack = traceback.StackSummary.from_list(theirs)
+            waiting += [part.__cause__, part.__context__]
+    return "".join(told.format())
 
 
 def _failure_text(plugin: str, error: BaseException) -> str:

@@ -522,6 +522,29 @@ class TestEnds:
             # From the plugin's own first frame on.
             assert "sdk/runtime.py" not in failed.detail
 
+    def test_a_generator_that_raises_is_told_without_the_way_through_here(
+        self, engine: Engine, start: Start
+    ) -> None:
+        class Yields(BasePlugin):
+            def execute(self, file_path: str) -> None:
+                self.publish("rows", self.rows())
+
+            def rows(self) -> Iterator[dict[str, int]]:
+                yield {"n": 1}
+                try:
+                    yield {"n": int("x")}
+                except ValueError as error:
+                    raise KeyError("n") from error
+
+        start(Yields())
+        engine.job(1)
+        failed = engine.end(1)
+        assert isinstance(failed, Failed)
+        assert "casparian/sdk/" not in failed.detail
+        assert "in execute" in failed.detail
+        assert failed.detail.count("in rows") == 2
+        assert "invalid literal" in failed.detail
+
     def test_a_plugin_that_cannot_be_configured_says_so(self, engine: Engine) -> None:
         class Picky(BasePlugin):
             def configure(self, ctx: Any, config: Mapping[str, Any]) -> None:
