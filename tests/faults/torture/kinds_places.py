@@ -7,7 +7,7 @@ import shutil
 
 from tests.faults.torture.drop import Drop, Story, lines, text
 
-GONE = "gone|is no longer what version|changed while it was read"
+GONE = "gone|is no longer what version|changed while it was read|No such file"
 
 
 def deleted_before_the_read(drop: Drop) -> Story:
