@@ -420,7 +420,7 @@ class JobQueueContract(PurgeContract):
         world.record((b"a.csv", "1"), (b"b.csv", "1"), (b"c.csv", "1"))
         published, failed, waiting = world.claim(3)
         queue.fail([failure(published, ErrorClass.CRASH), failure(failed, ErrorClass.DATA)], POLICY)
-        queue.release({waiting.job_id: waiting.token}, delay_us=3600 * SECOND_US)
+        queue.release({waiting.job_id: waiting.token}, delay_us=900 * SECOND_US)
         clock.advance(60)
         world.publish(again := world.claim_one())
         assert again.job_id == published.job_id
