@@ -11,6 +11,7 @@ import os
 from collections import defaultdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -111,7 +112,7 @@ class Run:
         assert self.stage.stagings() == []
 
 
-def run(history: list[tuple[object, ...]]) -> None:
+def run(history: list[tuple[Any, ...]]) -> None:
     clock = VirtualClock()
     with (
         TemporaryDirectory() as directory,
@@ -121,7 +122,7 @@ def run(history: list[tuple[object, ...]]) -> None:
         patch.setattr("casparian.app.publisher.log", _Quiet())
         history_of = Run(Path(directory), clock)
         for step in history:
-            history_of.step(*step)  # type: ignore[arg-type]
+            history_of.step(*step)
         history_of.finish()
 
 
@@ -136,5 +137,5 @@ class _Quiet:
     suppress_health_check=list(HealthCheck),
 )
 @given(st.lists(steps, min_size=5, max_size=40))
-def test_any_order_of_steps(history: list[tuple[object, ...]]) -> None:
+def test_any_order_of_steps(history: list[tuple[Any, ...]]) -> None:
     run(history)

@@ -43,7 +43,7 @@ class BundleContent:
         files: list[NewFile] = []
         for schema in _schemas(table for table, _ in self.rows):
             tables: list[pa.Table] = []
-            jobs: list[dict[str, object]] = []
+            jobs: list[dict[str, Any]] = []
             first = 0
             for table, entry in self.rows:
                 if table.schema.equals(schema, check_metadata=True):
@@ -52,7 +52,7 @@ class BundleContent:
                     first += table.num_rows
             name = f"{prefix}-{len(files):05d}.parquet"
             files.append((name, shared_file(pa.concat_tables(tables), jobs)))
-            self.files_of.update((job["job_id"], name) for job in jobs)  # type: ignore[misc]
+            self.files_of.update((job["job_id"], name) for job in jobs)
         return files
 
 

@@ -39,18 +39,27 @@ def read_bundle(directory: str) -> BundleMarker | None:
         raise not_ours(directory, f"its {MARKER} cannot be read: {error}") from error
 
 
-def read_markers(directory: str) -> list[Marker]:
-    """The marker of every slot in a directory; none where it has no marker, or is gone."""
+Held = Marker | BundleMarker
+"""What a directory's marker can be: that of its slot, or that of a bundle."""
+
+
+def read_held(directory: str) -> Held | None:
+    """Whichever marker a directory has; None where it has none, or is gone. Raises as
+    `read_marker`."""
     if not os.path.exists(os.path.join(directory, MARKER)):
-        return []
+        return None
     raw = _read(directory)
     if raw is None:
+        return None
+    return read_bundle(directory) if "bundle" in raw else read_marker(directory)
+
+
+def read_markers(directory: str) -> list[Marker]:
+    """The marker of every slot in a directory; none where it has no marker, or is gone."""
+    held = read_held(directory)
+    if held is None:
         return []
-    if "bundle" in raw:
-        bundle = read_bundle(directory)
-        return list(bundle.members) if bundle is not None else []
-    marker = read_marker(directory)
-    return [marker] if marker is not None else []
+    return [held] if isinstance(held, Marker) else list(held.members)
 
 
 def _read(directory: str) -> dict[str, Any] | None:

@@ -15,19 +15,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from casparian.adapters.sink._errors import disk_error
-from casparian.adapters.sink._marked import MARKER, not_ours
+from casparian.adapters.sink._marked import MARKER, Held, read_held
 from casparian.adapters.sink._places import Places
 from casparian.adapters.sink._schema import to_domain
 from casparian.adapters.sink._slot_names import SlotNames, write_names
 from casparian.adapters.sink._types import canonical_field
 from casparian.domain import lineage
 from casparian.domain.adoption import Renewal, StandingSlot
-from casparian.domain.bundles import BundleMarker
 from casparian.domain.publish import Marker, Target
 from casparian.domain.schemas import TargetSchema, reconcile
-
-Held = Marker | BundleMarker
-"""What a directory's marker can be: that of its slot, or that of a bundle."""
 
 
 class ParquetAdoption:
@@ -128,21 +124,6 @@ def renewed_by(held: Held, after: Mapping[Marker, Marker]) -> Held:
     if members == held.members:
         return held
     return replace(held, installation=members[0].installation, members=members)
-
-
-def read_held(directory: str) -> Held | None:
-    """What a directory's marker says; None where it has none, or is gone.
-
-    Raises JobError (FOREIGN_ROWS) for one that Casparian did not write.
-    """
-    try:
-        with open(os.path.join(directory, MARKER), encoding="ascii") as file:
-            raw = json.loads(file.read())
-        return BundleMarker.from_json(raw["bundle"]) if "bundle" in raw else Marker(**raw)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (ValueError, TypeError, KeyError) as error:
-        raise not_ours(directory, f"its {MARKER} cannot be read: {error}") from error
 
 
 def parquet_files(directory: str) -> list[str]:
