@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from casparian.domain.errors import ConfigurationError
 from casparian.domain.files import path_text
@@ -45,12 +45,21 @@ class Routed:
     priority: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RoutingTable:
     """All rules and subscriptions, as one value."""
 
     rules: Sequence[RoutingRule]
     subscriptions: Sequence[Subscription]
+
+    @cached_property
+    def _patterns(self) -> list[tuple[int, re.Pattern[str]]]:
+        return [(n, compile_glob(rule.pattern)) for n, rule in enumerate(self.rules)]
+
+    @cached_property
+    def _routed(self) -> dict[tuple[int, ...], Routed]:
+        """What was made of the paths so far, by which rules match: few differ."""
+        return {}
 
     def route(self, path: bytes) -> Routed:
         """Tags, plugins and priority of a path.
@@ -58,12 +67,18 @@ class RoutingTable:
         Of several rules that give one tag, the one of highest priority is recorded as its
         reason, then the one that stands first.
         """
+        text = path_text(path)
+        matching = tuple([n for n, pattern in self._patterns if pattern.fullmatch(text)])
+        if matching not in self._routed:
+            self._routed[matching] = self._route([self.rules[n] for n in matching])
+        return self._routed[matching]
+
+    def _route(self, matching: Sequence[RoutingRule]) -> Routed:
         tags: dict[str, RoutingRule] = {}
-        for rule in self.rules:
-            if rule.matches(path):
-                known = tags.get(rule.tag)
-                if known is None or rule.priority > known.priority:
-                    tags[rule.tag] = rule
+        for rule in matching:
+            known = tags.get(rule.tag)
+            if known is None or rule.priority > known.priority:
+                tags[rule.tag] = rule
         plugins = tuple(sorted(s.plugin for s in self.subscriptions if not s.tags.isdisjoint(tags)))
         return Routed(tags, plugins, max((r.priority for r in tags.values()), default=0))
 

@@ -145,7 +145,7 @@ def _enqueue(connection: Connection, rows: Sequence[Any], now_us: int) -> list[i
             row.priority,
             now_us,
             row.due,
-        )
+        )._asdict()
         for row in rows
     ]
     statement = insert(processing_job).returning(_job.id, sort_by_parameter_order=True)

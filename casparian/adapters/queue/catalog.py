@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from casparian.adapters.queue.bound_versions import take_bound
 from casparian.adapters.queue.common import JobEvent, below_range
-from casparian.adapters.queue.database import Database, chunks, execute_many
+from casparian.adapters.queue.database import (
+    Database,
+    SelectIn,
+    chunks,
+    execute_many,
+    insert_rows,
+    row_insert,
+)
 from casparian.adapters.queue.departures import SqlDepartures
 from casparian.adapters.queue.rows import (
     INSERT_JOB,
@@ -19,6 +26,7 @@ from casparian.adapters.queue.rows import (
     location_of,
     log_events,
     queued_job,
+    stat_row,
     stat_values,
 )
 from casparian.adapters.queue.tables import (
@@ -39,6 +47,7 @@ from casparian.domain.ports import RecordOutcome
 from casparian.domain.routing import Routed, RoutingTable, due_us
 
 PAGE = 2000
+RECORDED = 2000
 _location = file_location.c
 
 
@@ -96,17 +105,15 @@ class SqlCatalog(SqlDepartures):
     def _known(
         self, connection: Connection, root_id: int, paths: Iterable[bytes]
     ) -> dict[bytes, FileLocation]:
-        statement = select(file_location).where(
-            _location.source_root_id == root_id, _location.path.in_(list(paths))
-        )
-        return {row.path: location_of(row) for row in connection.execute(statement)}
+        rows = _AT_PATHS.rows(connection, list(paths), root_id=root_id)
+        return {row.path: location_of(row) for row in rows}
 
     def record(
         self, root_id: int, sightings: Sequence[Sighting], routing: RoutingTable
     ) -> RecordOutcome:
-        """Record in transactions of at most 500 files each."""
+        """Record in transactions of at most RECORDED files each."""
         total = RecordOutcome()
-        for part in chunks(sightings):
+        for part in chunks(sightings, RECORDED):
             routed = [(sighting, routing.route(sighting.path)) for sighting in part]
             for distinct in _distinct(routed):
                 with self._db.write() as connection:
@@ -116,32 +123,21 @@ class SqlCatalog(SqlDepartures):
         return total
 
     def _record(
-        self, connection: Connection, root_id: int, part: dict[Sighting, Routed]
+        self, connection: Connection, root_id: int, part: dict[bytes, tuple[Sighting, Routed]]
     ) -> RecordOutcome:
         now = self._db.clock()
-        known = self._known(connection, root_id, [s.path for s in part])
-        known |= self._new_locations(
-            connection, root_id, [s.path for s in part if s.path not in known]
-        )
-        seen = [_Seen(s, routed, known[s.path]) for s, routed in part.items()]
+        known = self._known(connection, root_id, part)
+        new = [path for path in part if path not in known]
+        ids = self._db.dialect.new_ids(connection, file_location, len(new))
+        for location_id, path in zip(ids, new, strict=True):
+            known[path] = FileLocation(location_id, root_id, path, None, None, None, 0, 0)
+        seen = [_Seen(s, routed, known[s.path]) for s, routed in part.values()]
         seen = self._without_departed(connection, seen)
         self._touch(connection, [s for s in seen if s.touched], now)
         newer = [s for s in seen if not s.touched]
-        jobs = self._add_versions(connection, newer, now) if newer else 0
+        jobs = self._add_versions(connection, newer, now, set(ids)) if newer else 0
         changed = sum(s.standing for s in newer)
         return RecordOutcome(len(newer) - changed, changed, len(seen) - len(newer), jobs)
-
-    def _new_locations(
-        self, connection: Connection, root_id: int, paths: Sequence[bytes]
-    ) -> dict[bytes, FileLocation]:
-        if not paths:
-            return {}
-        statement = insert(file_location).returning(_location.id, _location.path)
-        values = [{"source_root_id": root_id, "path": path, "deleted": False} for path in paths]
-        return {
-            row.path: FileLocation(row.id, root_id, row.path, None, None, None, 0, 0)
-            for row in connection.execute(statement, values)
-        }
 
     def _touch(self, connection: Connection, seen: Sequence[_Seen], now: int) -> None:
         values = [
@@ -150,66 +146,88 @@ class SqlCatalog(SqlDepartures):
         ]
         execute_many(connection, _TOUCH, values)
 
-    def _add_versions(self, connection: Connection, seen: Sequence[_Seen], now: int) -> int:
-        """Registry, versions, current versions, tags and jobs; returns the count of jobs."""
-        contents = {s.sighting.content_hash: s.sighting.identity.size for s in seen}
-        self._db.dialect.insert_missing(
-            connection,
-            file_hash_registry,
-            [
-                {"content_hash": content_hash, "size": size, "first_seen_us": now}
-                for content_hash, size in contents.items()
-            ],
-        )
-        versions = self._new_versions(connection, seen, now)
-        execute_many(connection, _MOVE_CURRENT, [_current(s, versions, now) for s in seen])
+    def _add_versions(
+        self, connection: Connection, seen: Sequence[_Seen], now: int, new: Set[int]
+    ) -> int:
+        """Locations of the `new` ids, registry, versions, current versions, tags and jobs;
+        returns the count of jobs."""
+        versioned = self._with_version_ids(connection, seen, new)
+        self._add_contents(connection, seen, now)
+        locations = [
+            (
+                s.location.id,
+                s.location.source_root_id,
+                s.sighting.path,
+                *stat_row(s.sighting.identity),
+                s.sighting.content_hash,
+                version,
+                1,
+                now,
+                False,
+            )
+            for s, version in versioned
+            if s.location.id in new
+        ]
+        insert_rows(connection, _INSERT_LOCATION, locations)
+        moved = [_current(s, v, now) for s, v in versioned if s.location.id not in new]
+        execute_many(connection, _MOVE_CURRENT, moved)
+        versions = [
+            (
+                version,
+                s.location.id,
+                s.location.versions + 1,
+                s.sighting.content_hash,
+                *stat_row(s.sighting.identity),
+                now,
+            )
+            for s, version in versioned
+        ]
+        insert_rows(connection, _INSERT_VERSION, versions)
         tags = [
-            {"file_version_id": versions[s.location.id], "tag": tag, "rule_id": rule.id or None}
-            for s in seen
+            (version, tag, rule.id or None)
+            for s, version in versioned
             for tag, rule in s.routed.tags.items()
         ]
-        execute_many(connection, INSERT_TAG, tags)
+        insert_rows(connection, INSERT_TAG, tags)
+        return self._add_jobs(connection, versioned, now)
+
+    def _add_jobs(
+        self, connection: Connection, versioned: Sequence[tuple[_Seen, int]], now: int
+    ) -> int:
         ageing = ageing_us(connection)
         jobs = [
             queued_job(
                 plugin,
-                versions[s.location.id],
+                version,
                 s.location.id,
                 s.location.versions + 1,
                 s.routed.priority,
                 now,
                 due_us(now, s.routed.priority, ageing),
             )
-            for s in seen
+            for s, version in versioned
             for plugin in s.routed.plugins
         ]
-        execute_many(connection, INSERT_JOB, jobs)
+        insert_rows(connection, INSERT_JOB, jobs)
         return len(jobs)
 
-    def _new_versions(
-        self, connection: Connection, seen: Sequence[_Seen], now: int
-    ) -> dict[int, int]:
-        """The new versions' ids by location id."""
-        bound = take_bound(connection, {s.location.id: s.sighting.content_hash for s in seen})
-        values = [
-            {
-                "location_id": s.location.id,
-                "ordinal": s.location.versions + 1,
-                "content_hash": s.sighting.content_hash,
-                "seen_at_us": now,
-                **stat_values(s.sighting.identity),
-            }
-            for s in seen
-        ]
-        statement = insert(file_version).returning(file_version.c.id, file_version.c.location_id)
-        for row in values:
-            if row["location_id"] in bound:
-                given = {**row, "id": bound[row["location_id"]]}
-                connection.execute(insert(file_version).values(**given))
-        free = [row for row in values if row["location_id"] not in bound]
-        if not free:
-            return bound
-        return bound | {row.location_id: row.id for row in connection.execute(statement, free)}
+    def _add_contents(self, connection: Connection, seen: Sequence[_Seen], now: int) -> None:
+        contents = {s.sighting.content_hash: s.sighting.identity.size for s in seen}
+        into = self._db.dialect.insert_missing(
+            file_hash_registry, "content_hash", "size", "first_seen_us"
+        )
+        insert_rows(connection, into, [(key, size, now) for key, size in contents.items()])
+
+    def _with_version_ids(
+        self, connection: Connection, seen: Sequence[_Seen], new: Set[int]
+    ) -> list[tuple[_Seen, int]]:
+        """Each with the id that its new version is to have."""
+        contents = {
+            s.location.id: s.sighting.content_hash for s in seen if s.location.id not in new
+        }
+        bound = take_bound(connection, contents) if contents else {}
+        free = iter(self._db.dialect.new_ids(connection, file_version, len(seen) - len(bound)))
+        return [(s, bound.get(s.location.id) or next(free)) for s in seen]
 
     def missed(self, location_ids: Sequence[int]) -> int:
         deleted = 0
@@ -266,27 +284,40 @@ _MOVE_CURRENT = _TOUCH.values(
 )
 
 
-def _current(seen: _Seen, versions: dict[int, int], now: int) -> dict[str, Any]:
+_AT_PATHS = SelectIn(
+    select(file_location).where(_location.source_root_id == bindparam("root_id")), _location.path
+)
+_STAT_NAMES = tuple(NO_STAT)
+_INSERT_LOCATION = row_insert(
+    file_location, "id", "source_root_id", "path", *_STAT_NAMES, "content_hash",
+    "current_version_id", "versions", "hashed_at_us", "deleted",
+)  # fmt: skip
+_INSERT_VERSION = row_insert(
+    file_version, "id", "location_id", "ordinal", "content_hash", *_STAT_NAMES, "seen_at_us"
+)
+
+
+def _current(seen: _Seen, version: int, now: int) -> dict[str, Any]:
     return {
         "b_id": seen.location.id,
         **stat_values(seen.sighting.identity),
         "hashed_at_us": now,
         "content_hash": seen.sighting.content_hash,
-        "current_version_id": versions[seen.location.id],
+        "current_version_id": version,
         "versions": seen.location.versions + 1,
     }
 
 
-def _distinct(routed: Iterable[tuple[Sighting, Routed]]) -> Iterator[dict[Sighting, Routed]]:
-    """Runs in which no path stands twice: a later sighting is held against the earlier."""
-    part: dict[Sighting, Routed] = {}
-    paths: set[bytes] = set()
+def _distinct(
+    routed: Iterable[tuple[Sighting, Routed]],
+) -> Iterator[dict[bytes, tuple[Sighting, Routed]]]:
+    """Runs, by path, in which none stands twice: a later sighting is held against the earlier."""
+    part: dict[bytes, tuple[Sighting, Routed]] = {}
     for sighting, route in routed:
-        if sighting.path in paths:
+        if sighting.path in part:
             yield part
-            part, paths = {}, set()
-        part[sighting] = route
-        paths.add(sighting.path)
+            part = {}
+        part[sighting.path] = sighting, route
     if part:
         yield part
 

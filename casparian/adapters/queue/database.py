@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from operator import itemgetter
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
     Engine,
     Insert,
+    Row,
     Select,
     Table,
     Update,
@@ -34,6 +35,13 @@ CHUNK = 500
 T = TypeVar("T")
 
 
+class RowInsert(NamedTuple):
+    """An insert of plain tuples, for `insert_rows`."""
+
+    statement: Insert
+    names: tuple[str, ...]
+
+
 class Dialect(Protocol):
     """What differs between the databases."""
 
@@ -50,10 +58,13 @@ class Dialect(Protocol):
         """`update` restricted to the rows that `candidates` selects and nobody else won."""
         ...
 
-    def insert_missing(
-        self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]
-    ) -> None:
-        """Insert the rows whose primary key is not there yet."""
+    def insert_missing(self, table: Table, *names: str) -> RowInsert:
+        """As `row_insert`, leaving out the rows whose primary key is there already."""
+        ...
+
+    def new_ids(self, connection: Connection, table: Table, count: int) -> Sequence[int]:
+        """Ids for rows that this transaction inserts into `table`, ascending, given to nobody
+        else."""
         ...
 
     def highest_id(self, connection: Connection, table: Table) -> int:
@@ -144,6 +155,65 @@ def insert_of(table: Table, *names: str) -> Insert:
     """An insert of these columns, for `execute_many`."""
     values: dict[str, Any] = {name: bindparam(name) for name in names}
     return insert(table).values(values)
+
+
+def row_insert(table: Table, *names: str) -> RowInsert:
+    return RowInsert(insert_of(table, *names), names)
+
+
+def insert_rows(connection: Connection, into: RowInsert, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert rows whose values stand in the order of `into.names`.
+
+    As with `execute_many`, the values must be what the driver takes.
+    """
+    if not rows:
+        return
+    text, order = _inserting(into, connection.dialect)
+    given: Any = rows
+    if order is None:
+        given = [dict(zip(into.names, row, strict=True)) for row in rows]
+    elif order != into.names:
+        ordered = itemgetter(*map(into.names.index, order))
+        given = [ordered(row) for row in rows]
+    connection.exec_driver_sql(text, given)
+
+
+@lru_cache(maxsize=256)
+def _inserting(into: RowInsert, dialect: SqlDialect) -> tuple[str, tuple[str, ...] | None]:
+    """The text of an insert, and the order of its values where they go by position."""
+    compiled: Any = into.statement.compile(dialect=dialect)
+    order = compiled.positiontup
+    return str(compiled), tuple(order) if order else None
+
+
+class SelectIn:
+    """Rows of a select that have one of some values in a column, CHUNK of them at a time.
+
+    One text serves for any number of values, so nothing is compiled twice. As in
+    `execute_many`, values are the driver's: a boolean may come as 0 or 1.
+    """
+
+    def __init__(self, statement: Select[Any], column: ColumnElement[Any]) -> None:
+        self._names = [f"in_{number}" for number in range(CHUNK)]
+        self._statement = statement.where(column.in_([bindparam(n) for n in self._names]))
+
+    def rows(
+        self, connection: Connection, values: Sequence[Any], **others: Any
+    ) -> Iterator[Row[Any]]:
+        """`others` are the values of the select's other parameters, by name."""
+        text, order = _selecting(self._statement, connection.dialect)
+        for part in chunks(values):
+            # What is missing of a whole chunk is asked for twice.
+            padded = [*part, *[part[-1]] * (CHUNK - len(part))]
+            given = {**others, **dict(zip(self._names, padded, strict=True))}
+            parameters: Any = given if order is None else tuple(given[name] for name in order)
+            yield from connection.exec_driver_sql(text, parameters)
+
+
+@lru_cache(maxsize=64)
+def _selecting(statement: Select[Any], dialect: SqlDialect) -> tuple[str, Sequence[str] | None]:
+    compiled: Any = statement.compile(dialect=dialect)
+    return str(compiled), compiled.positiontup
 
 
 def execute_many(

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from casparian.adapters.queue.changes import Added, RoutingChange
-from casparian.adapters.queue.database import execute_many
+from casparian.adapters.queue.database import insert_rows
 from casparian.adapters.queue.rows import INSERT_JOB, INSERT_TAG, queued_job
 from casparian.adapters.queue.tables import (
     file_location,
@@ -67,12 +67,12 @@ def _add_tags(connection: Connection, added: Sequence[tuple[Any, Added]]) -> Non
     rows = connection.execute(statement.where(file_tag.c.file_version_id.in_(versions)))
     known = {tuple(row) for row in rows}
     values = [
-        {"file_version_id": row.version_id, "tag": tag, "rule_id": rule.id or None}
+        (row.version_id, tag, rule.id or None)
         for row, gained in added
         for tag, rule in gained.tags.items()
         if (row.version_id, tag) not in known
     ]
-    execute_many(connection, INSERT_TAG, values)
+    insert_rows(connection, INSERT_TAG, values)
 
 
 def _add_jobs(
@@ -99,5 +99,5 @@ def _add_jobs(
         for plugin in gained.plugins
         if (row.version_id, plugin) not in known
     ]
-    execute_many(connection, INSERT_JOB, values)
+    insert_rows(connection, INSERT_JOB, values)
     return len(values)

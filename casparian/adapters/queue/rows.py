@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, select
 
 from casparian.adapters.queue.common import JobEvent
-from casparian.adapters.queue.database import execute_many, insert_of, storable
+from casparian.adapters.queue.database import execute_many, insert_of, row_insert, storable
 from casparian.adapters.queue.tables import file_tag, installation, job_event, processing_job
 from casparian.domain.errors import ErrorClass
 from casparian.domain.files import FileLocation, FileVersion, StatIdentity, path_bytes, path_text
@@ -35,6 +35,12 @@ def stat_values(identity: StatIdentity) -> dict[str, int]:
     }
 
 
+def stat_row(identity: StatIdentity) -> tuple[int, int, int, int, int]:
+    """As `stat_values`, in the order of NO_STAT."""
+    size, mtime_ns, ctime_ns, inode, device = identity
+    return size, mtime_ns, ctime_ns, _signed(inode), _signed(device)
+
+
 NO_STAT: dict[str, None] = dict.fromkeys(StatIdentity._fields)
 
 
@@ -57,7 +63,7 @@ def location_of(row: Any) -> FileLocation:
         row.versions,
         row.hashed_at_us,
         row.missed_scans,
-        row.deleted,
+        bool(row.deleted),
     )
 
 
@@ -101,6 +107,20 @@ def job_of(row: Any) -> ProcessingJob:
     )
 
 
+class QueuedJob(NamedTuple):
+    """The values of a new job, by column."""
+
+    status: str
+    plugin_name: str
+    file_version_id: int
+    location_id: int
+    ordinal: int
+    priority: int
+    due: int
+    not_before_us: int
+    enqueued_at_us: int
+
+
 def queued_job(
     plugin: str,
     version_id: int,
@@ -109,27 +129,15 @@ def queued_job(
     priority: int,
     now_us: int,
     due: int,
-) -> dict[str, Any]:
-    """The values of a new job."""
-    return {
-        "status": JobStatus.QUEUED.value,
-        "plugin_name": plugin,
-        "file_version_id": version_id,
-        "location_id": location_id,
-        "ordinal": ordinal,
-        "priority": priority,
-        "due": due,
-        "not_before_us": now_us,
-        "enqueued_at_us": now_us,
-    }
+) -> QueuedJob:
+    status = JobStatus.QUEUED.value
+    return QueuedJob(
+        status, plugin, version_id, location_id, ordinal, priority, due, now_us, now_us
+    )
 
 
-INSERT_JOB = insert_of(
-    processing_job,
-    "status", "plugin_name", "file_version_id", "location_id", "ordinal", "priority", "due",
-    "not_before_us", "enqueued_at_us",
-)  # fmt: skip
-INSERT_TAG = insert_of(file_tag, "file_version_id", "tag", "rule_id")
+INSERT_JOB = row_insert(processing_job, *QueuedJob._fields)
+INSERT_TAG = row_insert(file_tag, "file_version_id", "tag", "rule_id")
 
 
 def event_of(row: Any) -> JobEvent:

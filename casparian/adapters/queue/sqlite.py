@@ -10,8 +10,9 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -22,6 +23,7 @@ from sqlalchemy import (
     Select,
     Table,
     Update,
+    bindparam,
     create_engine,
     event,
     func,
@@ -33,7 +35,7 @@ from sqlalchemy.exc import DBAPIError
 from casparian.adapters.queue.adoption import SqlAdoption
 from casparian.adapters.queue.catalog import SqlCatalog
 from casparian.adapters.queue.common import QueueStores, wall_clock_us
-from casparian.adapters.queue.database import Database
+from casparian.adapters.queue.database import Database, RowInsert
 from casparian.adapters.queue.jobs import SqlJobs
 from casparian.adapters.queue.ledger import SqlLedger
 from casparian.adapters.queue.plugins import SqlPlugins
@@ -109,11 +111,13 @@ class SqliteDialect:
         table = update.table
         return update.where(table.c.id.in_(candidates.scalar_subquery()))
 
-    def insert_missing(
-        self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]
-    ) -> None:
-        if rows:
-            connection.execute(insert(table).on_conflict_do_nothing(), list(rows))
+    def insert_missing(self, table: Table, *names: str) -> RowInsert:
+        return _insert_missing(table, names)
+
+    def new_ids(self, connection: Connection, table: Table, count: int) -> Sequence[int]:
+        # One writer at a time: nobody else draws any before these are inserted.
+        first = self.highest_id(connection, table) + 1
+        return range(first, first + count)
 
     def highest_id(self, connection: Connection, table: Table) -> int:
         statement = text("SELECT seq FROM sqlite_sequence WHERE name = :name")
@@ -155,6 +159,12 @@ class SqliteDialect:
             if self._watcher is not None:
                 self._watcher.close()
                 self._watcher = None
+
+
+@lru_cache(maxsize=64)
+def _insert_missing(table: Table, names: tuple[str, ...]) -> RowInsert:
+    values: dict[str, Any] = {name: bindparam(name) for name in names}
+    return RowInsert(insert(table).values(values).on_conflict_do_nothing(), names)
 
 
 def _unusable(path: str | None, error: BaseException) -> str:
