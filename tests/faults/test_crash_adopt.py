@@ -1,7 +1,4 @@
-"""`casparian adopt`, killed in place of each call by which it changes files, then run again.
-
-CASPARIAN_CRASH_POINTS is how many calls are tried, or `all`.
-"""
+"""`casparian adopt`, killed in place of each call by which it changes files, then run again."""
 
 from __future__ import annotations
 
@@ -22,9 +19,9 @@ from casparian.adapters.sink.parquet import ParquetSink
 from casparian.adapters.sink.sqlite import SqliteSink
 from casparian.app.sink_guard import owners
 from casparian.domain.adoption import Owner
+from tests.support.crash_points import TIMEOUT_S, seeded, struck, until_killed
 from tests.support.project import FAST, Project, read_parquet
 
-POINTS = os.environ.get("CASPARIAN_CRASH_POINTS", "6")
 PROGRAM = Path(sys.executable).parent / "casparian"
 FILES = ("a", "b", "c")
 
@@ -111,7 +108,7 @@ def strangers(project: Project) -> set[Owner]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900 if POINTS != "all" else 3600)
+@pytest.mark.timeout(TIMEOUT_S)
 @pytest.mark.parametrize("mode", ["replace", "append"])
 def test_a_killed_adoption_is_finished_by_the_next(
     project: Project, shim: Path, tmp_path: Path, mode: str
@@ -128,13 +125,13 @@ def test_a_killed_adoption_is_finished_by_the_next(
     code, calls = adopt(project, shim)
     assert code == 0
     assert strangers(project) == {Owner.MINE}
-    count = len(calls)
-    wanted = count if POINTS == "all" else min(count, int(POINTS))
-    for at in sorted({1 + round(n * (count - 1) / max(1, wanted - 1)) for n in range(wanted)}):
+    killed: Counter[str] = Counter()
+    for at in until_killed(len(calls), seeded(), killed):
         reset()
         code, made = adopt(project, shim, at)
-        where = f"killed at call {at} of {count}: {made[-1] if made else ''}"
-        assert code == -signal.SIGKILL, where
+        if struck(code, at, made):
+            killed[made[-1].split()[1]] += 1
+        where = f"call {at} of {len(calls)}: {made[-1]}, exit {code}"
         assert rows(project) == before, where
         assert adopt(project, shim)[0] == 0, where
         assert rows(project) == before, where

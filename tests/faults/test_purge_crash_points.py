@@ -1,26 +1,23 @@
-"""SIGKILL in place of calls by which a purge changes files: all rows go, or none.
-
-CASPARIAN_CRASH_POINTS is how many calls for each combination of sink and mode, or `all`.
-"""
+"""SIGKILL in place of calls by which a purge changes files: all rows go, or none."""
 
 from __future__ import annotations
 
 import os
-import random
 import signal
 import sqlite3
 import subprocess
 import sys
+from collections import Counter
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from tests.support.crash_points import TIMEOUT_S, seeded, struck, until_killed
 from tests.support.project import FAST, Project
 
 PROGRAM = Path(sys.executable).parent / "casparian"
-POINTS = os.environ.get("CASPARIAN_CRASH_POINTS", "3")
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(36_000 if POINTS == "all" else 900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(TIMEOUT_S)]
 SINKS = {
     "parquet": {"output": "parquet://./out", "extra": "parquet://./out"},
     "sqlite": {"output": "sqlite://out.db/output", "extra": "sqlite://out.db/extra"},
@@ -111,16 +108,6 @@ class Purges:
         assert self.project.query(f"select * from processing_job where {unfinished}") == []
 
 
-def chosen(calls: int, seed: int) -> list[int]:
-    """Calls spread evenly over all, a little moved by chance."""
-    if POINTS == "all":
-        return list(range(1, calls + 1))
-    count = min(int(POINTS), calls)
-    chance = random.Random(seed)
-    step = calls / count
-    return [1 + int(step * (n + chance.random())) for n in range(count)]
-
-
 @pytest.mark.parametrize(
     ("kind", "mode"),
     [("parquet", "replace"), ("sqlite", "replace"), ("both", "append")],
@@ -128,18 +115,20 @@ def chosen(calls: int, seed: int) -> list[int]:
 def test_a_purge_that_is_killed(project: Project, shim: Path, kind: str, mode: str) -> None:
     """Killed before the decision the rows stay and nobody tries again; after it, they are gone
     when the next engine is done. Either way a second purge removes what is left."""
-    seed = int(os.environ.get("CASPARIAN_TEST_SEED", random.randrange(1 << 30)))
-    print("seed", seed)
     purges = Purges(project, shim, kind, mode)
     purges.publish()
     code, calls = purges.purge()
     assert code == 0
     purges.check(gone=True)
     before = purges.newest_purge()[0]
-    for at in chosen(len(calls), seed):
+    killed: Counter[str] = Counter()
+    for at in until_killed(len(calls), seeded(), killed):
         purges.publish()
-        code, _ = purges.purge(at)
-        assert code in (0, -signal.SIGKILL), at
+        code, calls = purges.purge(at)
+        if struck(code, at, calls):
+            killed[calls[-1].split()[1]] += 1
+        else:
+            assert code == 0, at
         purges.drain()
         job, status = purges.newest_purge()
         assert job == before or status in ("FAILED", "COMPLETED"), (at, status)

@@ -1,0 +1,57 @@
+"""Which calls of a program are to be its last: all of them, or some that chance spreads evenly.
+
+CASPARIAN_CRASH_POINTS is how many, or `all`; CASPARIAN_TEST_SEED repeats what a run printed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import signal
+from collections import Counter
+from collections.abc import Iterator
+
+POINTS = os.environ.get("CASPARIAN_CRASH_POINTS", "3")
+TIMEOUT_S = 36_000 if POINTS == "all" else 900
+
+
+def seeded() -> random.Random:
+    seed = int(os.environ.get("CASPARIAN_TEST_SEED", random.randrange(1 << 30)))
+    print(f"CASPARIAN_TEST_SEED={seed}")
+    return random.Random(seed)
+
+
+def spread(total: int, chance: random.Random) -> list[int]:
+    """All, or one from each of as many equal parts."""
+    if POINTS == "all":
+        return list(range(1, total + 1))
+    parts = min(int(POINTS), total)
+    edges = [1 + total * n // parts for n in range(parts + 1)]
+    return [chance.randrange(a, b) for a, b in itertools.pairwise(edges)]
+
+
+def until_killed(total: int, chance: random.Random, killed: Counter[str]) -> Iterator[int]:
+    """The points of this run, and others nearer to the beginning while nothing was killed.
+
+    How many calls a program makes differs a little from run to run: a point may lie beyond the
+    last. Where even the first call kills nobody there is no more to draw, and the test fails.
+    """
+    points = spread(total, chance)
+    yield from points
+    point = points[-1]
+    while not killed and point > 1:
+        point = chance.randrange(1, point)
+        yield point
+    assert killed, "no call killed anything: the shim is not at work"
+
+
+def struck(code: int, point: int, calls: list[str]) -> bool:
+    """Whether the program died in place of that call; it may only have made fewer.
+
+    `calls`: what the shim wrote down, a line for each.
+    """
+    if code == -signal.SIGKILL:
+        return True
+    assert point > len(calls), f"call {point} of {len(calls)} was made, and nothing was killed"
+    return False
