@@ -26,6 +26,7 @@ from typing import IO
 
 import structlog
 
+from casparian.adapters.host.freed_memory import KEEP_FREED_MEMORY
 from casparian.adapters.host.job_note import JOB_ID, JOB_NOTE
 from casparian.domain.errors import ConfigurationError
 from casparian.domain.ports import SidecarExit, SidecarSpec
@@ -155,6 +156,7 @@ class SubprocessHost:
             "HOME": scratch,
             "TMPDIR": scratch,
             "OMP_NUM_THREADS": str(self._threads_each),
+            **KEEP_FREED_MEMORY,
             **self._environment,
         }
         if "CASPARIAN_PURE" in os.environ:

@@ -65,6 +65,9 @@ def run(
     """
     # What is loaded stays: looking through it for garbage is a fifth of the time to load it.
     gc.disable()
+    from casparian.adapters.host.freed_memory import keep_freed_memory
+
+    keep_freed_memory()
     from casparian.app.cli._systemd import notify
     from casparian.app.engine import BOTH, Engine
     from casparian.app.logs import configure_logs_by
