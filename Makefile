@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL_INPUTS := pyproject.toml setup.py casparian/_fastpath/_speed.pyx
+INSTALL_INPUTS := pyproject.toml setup.py casparian/_fastpath/_speed.pyx casparian/adapters/files/_walk.pyx
 
 .PHONY: help venv demo test test-pure crash-points bad-input-full torture lint docs reference bench bench-full clean
 .DEFAULT_GOAL := help
@@ -72,5 +72,6 @@ bench-full: $(VENV)/.installed-test
 
 clean:
 	rm -rf build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .benchmarks
-	rm -f casparian/_fastpath/_speed.c casparian/_fastpath/*.so $(VENV)/.installed-*
+	rm -f casparian/_fastpath/_speed.c casparian/_fastpath/*.so \
+		casparian/adapters/files/_walk.c casparian/adapters/files/*.so $(VENV)/.installed-*
 	find casparian tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,4 +1,5 @@
-"""Builds the compiled twin of the fast path where it can, and installs without it where not.
+"""Builds the compiled twins of the fast path and of the walk where it can, and installs without
+them where not.
 
 Everything else about the package stands in pyproject.toml.
 """
@@ -26,13 +27,13 @@ def extensions() -> list[Extension]:
     except ImportError:
         # The pure twin serves; `casparian check` says that it does.
         return []
-    speed = Extension(
-        "casparian._fastpath._speed",
-        ["casparian/_fastpath/_speed.pyx"],
-        extra_compile_args=["-O3"],
-        optional=True,
-    )
-    modules: list[Extension] = cythonize([speed], language_level=3, annotate=False)
+    sources = [
+        Extension(
+            name, [name.replace(".", "/") + ".pyx"], extra_compile_args=["-O3"], optional=True
+        )
+        for name in ("casparian._fastpath._speed", "casparian.adapters.files._walk")
+    ]
+    modules: list[Extension] = cythonize(sources, language_level=3, annotate=False)
     for module in modules:
         module.optional = True  # cythonize makes new objects and forgets it
     return modules

@@ -7,7 +7,7 @@ translated at the adapter's edge, an unreachable database to UnavailableError.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -58,6 +58,28 @@ class WalkError(NamedTuple):
     error: str
 
 
+class FileListing(Protocol):
+    """Files of one directory that follow one another in the byte order of paths, as they were
+    when it was listed."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[FileEntry]: ...
+
+    def digest(self) -> Hashable | None:
+        """128 bits that tell these names and stat identities from any others, in this process;
+        None where a file could not be statted."""
+        ...
+
+
+class FileRun(NamedTuple):
+    """All files of a root whose paths are `begin` or behind it, and before `end` (None: any)."""
+
+    begin: bytes
+    end: bytes | None
+    files: FileListing
+
+
 class FileChangedError(CasparianError):
     """A file changed while it was read."""
 
@@ -65,17 +87,23 @@ class FileChangedError(CasparianError):
 class FileSource(Protocol):
     """The only one who touches input files.
 
-    1. `walk` yields every regular file below the root, once, in the byte order of its path,
-       and holds no more than the open directories' listings.
+    1. `walk` yields every regular file below the root, once, in the byte order of its path, as
+       it was when its directory was listed, and holds no more than the open directories'
+       listings.
     2. Symbolic links, FIFOs, sockets and devices are skipped; nothing outside the root is met.
     3. A directory that cannot be listed is a WalkError in its place, and the walk goes on.
     4. `read_hash` opens without following links, and raises FileChangedError unless `fstat`
        says the same before and after the read; the hash is the SHA-256 of what it read.
     5. Names are bytes, and every name the file system allows survives.
     6. A vanished file is FileNotFoundError, an unreadable one PermissionError or OSError.
+    7. `runs` is `walk` in pieces, each of files of one directory. A piece begins where the one
+       before it ended, or behind a directory that could not be listed, so that every path is in
+       one of them or below a WalkError's.
     """
 
     def walk(self, root: bytes, below: bytes = b"") -> Iterator[FileEntry | WalkError]: ...
+
+    def runs(self, root: bytes, below: bytes = b"") -> Iterator[FileRun | WalkError]: ...
 
     def stat(self, root: bytes, path: bytes) -> StatIdentity: ...
 
@@ -384,35 +412,32 @@ class PluginStore(Protocol):
 class Reports(Protocol):
     """Read-only views for the operator's tool: each returns plain data for JSON."""
 
-    def status(self) -> dict[str, Any]: ...
+    def status(self) -> StatusDocument: ...
 
-    def files(self) -> list[dict[str, Any]]: ...
+    def files(self) -> list[FileDocument]: ...
 
     def jobs(
         self,
         status: str | None = None,
         plugin: str | None = None,
         ids: Sequence[int] | None = None,
-    ) -> list[dict[str, Any]]:
+    ) -> list[JobDocument]:
         """By id; of several conditions, a job satisfies all. Unknown ids are absent."""
         ...
 
-    def why(self, path: bytes) -> list[dict[str, Any]]:
+    def why(self, path: bytes) -> list[FileStoryDocument]:
         """One document per source root that knows the path; empty when none does."""
         ...
 
-    def trace(self, job_id: int) -> dict[str, Any] | None:
-        """`{"job", "version", "path", "source_root", "deleted"}` of a job, its events and its
-        outputs included; None for an unknown id."""
+    def trace(self, job_id: int) -> JobOriginDocument | None:
+        """A job with its events and outputs, and the version it read; None for an unknown id."""
         ...
 
-    def published(self, matches: Callable[[str], bool]) -> list[dict[str, Any]]:
-        """`{"path", "source_root", "deleted", "plugin", "location_id", "outputs"}` for each
-        plugin with standing slots of a file whose path `matches`. An output has `topic`,
-        `target`, `mode`, `slot`, and `rows` and `job_id` of the job whose rows stand."""
+    def published(self, matches: Callable[[str], bool]) -> list[PublishedDocument]:
+        """One for each plugin with standing slots of a file whose path `matches`."""
         ...
 
-    def current_failures(self) -> list[dict[str, Any]]:
+    def current_failures(self) -> list[JobDocument]:
         """FAILED and BLOCKED jobs that belong to the current version of their file; not purges
         that were given up, for which nothing was decided."""
         ...
@@ -422,9 +447,8 @@ class Reports(Protocol):
         particular order; of deleted files too."""
         ...
 
-    def queue(self) -> list[dict[str, Any]]:
-        """`{"plugin", "status", "jobs", "age_s"}` for each plugin and status that has jobs;
-        `age_s` is how long the oldest of QUEUED jobs has been waiting, null for others."""
+    def queue(self) -> list[QueueDocument]:
+        """One for each plugin and status that has jobs; `age_s` is how long the oldest of QUEUED jobs has been waiting, null for others."""
         ...
 
 

@@ -9,13 +9,13 @@ import hashlib
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from pathlib import Path
 
 import pytest
 
 from casparian.domain.files import StatIdentity
-from casparian.domain.ports import FileChangedError, FileEntry, FileSource, WalkError
+from casparian.domain.ports import FileChangedError, FileEntry, FileRun, FileSource, WalkError
 
 HARD_NAMES = [
     b"plain.csv",
@@ -264,16 +264,17 @@ class FileSourceContract:
             with pytest.raises(FileNotFoundError):
                 source.read_hash(root, path)
 
-    def test_6_a_file_that_vanishes_during_the_walk_is_not_met(
-        self, source: FileSource, root: bytes
-    ) -> None:
-        for name in (b"a", b"b", b"c", b"d/e"):
+    def test_6_what_vanishes_during_the_walk(self, source: FileSource, root: bytes) -> None:
+        """A listed file may still be met, and is then not there to be read."""
+        for name in (b"a", b"b", b"c", b"d/e", b"f"):
             write(root + b"/" + name, b"")
         walk: Iterator[FileEntry | WalkError] = source.walk(root)
         assert next(walk).path == b"a"
         os.unlink(root + b"/b")
         shutil.rmtree(root + b"/d")
-        assert [entry.path for entry in walk] == [b"c"]
+        assert [entry.path for entry in walk if entry.path != b"b"] == [b"c", b"f"]
+        with pytest.raises(FileNotFoundError):
+            source.read_hash(root, b"b")
 
     def test_6_a_directory_is_no_file(self, source: FileSource, root: bytes) -> None:
         os.mkdir(root + b"/directory")
@@ -296,3 +297,85 @@ class FileSourceContract:
             with pytest.raises(OSError):  # noqa: PT011 - whichever it is
                 source.read_hash(root, path)
         assert len(os.listdir("/proc/self/fd")) == before
+
+    # 7. pieces of a walk
+
+    @pytest.mark.parametrize("below", [b"", b"b"])
+    def test_7_runs_leave_no_path_out(self, source: FileSource, root: bytes, below: bytes) -> None:
+        made = [
+            b"a", b"a.b/x", b"a-b", b"b/c/d/e", b"b/c.d", b"b/c/d.e", b"b/\x01", b"b0", b"c/x/y/z",
+            b"d/1", b"d/2/3", b"d/4", b"d/5/6",
+        ]  # fmt: skip
+        for path in made:
+            write(root + b"/" + path, path)
+        for path in (b"0", b"b/c/empty/empty", b"e"):
+            os.makedirs(root + b"/" + path)
+        runs = [run for run in source.runs(root, below) if not isinstance(run, WalkError)]
+        assert runs[0].begin == (b"b/" if below else b"")
+        assert runs[-1].end == (b"b0" if below else None)
+        assert [run.begin for run in runs[1:]] == [run.end for run in runs[:-1]]
+        for run in runs:
+            paths = [entry.path for entry in run.files]
+            assert all(run.begin <= p and (run.end is None or p < run.end) for p in paths)
+            assert len({p.rpartition(b"/")[0] for p in paths}) <= 1
+            assert len(run.files) == len(paths)
+        entries = [entry for run in runs for entry in run.files]
+        assert entries == list(source.walk(root, below))
+        assert [e.path for e in entries] == [
+            p for p in sorted(made) if p.startswith(below + b"/" * bool(below))
+        ]
+
+    def test_7_runs_of_an_empty_root_and_of_one_that_is_not_there(
+        self, source: FileSource, root: bytes
+    ) -> None:
+        (run,) = source.runs(root)
+        assert isinstance(run, FileRun)
+        assert (run.begin, run.end, len(run.files)) == (b"", None, 0)
+        *before, error = source.runs(root + b"/none")
+        assert isinstance(error, WalkError)
+        assert sum(len(run.files) for run in before if isinstance(run, FileRun)) == 0
+
+    @pytest.mark.parametrize(
+        "change", ["append", "touch", "chmod", "replace", "rename", "new", "remove", "swap"]
+    )
+    def test_7_a_digest_tells_every_change(
+        self, source: FileSource, root: bytes, change: str
+    ) -> None:
+        for name in (b"a", b"b", b"c"):
+            write(root + b"/d/" + name, b"content")
+            os.utime(root + b"/d/" + name, ns=(1, 1))
+
+        def digest() -> Hashable:
+            (run,) = [r for r in source.runs(root) if isinstance(r, FileRun) and len(r.files)]
+            return run.files.digest()
+
+        before = digest()
+        assert before is not None
+        assert digest() == before
+        path, other = root + b"/d/b", root + b"/d/other"
+        ticked = os.stat(path).st_ctime_ns
+        while os.stat(root).st_ctime_ns <= ticked:
+            # Two changes within one tick of the kernel's clock have the same ctime.
+            os.utime(root)
+        if change == "append":
+            with open(path, "ab") as file:
+                file.write(b"x")
+        elif change == "touch":
+            os.utime(path)
+        elif change == "chmod":
+            os.chmod(path, 0o600)
+        elif change == "replace":
+            write(other, b"CONTENT")
+            os.utime(other, ns=(1, 1))
+            os.rename(other, path)
+        elif change == "rename":
+            os.rename(path, other)
+        elif change == "new":
+            write(other, b"")
+        elif change == "remove":
+            os.unlink(path)
+        else:
+            os.rename(path, other)
+            os.rename(root + b"/d/c", path)
+            os.rename(other, root + b"/d/c")
+        assert digest() != before

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from casparian.adapters.files import LocalFileSource
+from casparian.adapters.files import LocalFileSource, listing, local
 from casparian.domain.ports import FileSource
 from casparian.testing.files import FileSourceContract, write
 
@@ -36,6 +36,15 @@ print(json.dumps(found))
 class TestLocalFileSource(FileSourceContract):
     @pytest.fixture
     def source(self) -> FileSource:
+        return LocalFileSource()
+
+
+class TestLocalFileSourceInPython(FileSourceContract):
+    """With the walk's pure twin, whichever runs otherwise."""
+
+    @pytest.fixture
+    def source(self, monkeypatch: pytest.MonkeyPatch) -> FileSource:
+        monkeypatch.setattr(local, "list_directory", listing.list_in_python)
         return LocalFileSource()
 
 

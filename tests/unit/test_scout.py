@@ -10,13 +10,13 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from casparian.adapters.files import LocalFileSource
+from casparian.adapters.files import LocalFileSource, local
 from casparian.adapters.queue import QueueStores, open_memory
 from casparian.app import scout_memory, scout_pass
 from casparian.app.scout import Scout
@@ -32,7 +32,7 @@ from casparian.domain.files import (
     ScanRules,
     StatIdentity,
 )
-from casparian.domain.ports import Applied, FileChangedError, FileEntry, WalkError
+from casparian.domain.ports import Applied, FileChangedError, FileListing
 from casparian.domain.routing import RoutingRule
 
 SETTLE_S = 2
@@ -67,20 +67,11 @@ class CountingSource(LocalFileSource):
     def __init__(self) -> None:
         self.read: list[bytes] = []
         self.before_read: Callable[[bytes], None] = lambda path: None
-        self.broken: dict[bytes, OSError] = {}
 
     def read_hash(self, root: bytes, path: bytes) -> tuple[str, StatIdentity]:
         self.read.append(path)
         self.before_read(path)
         return super().read_hash(root, path)
-
-    def walk(self, root: bytes, below: bytes = b"") -> Iterator[FileEntry | WalkError]:
-        for entry in super().walk(root, below):
-            above = next((d for d in self.broken if entry.path.startswith(d + b"/")), None)
-            if above is None:
-                yield entry
-            elif entry.path == above + b"/a":
-                yield WalkError(above, str(self.broken[above]))
 
 
 class World:
@@ -402,16 +393,25 @@ def test_a_changed_mount_is_reported(world: World, monkeypatch: pytest.MonkeyPat
     assert [world.scan(), world.scan()] == [{}, {"deleted": 1}]
 
 
-def test_only_what_is_below_an_unlistable_directory_is_kept(world: World) -> None:
+def test_only_what_is_below_an_unlistable_directory_is_kept(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("a", "d/a", "d/b", "d.x", "d0", "e"):
         world.write(name)
     world.scan()
     for name in ("a", "d/b", "d.x", "d0"):
         (world.path / name).unlink()
-    world.source.broken[b"d"] = PermissionError("denied")
+    real = local.list_directory
+
+    def all_but_d(fd: int, prefix: bytes) -> list[FileListing | bytes]:
+        if prefix == b"d/":
+            raise PermissionError(13, "denied")
+        return real(fd, prefix)
+
+    monkeypatch.setattr(local, "list_directory", all_but_d)
     assert world.scan() == {"unchanged": 1, "unreadable": 1}
     assert world.scan() == {"unchanged": 1, "unreadable": 1, "deleted": 3}
-    del world.source.broken[b"d"]
+    monkeypatch.undo()
     assert not world.known("d/b").missed_scans
     assert [world.scan(), world.scan()] == [{"unchanged": 2}, {"unchanged": 2, "deleted": 1}]
 

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 
 from casparian.adapters.files.local import identity_of, open_file
 from casparian.domain.files import StatIdentity, path_text
-from casparian.domain.ports import FileChangedError, FileEntry, FileSource, WalkError
+from casparian.domain.ports import FileChangedError, FileEntry, FileRun, FileSource, WalkError
 
 _FICLONE = 0x40049409
 _NO_CLONE = {
@@ -104,6 +104,9 @@ class ArchivingSource:
 
     def walk(self, root: bytes, below: bytes = b"") -> Iterator[FileEntry | WalkError]:
         return self._source.walk(root, below)
+
+    def runs(self, root: bytes, below: bytes = b"") -> Iterator[FileRun | WalkError]:
+        return self._source.runs(root, below)
 
     def stat(self, root: bytes, path: bytes) -> StatIdentity:
         return self._source.stat(root, path)

@@ -13,10 +13,11 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import cast
 
+from casparian.adapters.files.listing import NO_FILES, list_directory
 from casparian.domain.files import StatIdentity, path_text
-from casparian.domain.ports import FileChangedError, FileEntry, WalkError
+from casparian.domain.ports import FileChangedError, FileEntry, FileListing, FileRun, WalkError
 
 BLOCK = 1 << 20
 
@@ -26,25 +27,6 @@ _LIST = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_RDONLY
 # A FIFO that took the file's place must not block the open.
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 _NOT_A_FILE = frozenset({errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.ENODEV})
-
-
-class _Name(NamedTuple):
-    """One entry of a directory listing. `order` has a `/` behind a directory's name, which
-    puts whole paths into byte order."""
-
-    order: bytes
-    is_directory: bool
-
-
-class _Open(NamedTuple):
-    """A directory on the way: what is left of its names, in reverse order."""
-
-    path: bytes
-    names: list[_Name]
-
-    @property
-    def prefix(self) -> bytes:
-        return self.path + b"/" if self.path else b""
 
 
 class LocalFileSource:
@@ -59,22 +41,48 @@ class LocalFileSource:
 
         At most one descriptor is open at a time, however deep the tree.
         """
-        todo = [_Open(below, [])]
-        failed = _list_into(root, todo[0])
-        if failed:
-            yield failed
-        while todo:
-            current = todo[-1]
-            if not current.names:
-                todo.pop()
-            elif current.names[-1].is_directory:
-                inner = _Open(current.prefix + current.names.pop().order[:-1], [])
-                failed = _list_into(root, inner)
-                if failed:
-                    yield failed
-                todo.append(inner)
+        for part in self.runs(root, below):
+            if isinstance(part, WalkError):
+                yield part
             else:
-                yield from _stat_files(root, current)
+                yield from part.files
+
+    def runs(self, root: bytes, below: bytes = b"") -> Iterator[FileRun | WalkError]:
+        begin, last = range_below(below)
+        # What is left to do of each directory on the way, in reverse order, and its paths' prefix.
+        todo: list[tuple[bytes, list[FileListing | bytes]]] = [(b"", [below])]
+        while todo:
+            prefix, parts = todo[-1]
+            if not parts:
+                todo.pop()
+                continue
+            part = parts.pop()
+            if not isinstance(part, bytes):
+                if not len(part):
+                    continue
+                # Behind files comes a directory, if anything.
+                end = (
+                    range_below(prefix + cast(bytes, parts[-1]))[0]
+                    if parts
+                    else (range_below(prefix[:-1])[1])
+                )
+                yield FileRun(begin, end, part)
+                if end is None:
+                    return
+                begin = end
+                continue
+            path = prefix + part
+            listed = _list(root, path)
+            if not isinstance(listed, WalkError):
+                todo.append((path + b"/" if path else b"", listed[::-1]))
+                continue
+            first, behind = range_below(path)
+            yield FileRun(begin, first, NO_FILES)
+            yield listed
+            if behind is None:
+                return
+            begin = behind
+        yield FileRun(begin, last, NO_FILES)
 
     def stat(self, root: bytes, path: bytes) -> StatIdentity:
         if not path:
@@ -101,55 +109,25 @@ class LocalFileSource:
             os.close(target)
 
 
-def _list_into(root: bytes, directory: _Open) -> WalkError | None:
-    """List regular files and directories, so that taking names off the end gives the byte
-    order of whole paths."""
+def range_below(directory: bytes) -> tuple[bytes, bytes | None]:
+    """The first path that may be below a directory, and the first that is behind all of them."""
+    if not directory:
+        return b"", None
+    return directory + b"/", directory + bytes([ord("/") + 1])
+
+
+def _list(root: bytes, path: bytes) -> list[FileListing | bytes] | WalkError:
+    """What is in a directory, in parts; nothing where it went away. A root that did is an error."""
     try:
-        fd = _open_directory(root, directory.path, _LIST)
+        fd = _open_directory(root, path, _LIST)
     except FileNotFoundError as error:
-        # A directory that went away is no error, but a root that did is.
-        return None if directory.path else WalkError(b"", _reason(error))
+        return [] if path else WalkError(b"", _reason(error))
     except OSError as error:
-        return WalkError(directory.path, _reason(error))
-    names = directory.names
+        return WalkError(path, _reason(error))
     try:
-        with os.scandir(fd) as entries:
-            for entry in entries:
-                if entry.is_file(follow_symlinks=False):
-                    names.append(_Name(os.fsencode(entry.name), False))
-                elif entry.is_dir(follow_symlinks=False):
-                    names.append(_Name(os.fsencode(entry.name) + b"/", True))
+        return list_directory(fd, path + b"/" if path else b"")
     except OSError as error:
-        names.clear()
-        return WalkError(directory.path, _reason(error))
-    finally:
-        os.close(fd)
-    names.sort(reverse=True)
-    return None
-
-
-def _stat_files(root: bytes, current: _Open) -> Iterator[FileEntry | WalkError]:
-    """Take the files off the end of `names`, up to the next directory."""
-    names, prefix = current.names, current.prefix
-    try:
-        fd = _open_directory(root, current.path, _THROUGH)
-    except OSError as error:
-        names.clear()
-        if not isinstance(error, FileNotFoundError) or not current.path:
-            yield WalkError(current.path, _reason(error))
-        return
-    try:
-        while names and not names[-1].is_directory:
-            name = names.pop().order
-            try:
-                found = os.stat(name, dir_fd=fd, follow_symlinks=False)
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                yield FileEntry(prefix + name, None, _reason(error))
-                continue
-            if stat.S_ISREG(found.st_mode):
-                yield FileEntry(prefix + name, _identity(found))
+        return WalkError(path, _reason(error))
     finally:
         os.close(fd)
 

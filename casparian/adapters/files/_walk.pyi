@@ -1,0 +1,3 @@
+from casparian.domain.ports import FileListing
+
+def list_directory(fd: int, prefix: bytes) -> list[FileListing | bytes]: ...

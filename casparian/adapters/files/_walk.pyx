@@ -1,0 +1,288 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""Compiled twin of listing.py: a directory is listed, examined and summed up without the GIL."""
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.errno cimport ENOENT, errno
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdlib cimport free, qsort, realloc
+from libc.string cimport memcmp, memcpy, strlen
+
+import os
+
+from casparian.domain.files import StatIdentity
+from casparian.domain.ports import FileEntry
+
+cdef extern from "<dirent.h>" nogil:
+    ctypedef struct DIR:
+        pass
+    struct dirent:
+        char* d_name
+        uint8_t d_type
+    enum: DT_REG, DT_DIR, DT_UNKNOWN
+    DIR* fdopendir(int fd)
+    dirent* readdir(DIR* stream)
+    int closedir(DIR* stream)
+
+cdef extern from "<sys/stat.h>" nogil:
+    struct timespec:
+        int64_t tv_sec
+        int64_t tv_nsec
+    struct stat_t "stat":
+        uint64_t st_mode
+        int64_t st_size
+        uint64_t st_ino
+        uint64_t st_dev
+        timespec st_mtim
+        timespec st_ctim
+    int fstatat(int fd, const char* name, stat_t* found, int flags)
+    bint S_ISREG(uint64_t mode)
+    bint S_ISDIR(uint64_t mode)
+
+cdef extern from "<fcntl.h>" nogil:
+    enum: AT_SYMLINK_NOFOLLOW
+
+cdef extern from "<unistd.h>" nogil:
+    int dup(int fd)
+
+cdef extern from *:
+    """
+    #include <errno.h>
+    static inline void clear_errno(void) { errno = 0; }
+    """
+    void clear_errno() nogil
+
+cdef int64_t SECOND_NS = 1_000_000_000
+
+cdef struct Name:
+    # The name stands in the listing's text, a '/' behind it where it is a directory's.
+    Py_ssize_t at
+    Py_ssize_t length
+    bint is_directory
+    int problem
+    # For qsort, which takes no context.
+    const char* text
+    int64_t size
+    int64_t mtime_ns
+    int64_t ctime_ns
+    uint64_t inode
+    uint64_t device
+
+cdef struct Seed:
+    uint64_t first
+    uint64_t second
+
+cdef Seed SEED
+SEED.first, SEED.second = (int.from_bytes(os.urandom(8), "little") for _ in range(2))
+
+
+cdef int by_bytes(const void* one, const void* other) noexcept nogil:
+    cdef const Name* a = <const Name*> one
+    cdef const Name* b = <const Name*> other
+    cdef Py_ssize_t shorter = a.length if a.length < b.length else b.length
+    cdef int order = memcmp(a.text + a.at, b.text + b.at, shorter)
+    return order if order else (a.length > b.length) - (a.length < b.length)
+
+
+cdef inline uint64_t mixed(uint64_t value) noexcept nogil:
+    # The finalizer of MurmurHash3: each bit of the value changes half of the result's.
+    value ^= value >> 33
+    value *= <uint64_t> 0xFF51AFD7ED558CCD
+    value ^= value >> 33
+    value *= <uint64_t> 0xC4CEB9FE1A85EC53
+    return value ^ (value >> 33)
+
+
+cdef uint64_t chained(uint64_t state, const Name* name, const char* text) noexcept nogil:
+    cdef uint64_t word
+    cdef Py_ssize_t done = 0
+    while done < name.length:
+        word = 0
+        memcpy(&word, text + done, name.length - done if name.length - done < 8 else 8)
+        state = mixed(state ^ word) + done
+        done += 8
+    state = mixed(state ^ <uint64_t> name.length)
+    state = mixed(state ^ <uint64_t> name.size)
+    state = mixed(state ^ <uint64_t> name.mtime_ns)
+    state = mixed(state ^ <uint64_t> name.ctime_ns)
+    state = mixed(state ^ name.inode)
+    return mixed(state ^ name.device)
+
+
+cdef class Listing:
+    """The regular files and the directories of one directory, in the byte order of whole paths."""
+
+    cdef Name* names
+    cdef char* text
+    cdef Py_ssize_t count, room, length, text_room
+    cdef bytes prefix
+    cdef readonly list parts
+
+    def __dealloc__(self):
+        free(self.names)
+        free(self.text)
+
+    cdef int add(self, dirent* entry, bint is_directory, stat_t* found, int problem) noexcept nogil:
+        cdef Py_ssize_t length = strlen(entry.d_name)
+        cdef Name* name
+        cdef void* grown
+        if self.count == self.room:
+            grown = realloc(self.names, (2 * self.room + 64) * sizeof(Name))
+            if grown == NULL:
+                return -1
+            self.names = <Name*> grown
+            self.room = 2 * self.room + 64
+        if self.length + length + 1 > self.text_room:
+            grown = realloc(self.text, 2 * self.text_room + 4096)
+            if grown == NULL:
+                return -1
+            self.text = <char*> grown
+            self.text_room = 2 * self.text_room + 4096
+        memcpy(self.text + self.length, entry.d_name, length)
+        name = &self.names[self.count]
+        name.at, name.length = self.length, length
+        name.is_directory, name.problem = is_directory, problem
+        name.size = name.mtime_ns = name.ctime_ns = 0
+        name.inode = name.device = 0
+        if is_directory:
+            self.text[self.length + length] = b"/"
+            name.length += 1
+        elif not problem:
+            name.size, name.inode, name.device = found.st_size, found.st_ino, found.st_dev
+            name.mtime_ns = found.st_mtim.tv_sec * SECOND_NS + found.st_mtim.tv_nsec
+            name.ctime_ns = found.st_ctim.tv_sec * SECOND_NS + found.st_ctim.tv_nsec
+        self.length += name.length
+        self.count += 1
+        return 0
+
+    cdef int read(self, DIR* stream, int fd) noexcept nogil:
+        """0, an errno, or -1 without memory. Ends with the names in order."""
+        cdef dirent* entry
+        cdef stat_t found
+        cdef int problem
+        cdef uint8_t kind
+        cdef Py_ssize_t i
+        while True:
+            clear_errno()
+            entry = readdir(stream)
+            if entry == NULL:
+                problem = errno
+                if problem:
+                    return problem
+                break
+            kind = entry.d_type
+            if kind != DT_REG and kind != DT_DIR and kind != DT_UNKNOWN:
+                continue
+            if entry.d_name[0] == b"." and (
+                entry.d_name[1] == 0 or (entry.d_name[1] == b"." and entry.d_name[2] == 0)
+            ):
+                continue
+            problem = 0
+            if kind != DT_DIR:
+                if fstatat(fd, entry.d_name, &found, AT_SYMLINK_NOFOLLOW):
+                    problem = errno
+                    if problem == ENOENT:
+                        continue
+                elif S_ISDIR(found.st_mode):
+                    # It was another kind of thing when it was listed, or the kind was not told.
+                    kind = DT_DIR
+                elif not S_ISREG(found.st_mode):
+                    continue
+            if self.add(entry, kind == DT_DIR, &found, problem):
+                return -1
+        for i in range(self.count):
+            self.names[i].text = self.text
+        qsort(self.names, self.count, sizeof(Name), &by_bytes)
+        return 0
+
+    cdef void split(self):
+        cdef Py_ssize_t i, begin = 0
+        cdef bytes name
+        self.parts = []
+        for i in range(self.count):
+            if self.names[i].is_directory:
+                self.parts.append(self.run(begin, i))
+                begin = i + 1
+                self.parts.append(
+                    PyBytes_FromStringAndSize(
+                        self.text + self.names[i].at, self.names[i].length - 1
+                    )
+                )
+        self.parts.append(self.run(begin, self.count))
+
+    cdef Run run(self, Py_ssize_t begin, Py_ssize_t end):
+        cdef Run found = Run.__new__(Run)
+        found.listing, found.begin, found.end = self, begin, end
+        found.prefix = self.prefix
+        return found
+
+
+cdef class Run:
+    """Files of one directory that follow one another: a FileListing."""
+
+    cdef Listing listing
+    cdef Py_ssize_t begin, end
+    cdef bytes prefix
+
+    def __len__(self):
+        return self.end - self.begin
+
+    def digest(self):
+        cdef uint64_t first = SEED.first, second = SEED.second
+        cdef const Name* name
+        cdef const char* text
+        cdef Py_ssize_t i
+        with nogil:
+            for i in range(self.begin, self.end):
+                name = &self.listing.names[i]
+                if name.problem:
+                    break
+                text = self.listing.text + name.at
+                first = chained(first, name, text)
+                second = chained(second, name, text)
+            else:
+                i = self.end
+        if i < self.end:
+            return None
+        return (first, second)
+
+    def __iter__(self):
+        cdef Py_ssize_t i
+        cdef Name* name
+        for i in range(self.begin, self.end):
+            name = &self.listing.names[i]
+            path = self.prefix + PyBytes_FromStringAndSize(
+                self.listing.text + name.at, name.length
+            )
+            if name.problem:
+                yield FileEntry(path, None, os.strerror(name.problem))
+            else:
+                yield FileEntry(
+                    path,
+                    StatIdentity(
+                        name.size, name.mtime_ns, name.ctime_ns, name.inode, name.device
+                    ),
+                )
+
+
+def list_directory(int fd, bytes prefix):
+    cdef Listing listing = Listing.__new__(Listing)
+    cdef int own = dup(fd)
+    cdef DIR* stream = NULL
+    cdef int problem
+    if own >= 0:
+        stream = fdopendir(own)
+    if stream == NULL:
+        problem = errno
+        if own >= 0:
+            os.close(own)
+        raise OSError(problem, os.strerror(problem))
+    listing.prefix = prefix
+    with nogil:
+        problem = listing.read(stream, fd)
+        closedir(stream)
+    if problem < 0:
+        raise MemoryError
+    if problem:
+        raise OSError(problem, os.strerror(problem))
+    listing.split()
+    return listing.parts
