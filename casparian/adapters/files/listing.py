@@ -16,7 +16,9 @@ import os
 import stat
 from collections.abc import Callable, Hashable, Iterator
 from hashlib import blake2b
+from importlib import import_module
 from struct import Struct
+from typing import cast
 
 from casparian.domain.files import StatIdentity
 from casparian.domain.ports import FileEntry, FileListing
@@ -91,15 +93,18 @@ def _examine(fd: int, name: bytes, found: dict[bytes, bytes | str | None]) -> No
         found[name + b"/"] = None
 
 
-def _compiled() -> Callable[[int, bytes], list[FileListing | bytes]] | None:
+ListDirectory = Callable[[int, bytes], list[FileListing | bytes]]
+
+
+def _compiled() -> ListDirectory | None:
     if os.environ.get("CASPARIAN_PURE", "") not in {"", "0"}:
         return None
     try:
-        from casparian.adapters.files._walk import list_directory
+        twin = import_module("casparian.adapters.files._walk")
     except ImportError:
         # `casparian check` says that nothing was compiled: slower, but no less right.
         return None
-    return list_directory
+    return cast(ListDirectory, twin.list_directory)
 
 
 list_directory = _compiled() or list_in_python
