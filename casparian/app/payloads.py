@@ -6,6 +6,7 @@ Nothing is believed: each batch is validated in full before anything touches it.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -27,18 +28,23 @@ class GarbledPayload(Exception):
 
 def read_schema(payload: Buffer) -> pa.Schema:
     """Raises GarbledPayload, or JobError for columns that cannot be published."""
-    return _parsed(bytes(payload))
+    return _parsed(bytes(payload)).schema
+
+
+class _Parsed(NamedTuple):
+    schema: pa.Schema
+    dictionaries: bool
 
 
 @lru_cache(maxsize=256)
-def _parsed(payload: bytes) -> pa.Schema:
+def _parsed(payload: bytes) -> _Parsed:
     """Files of one kind have one schema: it is parsed once."""
     try:
         schema = pa.ipc.read_schema(pa.py_buffer(payload))
         _check_columns(schema)  # Names that are no UTF-8 cannot even be looked at.
     except (pa.ArrowException, OSError, ValueError, TypeError) as error:
         raise GarbledPayload(f"a payload is no Arrow schema: {error}") from error
-    return schema
+    return _Parsed(schema, has_dictionaries(schema))
 
 
 def read_batch(payload: Buffer, schema: pa.Schema) -> pa.RecordBatch:
@@ -56,8 +62,8 @@ def read_stream(payload: Buffer) -> tuple[pa.Schema, pa.RecordBatch]:
     split = _split(payload)
     if split is not None:
         schema_payload, rest = split
-        schema = _parsed(schema_payload)
-        if not _with_dictionaries(schema) and _is_one_message(rest):
+        schema, dictionaries = _parsed(schema_payload)
+        if not dictionaries and _is_one_message(rest):
             return schema, read_batch(rest, schema)
     return _read_any_stream(payload)
 
@@ -78,11 +84,6 @@ def _is_one_message(payload: memoryview) -> bool:
     except (pa.ArrowException, OSError, EOFError) as error:
         raise GarbledPayload(f"a payload is no valid Arrow stream: {error}") from error
     return bool(reader.tell() == len(payload))
-
-
-@lru_cache(maxsize=256)
-def _with_dictionaries(schema: pa.Schema) -> bool:
-    return has_dictionaries(schema)
 
 
 def _read_any_stream(payload: Buffer) -> tuple[pa.Schema, pa.RecordBatch]:

@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
+from typing import NamedTuple
 
 from casparian.domain.errors import ErrorClass, JobError
 
@@ -18,8 +19,7 @@ _SIGNED = {"int8": 8, "int16": 16, "int32": 32, "int64": 64}
 _UNSIGNED = {"uint8": 8, "uint16": 16, "uint32": 32, "uint64": 64}
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(NamedTuple):
     """One column. `definition` is the adapter's own serialised form of it, opaque here."""
 
     name: str
@@ -31,9 +31,9 @@ class Column:
         return f"{self.name}: {self.type}{'' if self.nullable else ' not null'}"
 
 
-@dataclass(frozen=True, slots=True)
-class TargetSchema:
-    """The columns of a target, in order, without the lineage columns."""
+class TargetSchema(NamedTuple):
+    """The columns of a target, in order, without the lineage columns. A tuple, since every
+    batch looks something up by it."""
 
     columns: tuple[Column, ...]
 

@@ -22,7 +22,7 @@ from casparian._fastpath import NewFile
 from casparian.adapters.sink._errors import disk_error
 from casparian.adapters.sink._places import remove_tree
 from casparian.adapters.sink._rows import HeldRows, digest_of_rows
-from casparian.adapters.sink._schema import Shaper, reshape
+from casparian.adapters.sink._schema import Shaper, reshape, with_lineage
 from casparian.adapters.sink._types import canonical_type
 from casparian.domain import lineage
 from casparian.domain.errors import ErrorClass, JobError
@@ -98,7 +98,7 @@ class ParquetStaging:
             if shaped.schema != self._accepted:
                 self._flush(before)
                 self._close_file()
-                refuse_unsupported(shaped.schema, self._where)
+                refuse_unsupported(self._shaper.columns, self._where)
                 self._accepted = shaped.schema
             self._pending.append(shaped)
             if len(self._pending) - self._joined >= MOST_LOOSE:
@@ -113,7 +113,7 @@ class ParquetStaging:
         schema = self._shaper.arrow
         with self._translated():
             if self._accepted is None:
-                refuse_unsupported(schema, self._where)
+                refuse_unsupported(self._shaper.columns, self._where)
             if not self._files and self._pending_bytes < SMALL_BYTES:
                 return self._finish_small(schema)
             self._flush(schema)
@@ -300,9 +300,9 @@ def digest_of(paths: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def refuse_unsupported(schema: pa.Schema, where: str) -> None:
+def refuse_unsupported(columns: TargetSchema, where: str) -> None:
     """Raise JobError (DATA) for types that Parquet cannot hold or would give back as others."""
-    reason = _unsupported(schema)
+    reason = _unsupported(columns)
     if reason is not None:
         raise JobError(
             ErrorClass.DATA, f"The rows for {where} cannot be written as Parquet: {reason}"
@@ -310,7 +310,8 @@ def refuse_unsupported(schema: pa.Schema, where: str) -> None:
 
 
 @lru_cache(maxsize=512)
-def _unsupported(schema: pa.Schema) -> str | None:
+def _unsupported(columns: TargetSchema) -> str | None:
+    schema = with_lineage(columns)
     if all(field.type in _PLAIN for field in schema) or _survives(schema):
         return None
     for field in schema:

@@ -23,6 +23,9 @@ class HeldRows:
 def digest_of_rows(table: pa.Table) -> str:
     """The SHA-256 of rows as Arrow sends them: one batch, without its schema."""
     digest = hashlib.sha256()
-    for batch in table.combine_chunks().to_batches():
+    batches = table.to_batches()
+    if len(batches) > 1:
+        batches = table.combine_chunks().to_batches()
+    for batch in batches:
         digest.update(batch.serialize())
     return digest.hexdigest()

@@ -165,7 +165,7 @@ def _plan(known: TargetSchema | None, incoming: bytes, where: str) -> _Plan:
             )
     columns = reconcile(known, to_domain(data), where).schema
     check_columns([column.name for column in columns.columns], where)
-    arrow = _with_lineage(columns)
+    arrow = with_lineage(columns)
     return _Plan(columns, arrow, Sources.of(schema, arrow))
 
 
@@ -177,7 +177,7 @@ class Shaper:
         self._incoming: pa.Schema | None = None
         self._sources = Sources(LINEAGE, (), None)
         self.schema = known
-        self.arrow = LINEAGE if known is None else _with_lineage(known)
+        self.arrow = LINEAGE if known is None else with_lineage(known)
 
     @property
     def columns(self) -> TargetSchema:
@@ -199,7 +199,8 @@ class Shaper:
 
 
 @lru_cache(maxsize=256)
-def _with_lineage(schema: TargetSchema) -> pa.Schema:
+def with_lineage(schema: TargetSchema) -> pa.Schema:
+    """The schema of the files and batches that hold these columns."""
     return pa.schema([*to_arrow(schema), *LINEAGE])
 
 

@@ -75,6 +75,8 @@ def canonical_field(field: pa.Field) -> pa.Field:
 
 def cast_array(array: pa.Array, kind: pa.DataType) -> pa.Array:
     """The same values as another type; raises pa.ArrowException for one that would change."""
+    if pa.types.is_primitive(array.type) and pa.types.is_primitive(kind):
+        return array.cast(kind, safe=True)
     if pa.types.is_null(array.type) and not pa.types.is_null(kind):
         return pa.nulls(len(array), kind)
     if pa.types.is_dictionary(array.type):
