@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, time, timedelta
-from typing import Any
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from casparian.adapters.queue.common import iso
@@ -21,6 +21,9 @@ from casparian.domain.expectations import (
 from casparian.domain.files import path_text
 from casparian.domain.ports import Reports
 from casparian.domain.routing import compile_glob
+
+if TYPE_CHECKING:
+    from casparian.domain.documents import ExpectedDocument
 
 SECOND_US = 1_000_000
 
@@ -69,7 +72,7 @@ def _zone(name: str) -> ZoneInfo | None:
 
 def documents(
     expectations: Sequence[Expectation], reports: Reports, now_us: int
-) -> list[dict[str, Any]]:
+) -> list[ExpectedDocument]:
     """One for each expectation, as `casparian status --json` has it."""
     if not expectations:
         return []
@@ -85,7 +88,7 @@ def documents(
 
 def _document(
     expectation: Expectation, today: Today, arrival: Arrival | None, now_us: int
-) -> dict[str, Any]:
+) -> ExpectedDocument:
     return {
         "pattern": expectation.pattern,
         "by": expectation.by,

@@ -261,7 +261,8 @@ class Purger:
         if fate.status is JobStatus.CANCELLED:
             return End(key, job_id, "the purge was cancelled; nothing was removed")
         document = self._stores.reports.trace(job_id)
-        error = document["job"]["error"] if document else None
+        job = document["job"] if document else None
+        error = job["error"] if job else None
         if error is None:
             return End(key, job_id, f"it ended {fate.status}")
         said = str(error["message"]).rstrip(".")

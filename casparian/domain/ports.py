@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from casparian.domain.bundles import BundleState
 from casparian.domain.errors import CasparianError, JobError
@@ -33,6 +33,17 @@ from casparian.domain.publish import (
 )
 from casparian.domain.routing import RoutingRule, RoutingTable
 from casparian.domain.schemas import TargetSchema
+
+if TYPE_CHECKING:
+    from casparian.domain.documents import (
+        FileDocument,
+        FileStoryDocument,
+        JobDocument,
+        JobOriginDocument,
+        PublishedDocument,
+        QueueDocument,
+        StatusDocument,
+    )
 
 Clock = Callable[[], int]
 """Microseconds since the epoch, UTC."""

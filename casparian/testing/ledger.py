@@ -270,6 +270,7 @@ class PublishLedgerContract(BundleContract):
         assert not ledger.block(claim.job_id, claim.token, "No room.")
         assert world.slot(claim).holder is None
         (failure,) = world.stores.reports.current_failures()
+        assert failure["error"] is not None
         assert failure["error"]["message"] == "No room."
         (story,) = world.stores.reports.why(b"a.csv")
         assert [o["topic"] for o in story["versions"][0]["jobs"][0]["outputs"]] == ["rows"]

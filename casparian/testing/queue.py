@@ -241,6 +241,7 @@ class JobQueueContract(PurgeContract):
         last = Failure(claim.job_id, claim.attempt, claim.token, ErrorClass.DATA, text)
         queue.fail([last], POLICY)
         (job,) = world.stores.reports.current_failures()
+        assert job["error"] is not None
         assert (job["status"], job["error"]["class"]) == ("FAILED", "DATA")
         assert job["error"]["message"].startswith("Bad ")
         attempts = job["error"]["attempts"]

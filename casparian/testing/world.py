@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from casparian.domain.documents import JobDocument
 from casparian.domain.files import Sighting, SourceRoot, StatIdentity, path_text
 from casparian.domain.jobs import Claim, JobStatus
 from casparian.domain.plugins import (
@@ -149,7 +150,7 @@ class World:
     def statuses(self) -> dict[int, str]:
         return {job["id"]: job["status"] for job in self.stores.reports.jobs()}
 
-    def job(self, job_id: int) -> dict[str, object]:
+    def job(self, job_id: int) -> JobDocument:
         return next(job for job in self.stores.reports.jobs() if job["id"] == job_id)
 
     def history(self, path: bytes) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Connection, select
 
@@ -20,11 +20,14 @@ from casparian.domain.files import path_text
 from casparian.domain.jobs import JobStatus
 from casparian.domain.publish import Manifest, SlotKey, Target
 
+if TYPE_CHECKING:
+    from casparian.domain.documents import AdoptedRowsDocument
+
 _adopted, _location, _job = adopted_slot.c, file_location.c, processing_job.c
 _Place = tuple[Target, SlotKey]
 
 
-def adopted_rows(connection: Connection, *where: ColumnElement[bool]) -> list[dict[str, Any]]:
+def adopted_rows(connection: Connection, *where: ColumnElement[bool]) -> list[AdoptedRowsDocument]:
     """`{"topic", "plugin", "target", "slot", "mode", "rows", "installation", "job_id", "path",
     "source_root", "deleted", "content_hash", "adopted_at", "actor", "replaced_by"}` of each slot
     that was adopted; `replaced_by` is the job of this queue that published in its place."""
@@ -59,7 +62,7 @@ def of_job(job_id: int) -> ColumnElement[bool]:
     return _adopted.former_job_id == job_id
 
 
-def _document(row: Any, newer: dict[_Place, int]) -> dict[str, Any]:
+def _document(row: Any, newer: dict[_Place, int]) -> AdoptedRowsDocument:
     target = target_of(row)
     slot = SlotKey(row.plugin_name, row.topic, row.location_id, row.version_id)
     return {

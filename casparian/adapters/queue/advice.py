@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 
-from casparian.adapters.queue.common import iso
+from casparian.adapters.queue.common import iso, iso_or_none
 from casparian.domain.errors import ErrorClass
 from casparian.domain.jobs import JobKind, JobStatus, ProcessingJob
 
@@ -75,7 +75,7 @@ def purged_advice(job: ProcessingJob, path: str, actor: str | None, deleted: boo
     """Of a purge that was done: how its rows would come back."""
     by = f" by {actor}" if actor else ""
     told = f"The rows that {job.plugin} had published of it were purged{by} at "
-    told += f"{iso(job.finished_at_us)} (job {job.id})"
+    told += f"{iso_or_none(job.finished_at_us)} (job {job.id})"
     if deleted:
         return f"{told}."
     return f"{told}: `casparian forget {shlex.quote(path)}` has the file published again."

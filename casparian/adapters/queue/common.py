@@ -33,12 +33,15 @@ def wall_clock_us() -> int:
     return time.time_ns() // 1000
 
 
-def iso(at_us: int | None) -> str | None:
-    """A time as ISO 8601 with microseconds, UTC; None for 0 and None."""
-    if not at_us:
-        return None
+def iso(at_us: int) -> str:
+    """A time as ISO 8601 with microseconds, UTC."""
     text = datetime.fromtimestamp(at_us // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
     return f"{text}.{at_us % 1_000_000:06d}Z"
+
+
+def iso_or_none(at_us: int | None) -> str | None:
+    """The same; None for what has no time: None, and 0."""
+    return iso(at_us) if at_us else None
 
 
 class QueueStores(NamedTuple):

@@ -7,17 +7,38 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 from casparian.adapters.queue.advice import job_advice, purged_advice
-from casparian.adapters.queue.common import JobEvent, iso
+from casparian.adapters.queue.common import JobEvent, iso, iso_or_none
 from casparian.adapters.queue.standing import JobStory, newest_purges, purged_by, purged_of
 from casparian.domain.files import FileLocation, FileVersion, SourceRoot, path_text
 from casparian.domain.jobs import ProcessingJob
 from casparian.domain.plugins import PluginConfig, PluginManifest
 from casparian.domain.ports import WorkerNode
 from casparian.domain.routing import RoutingRule
+
+if TYPE_CHECKING:
+    from casparian.domain.documents import (
+        AdoptedRowsDocument,
+        ErrorDocument,
+        EventDocument,
+        FileDocument,
+        FileStoryDocument,
+        JobDocument,
+        JobOriginDocument,
+        JobStoryDocument,
+        LoadDocument,
+        OutputDocument,
+        PluginDocument,
+        QueueDocument,
+        RuleDocument,
+        SourceRootDocument,
+        StatusDocument,
+        VersionHeadDocument,
+        WorkerDocument,
+    )
 
 ALIVE_US = 30_000_000
 """A worker whose last heartbeat is older is not taken to be alive."""
@@ -26,22 +47,22 @@ THROUGHPUT_US = 60_000_000
 # --- jobs -------------------------------------------------------------------------------
 
 
-def event_document(event: JobEvent) -> dict[str, Any]:
-    document = {
+def event_document(event: JobEvent) -> EventDocument:
+    return {
         "attempt": event.attempt,
         "at": iso(event.at_us),
         "event": str(event.event),
         "worker": event.worker,
         "class": event.error_class,
         "message": event.message,
+        "detail": event.detail,
+        "actor": event.actor,
     }
-    more = {"detail": event.detail, "actor": event.actor}
-    return document | {key: value for key, value in more.items() if value is not None}
 
 
-def job_document(job: ProcessingJob, path: bytes, events: Sequence[JobEvent]) -> dict[str, Any]:
+def job_document(job: ProcessingJob, path: bytes, events: Sequence[JobEvent]) -> JobDocument:
     """One job of `casparian jobs`. A job that is blocked has no error class but its status."""
-    error = None
+    error: ErrorDocument | None = None
     if job.error_message is not None:
         error = {
             "class": str(job.error_class or job.status),
@@ -64,13 +85,13 @@ def job_document(job: ProcessingJob, path: bytes, events: Sequence[JobEvent]) ->
         "error": error,
         "worker": job.worker,
         "enqueued_at": iso(job.enqueued_at_us),
-        "not_before": iso(job.not_before_us),
-        "started_at": iso(job.started_at_us),
-        "finished_at": iso(job.finished_at_us),
+        "not_before": iso_or_none(job.not_before_us),
+        "started_at": iso_or_none(job.started_at_us),
+        "finished_at": iso_or_none(job.finished_at_us),
     }
 
 
-def outputs_of(story: JobStory, others: Iterable[JobStory]) -> list[dict[str, Any]]:
+def outputs_of(story: JobStory, others: Iterable[JobStory]) -> list[OutputDocument]:
     """Where a decided job's rows are (`staged`), and which slots it empties."""
     items = story.manifest.items if story.manifest else ()
     purged = purged_of(story, others)
@@ -96,7 +117,7 @@ def outputs_of(story: JobStory, others: Iterable[JobStory]) -> list[dict[str, An
 
 def file_document(
     location: FileLocation, root: SourceRoot, version: FileVersion | None, tags: Iterable[str]
-) -> dict[str, Any]:
+) -> FileDocument:
     return {
         "path": path_text(location.path),
         "source_root": path_text(root.path),
@@ -135,49 +156,82 @@ def why_document(
     root: SourceRoot,
     stories: Sequence[VersionStory],
     around: Surroundings,
-) -> dict[str, Any]:
-    """The story of one file, its versions in the order they were seen."""
+    adopted: Sequence[AdoptedRowsDocument] = (),
+) -> FileStoryDocument:
+    """The story of one file, its versions in the order they were seen. What a queue does not know
+    is left empty: subscriptions, departures, files of the same path."""
     jobs = [job for story in stories for job in story.jobs]
     return {
         "path": path_text(location.path),
         "source_root": path_text(root.path),
         "deleted": location.deleted,
-        "versions": [_version_document(location, s, jobs) for s in stories],
+        "versions": [
+            {
+                **_version_head(location, story),
+                "jobs": [
+                    {**_job_story(location, one, jobs), "subscription": []} for one in story.jobs
+                ],
+                "departure": None,
+            }
+            for story in stories
+        ],
         "advice": advice(location, stories, around),
+        "adopted": list(adopted),
+        "others": [],
     }
 
 
 def trace_document(
-    location: FileLocation, root: SourceRoot, story: VersionStory, others: Sequence[JobStory]
-) -> dict[str, Any]:
+    location: FileLocation,
+    root: SourceRoot,
+    story: VersionStory,
+    others: Sequence[JobStory],
+    adopted: Sequence[AdoptedRowsDocument] = (),
+) -> JobOriginDocument:
     """One job, the only one of `story`, back to the bytes it read. `others`: the jobs of its
     plugin and file."""
-    version = _version_document(location, story, others)
-    (job,) = version.pop("jobs")
+    (one,) = story.jobs
     return {
-        "job": job,
-        "version": version,
+        "job": _job_story(location, one, others),
+        "version": _version_head(location, story),
         "path": path_text(location.path),
         "source_root": path_text(root.path),
         "deleted": location.deleted,
+        "adopted": list(adopted),
     }
 
 
-def _version_document(
-    location: FileLocation, story: VersionStory, others: Sequence[JobStory]
-) -> dict[str, Any]:
+def adopted_document(adopted: Sequence[AdoptedRowsDocument]) -> JobOriginDocument:
+    """Of a number that only rows of another installation have."""
+    return {
+        "job": None,
+        "version": None,
+        "path": None,
+        "source_root": None,
+        "deleted": None,
+        "adopted": list(adopted),
+    }
+
+
+def _job_story(
+    location: FileLocation, one: JobStory, others: Iterable[JobStory]
+) -> JobStoryDocument:
+    return {
+        **job_document(one.job, location.path, one.events),
+        "events": [event_document(event) for event in one.events],
+        "outputs": outputs_of(one, others),
+    }
+
+
+def _version_head(location: FileLocation, story: VersionStory) -> VersionHeadDocument:
     version = story.version
-    rules = [
-        {"tag": tag, "pattern": rule and rule.pattern, "priority": rule and rule.priority}
-        for tag, rule in sorted(story.tags.items())
-    ]
-    jobs = [
-        job_document(one.job, location.path, one.events)
-        | {
-            "events": [event_document(event) for event in one.events],
-            "outputs": outputs_of(one, others),
+    rules: list[RuleDocument] = [
+        {
+            "tag": tag,
+            "pattern": rule.pattern if rule else None,
+            "priority": rule.priority if rule else None,
         }
-        for one in story.jobs
+        for tag, rule in sorted(story.tags.items())
     ]
     return {
         "file_version_id": version.id,
@@ -188,7 +242,6 @@ def _version_document(
         "seen_at": iso(version.seen_at_us),
         "tags": sorted(story.tags),
         "rules": rules,
-        "jobs": jobs,
     }
 
 
@@ -238,14 +291,24 @@ def is_alive(node: WorkerNode, now_us: int) -> bool:
     return not node.stopped and node.heartbeat_at_us > now_us - ALIVE_US
 
 
-def worker_document(node: WorkerNode, now_us: int) -> dict[str, Any]:
-    document = asdict(node)
-    times = {
-        "started_at": iso(document.pop("started_at_us")),
-        "heartbeat_at": iso(document.pop("heartbeat_at_us")),
+def worker_document(node: WorkerNode, now_us: int) -> WorkerDocument:
+    return {
+        "id": node.id,
+        "hostname": node.hostname,
+        "pid": node.pid,
+        "host_key": node.host_key,
+        "pid_started": node.pid_started,
+        "roles": list(node.roles),
+        "endpoint": node.endpoint,
+        "versions": dict(node.versions),
+        "git_hash": node.git_hash,
+        "user": node.user,
+        "started_at": iso(node.started_at_us),
+        "heartbeat_at": iso(node.heartbeat_at_us),
+        "load": cast("LoadDocument", dict(node.load)),
+        "stopped": node.stopped,
+        "alive": is_alive(node, now_us),
     }
-    document["roles"] = list(node.roles)
-    return document | times | {"alive": is_alive(node, now_us)}
 
 
 def plugin_document(
@@ -254,7 +317,7 @@ def plugin_document(
     code: PluginManifest | None,
     quarantined: str | None,
     jobs: Mapping[str, int],
-) -> dict[str, Any]:
+) -> PluginDocument:
     return {
         "name": config.plugin,
         "active": active,
@@ -270,7 +333,7 @@ def plugin_document(
 
 def queue_document(
     plugin: str, status: str, jobs: int, oldest_us: int | None, now_us: int
-) -> dict[str, Any]:
+) -> QueueDocument:
     """`oldest_us`: when the oldest was enqueued, None where that is of no interest."""
     age_s = None if oldest_us is None else max(0, now_us - oldest_us) / 1_000_000
     return {"plugin": plugin, "status": status, "jobs": jobs, "age_s": age_s}
@@ -281,11 +344,11 @@ def status_document(
     files: int,
     deleted: int,
     versions: int,
-    workers: Sequence[dict[str, Any]],
-    plugins: Sequence[dict[str, Any]],
-    roots: Sequence[dict[str, Any]],
+    workers: Sequence[WorkerDocument],
+    plugins: Sequence[PluginDocument],
+    roots: Sequence[SourceRootDocument],
     lately: tuple[int, int],
-) -> dict[str, Any]:
+) -> StatusDocument:
     """`job_counts` by (status, plugin); `lately`: jobs and rows completed in a minute."""
     by_status = Counter({"COMPLETED": 0, "FAILED": 0})
     for (status, _), count in job_counts.items():

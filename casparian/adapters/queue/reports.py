@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Connection, case, func, select
 
@@ -39,6 +39,19 @@ from casparian.adapters.queue.workers import read_workers
 from casparian.domain.files import SourceRoot, path_text
 from casparian.domain.jobs import JobKind, JobStatus
 
+if TYPE_CHECKING:
+    from casparian.domain.documents import (
+        FileDocument,
+        FileStoryDocument,
+        JobDocument,
+        JobOriginDocument,
+        PluginDocument,
+        PublishedDocument,
+        QueueDocument,
+        SourceRootDocument,
+        StatusDocument,
+    )
+
 _job, _location, _version, _code = (
     processing_job.c,
     file_location.c,
@@ -57,7 +70,7 @@ class SqlReports:
 
     # --- status ---
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> StatusDocument:
         now = self._db.clock()
         with self._db.read() as connection:
             rows = connection.execute(counted(_job.status, _job.plugin_name))
@@ -74,7 +87,7 @@ class SqlReports:
                 _completed_since(connection, now - documents.THROUGHPUT_US),
             )
 
-    def queue(self) -> list[dict[str, Any]]:
+    def queue(self) -> list[QueueDocument]:
         now = self._db.clock()
         oldest = select(_job.plugin_name, func.min(_job.enqueued_at_us)).where(WAITING)
         with self._db.read() as connection:
@@ -113,7 +126,7 @@ class SqlReports:
 
     # --- lists ---
 
-    def files(self) -> list[dict[str, Any]]:
+    def files(self) -> list[FileDocument]:
         statement = (
             select(file_location, source_root.c.path.label("root_path"))
             .join(source_root, source_root.c.id == _location.source_root_id)
@@ -137,7 +150,7 @@ class SqlReports:
         status: str | None = None,
         plugin: str | None = None,
         ids: Sequence[int] | None = None,
-    ) -> list[dict[str, Any]]:
+    ) -> list[JobDocument]:
         where = []
         if status is not None:
             where.append(has_status(JobStatus(status)))
@@ -152,20 +165,20 @@ class SqlReports:
                 for document in _job_documents(connection, [*where, _job.id.in_(part)])
             ]
 
-    def current_failures(self) -> list[dict[str, Any]]:
+    def current_failures(self) -> list[JobDocument]:
         bad = has_status(JobStatus.FAILED, JobStatus.BLOCKED)
         given_up = (_job.kind == JobKind.PURGE.value) & (_job.status == JobStatus.FAILED.value)
         current = _location.current_version_id == _job.file_version_id
         with self._db.read() as connection:
             return _job_documents(connection, [bad, ~given_up, current])
 
-    def published(self, matches: Callable[[str], bool]) -> list[dict[str, Any]]:
+    def published(self, matches: Callable[[str], bool]) -> list[PublishedDocument]:
         with self._db.read() as connection:
             return published_of_files(connection, matches)
 
     # --- why ---
 
-    def why(self, path: bytes) -> list[dict[str, Any]]:
+    def why(self, path: bytes) -> list[FileStoryDocument]:
         statement = (
             select(file_location, source_root.c.path.label("root_path"))
             .join(source_root, source_root.c.id == _location.source_root_id)
@@ -181,17 +194,22 @@ class SqlReports:
                 for row in connection.execute(statement)
             ]
             return [
-                documents.why_document(location, root, stories_of(connection, location), around)
-                | {"adopted": adopted_rows(connection, of_location(location.id))}
+                documents.why_document(
+                    location,
+                    root,
+                    stories_of(connection, location),
+                    around,
+                    adopted_rows(connection, of_location(location.id)),
+                )
                 for location, root in found
             ]
 
-    def trace(self, job_id: int) -> dict[str, Any] | None:
+    def trace(self, job_id: int) -> JobOriginDocument | None:
         with self._db.read() as connection:
             story = story_of_job(connection, job_id)
             adopted = adopted_rows(connection, of_job(job_id))
             if story is None:
-                return {"job": None, "adopted": adopted} if adopted else None
+                return documents.adopted_document(adopted) if adopted else None
             statement = (
                 select(file_location, source_root.c.path.label("root_path"))
                 .join(source_root, source_root.c.id == _location.source_root_id)
@@ -200,14 +218,13 @@ class SqlReports:
             row = connection.execute(statement).one()
             root = SourceRoot(row.source_root_id, row.root_path)
             beside = jobs_beside(connection, row.id, story.jobs[0].job.plugin)
-            document = documents.trace_document(location_of(row), root, story, beside)
-            return document | {"adopted": adopted}
+            return documents.trace_document(location_of(row), root, story, beside, adopted)
 
 
 # --- status -----------------------------------------------------------------------------
 
 
-def _root_documents(connection: Connection) -> list[dict[str, Any]]:
+def _root_documents(connection: Connection) -> list[SourceRootDocument]:
     files = (
         select(
             _location.source_root_id,
@@ -237,7 +254,7 @@ def _root_documents(connection: Connection) -> list[dict[str, Any]]:
 
 def _plugin_documents(
     connection: Connection, counts: Mapping[tuple[str, str], int]
-) -> list[dict[str, Any]]:
+) -> list[PluginDocument]:
     configs = read_configs(connection, only_active=False)
     active = set(
         connection.execute(select(plugin_config.c.plugin_name).where(plugin_config.c.active))
@@ -297,7 +314,7 @@ def _current_tags(connection: Connection) -> dict[int | None, list[str]]:
 
 def _job_documents(
     connection: Connection, where: Iterable[ColumnElement[bool]]
-) -> list[dict[str, Any]]:
+) -> list[JobDocument]:
     statement = (
         select(*JOB_COLUMNS, _location.path.label("file_path"))
         .join(file_location, _location.id == _job.location_id)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
-from casparian.adapters.queue.common import JobEvent, iso
+from casparian.adapters.queue.common import JobEvent, iso_or_none
 from casparian.domain.files import path_text
 from casparian.domain.jobs import JobEventKind, JobKind, JobStatus, ProcessingJob
 from casparian.domain.publish import (
@@ -20,6 +20,13 @@ from casparian.domain.publish import (
     SlotKey,
     Target,
 )
+
+if TYPE_CHECKING:
+    from casparian.domain.documents import (
+        PublishedDocument,
+        PublishedOutputDocument,
+        PurgedByDocument,
+    )
 
 Place = tuple[Target, SlotKey]
 
@@ -43,7 +50,7 @@ class JobStory:
                 yield (item.target, item.slot), item
 
 
-def purged_of(mine: JobStory, others: Iterable[JobStory]) -> dict[Place, dict[str, Any]]:
+def purged_of(mine: JobStory, others: Iterable[JobStory]) -> dict[Place, PurgedByDocument]:
     """Of the rows that a job published, those that stood until they were purged: when, by whom
     and by which job. `others`: the jobs of its plugin and file, or more."""
     ends: dict[Place, JobStory] = {}
@@ -55,7 +62,11 @@ def purged_of(mine: JobStory, others: Iterable[JobStory]) -> dict[Place, dict[st
                 if place in wrote:
                     ends.setdefault(place, other)
     return {
-        place: {"job_id": end.job.id, "at": iso(end.job.finished_at_us), "actor": purged_by(end)}
+        place: {
+            "job_id": end.job.id,
+            "at": iso_or_none(end.job.finished_at_us),
+            "actor": purged_by(end),
+        }
         for place, end in ends.items()
         if end.job.kind is JobKind.PURGE
     }
@@ -86,22 +97,22 @@ def published_document(
     owner: tuple[str, int],
     slots: Sequence[PublishedSlot],
     jobs: Iterable[JobStory],
-) -> dict[str, Any]:
+) -> PublishedDocument:
     """What stands of one plugin and file. `rows` and `job_id` are null where no job of this
     queue has completed the slot."""
     newest: dict[Place, tuple[JobStory, ManifestItem]] = {}
     for story in sorted(jobs, key=lambda s: s.generation):
         newest |= {place: (story, item) for place, item in story.done()}
 
-    def output(published: PublishedSlot) -> dict[str, Any]:
+    def output(published: PublishedSlot) -> PublishedOutputDocument:
         found = newest.get((published.target, published.slot))
         return {
             "topic": published.slot.topic,
             "target": str(published.target),
             "mode": str(published.mode),
             "slot": published.slot.name,
-            "rows": found and found[1].rows,
-            "job_id": found and found[0].job.id,
+            "rows": found[1].rows if found else None,
+            "job_id": found[0].job.id if found else None,
         }
 
     plugin, location_id = owner

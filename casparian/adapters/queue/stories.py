@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Connection, Row, select
 
@@ -27,6 +27,9 @@ from casparian.domain.files import FileLocation, path_text
 from casparian.domain.jobs import JobStatus
 from casparian.domain.publish import Manifest
 from casparian.domain.routing import RoutingRule
+
+if TYPE_CHECKING:
+    from casparian.domain.documents import PublishedDocument
 
 _job, _version = processing_job.c, file_version.c
 
@@ -93,7 +96,7 @@ def _job_stories(connection: Connection, *where: ColumnElement[bool]) -> list[Jo
 
 def published_of_files(
     connection: Connection, matches: Callable[[str], bool]
-) -> list[dict[str, Any]]:
+) -> list[PublishedDocument]:
     """`Reports.published`."""
     owners = [row for row in connection.execute(_OWNERS) if matches(path_text(row.path))]
     found = []

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
-from casparian.adapters.queue.common import iso
+from casparian.adapters.queue.common import iso, iso_or_none
 from casparian.app.cli._output import moment
 from casparian.domain.departures import Action, Departure, Outcome
 from casparian.domain.files import path_text
 
+if TYPE_CHECKING:
+    from casparian.domain.documents import DepartureDocument, FileStoryDocument
 
-def tell_departures(document: dict[str, Any], departures: Sequence[Departure]) -> None:
+
+def tell_departures(document: FileStoryDocument, departures: Sequence[Departure]) -> None:
     """Each version gets what became of its file (`departure`, null without one); the advice is
     about the current one."""
     by_version = {departure.version_id: departure for departure in departures}
@@ -22,20 +25,20 @@ def tell_departures(document: dict[str, Any], departures: Sequence[Departure]) -
             _advise(document, departure)
 
 
-def _document(departure: Departure) -> dict[str, Any]:
+def _document(departure: Departure) -> DepartureDocument:
     return {
         "action": str(departure.action),
         "place": path_text(departure.place) or None,
         "planned_at": iso(departure.planned_at_us),
-        "ended_at": iso(departure.ended_at_us),
+        "ended_at": iso_or_none(departure.ended_at_us),
         "outcome": str(departure.outcome) if departure.outcome else None,
         "message": departure.message,
     }
 
 
-def _advise(document: dict[str, Any], departure: Departure) -> None:
-    advice: list[str] = document["advice"]
-    at = moment(iso(departure.ended_at_us))
+def _advise(document: FileStoryDocument, departure: Departure) -> None:
+    advice = document["advice"]
+    at = moment(iso_or_none(departure.ended_at_us))
     if departure.outcome is Outcome.KEPT:
         advice.append(
             f"The engine was to {departure.action} the file (after) and kept it at {at}, since "

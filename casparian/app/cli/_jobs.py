@@ -6,14 +6,13 @@ import getpass
 import os
 import socket
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from casparian.domain.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from casparian.adapters.queue import QueueStores
-
-Document = dict[str, Any]
+    from casparian.domain.documents import BriefJobDocument, JobDocument
 
 
 def actor() -> str:
@@ -26,7 +25,7 @@ def actor() -> str:
     return f"{user}@{socket.gethostname()}"
 
 
-def numbered(stores: QueueStores, ids: Sequence[int], what: str) -> list[Document]:
+def numbered(stores: QueueStores, ids: Sequence[int], what: str) -> list[JobDocument]:
     """The jobs of these ids, each once; `what` is what would be done to them.
 
     Raises ConfigurationError, which names those that are none.
@@ -42,6 +41,12 @@ def numbered(stores: QueueStores, ids: Sequence[int], what: str) -> list[Documen
     return [known[i] for i in wanted]
 
 
-def brief(job: Document) -> Document:
+def brief(job: JobDocument) -> BriefJobDocument:
     """A job with the status that it was found in."""
-    return {key: job[key] for key in ("id", "status", "plugin", "path", "file_version_id")}
+    return {
+        "id": job["id"],
+        "status": job["status"],
+        "plugin": job["plugin"],
+        "path": job["path"],
+        "file_version_id": job["file_version_id"],
+    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from casparian.app.cli._not_taken import not_taken, not_taken_on_disk
 from casparian.domain.files import path_bytes, path_text
@@ -13,14 +13,15 @@ from casparian.domain.files import path_bytes, path_text
 if TYPE_CHECKING:
     from casparian.adapters.queue import QueueStores
     from casparian.app.settings import Settings
+    from casparian.domain.documents import FileStoryDocument
 
 NAMES_COMPARED = 20_000
 NAMES_SHOWN = 5
 
 
-def find(stores: QueueStores, path: str) -> list[dict[str, Any]]:
+def find(stores: QueueStores, path: str) -> list[FileStoryDocument]:
     """Documents of every file that `path` can mean: below a root first, then on disk."""
-    found: dict[tuple[str, str], dict[str, Any]] = {}
+    found: dict[tuple[str, str], FileStoryDocument] = {}
     below = os.path.normpath(path)
     if not os.path.isabs(path):
         for document in stores.reports.why(path_bytes(below)):

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 from casparian.app.cli._output import count, moment, printable
 
-Document = dict[str, Any]
+if TYPE_CHECKING:
+    from casparian.domain.documents import (
+        AdoptedRowsDocument,
+        EventDocument,
+        FileStoryDocument,
+        JobDocument,
+        OutputDocument,
+        PurgedByDocument,
+        RuleDocument,
+        SubscribedJobDocument,
+        VersionDocument,
+    )
 
 
-def story(document: Document) -> str:
+def story(document: FileStoryDocument) -> str:
     return "\n".join(_lines(document))
 
 
-def _lines(document: Document) -> Iterator[str]:
+def _lines(document: FileStoryDocument) -> Iterator[str]:
     gone = ", no longer there" if document["deleted"] else ""
     yield f"{printable(document['path'])}, in {printable(document['source_root'])}{gone}"
     for version in document["versions"]:
         yield ""
         yield from _version(version, document["versions"])
-    if document.get("adopted"):
+    if document["adopted"]:
         yield ""
         yield "Adopted rows"
         for rows in document["adopted"]:
@@ -29,7 +40,7 @@ def _lines(document: Document) -> Iterator[str]:
     yield "What to do"
     for sentence in document["advice"] or [_nothing_to_do(document)]:
         yield from _indented(sentence, "  ")
-    for other in document.get("others", ()):
+    for other in document["others"]:
         yield ""
         yield (
             f"The path is also known in {printable(other['source_root'])}: "
@@ -37,7 +48,7 @@ def _lines(document: Document) -> Iterator[str]:
         )
 
 
-def _adopted(rows: Document) -> str:
+def _adopted(rows: AdoptedRowsDocument) -> str:
     stand = "they still stand"
     if rows["replaced_by"] is not None:
         stand = f"job {rows['replaced_by']} has replaced them"
@@ -49,14 +60,14 @@ def _adopted(rows: Document) -> str:
     )
 
 
-def _nothing_to_do(document: Document) -> str:
+def _nothing_to_do(document: FileStoryDocument) -> str:
     current = [job for v in document["versions"] if v["current"] for job in v["jobs"]]
     if any(job["status"] in ("RUNNING", "PROMOTING") for job in current):
         return "Nothing: it is being worked on."
     return "Nothing: all is done."
 
 
-def _version(version: Document, versions: list[Document]) -> Iterator[str]:
+def _version(version: VersionDocument, versions: list[VersionDocument]) -> Iterator[str]:
     current = "the current one" if version["current"] else "replaced since"
     yield f"Version {version['ordinal']} (id {version['file_version_id']}), {current}"
     yield f"  found    {moment(version['seen_at'])}, {count(version['size'], 'byte')}"
@@ -71,17 +82,19 @@ def _version(version: Document, versions: list[Document]) -> Iterator[str]:
         yield "  job      none: no plugin subscribes to these tags"
 
 
-def _is_purge(job: Document) -> bool:
-    return bool(job["kind"] == "PURGE")
+def _is_purge(job: JobDocument) -> bool:
+    return job["kind"] == "PURGE"
 
 
-def _reason(rule: Document) -> str:
+def _reason(rule: RuleDocument) -> str:
     if rule["pattern"] is None:
         return "by a rule that is no longer known"
     return f"since the rule {printable(rule['pattern'])} matches (priority {rule['priority']})"
 
 
-def _job(job: Document, version: Document, versions: list[Document]) -> Iterator[str]:
+def _job(
+    job: SubscribedJobDocument, version: VersionDocument, versions: list[VersionDocument]
+) -> Iterator[str]:
     tags = ", ".join(job["subscription"])
     because = f"subscribes to {tags}" if tags else "subscribed to it then, and no longer does"
     code = f" (code {job['plugin_hash'][:12]})" if job["plugin_hash"] else ""
@@ -97,18 +110,18 @@ def _job(job: Document, version: Document, versions: list[Document]) -> Iterator
         yield f"    {_output(output, job, version, versions)}"
 
 
-def _event(event: Document) -> Iterator[str]:
-    by = f" by {printable(event['actor'])}" if event.get("actor") else ""
+def _event(event: EventDocument) -> Iterator[str]:
+    by = f" by {printable(event['actor'])}" if event["actor"] else ""
     worker = f" on worker {event['worker']}" if event["worker"] else ""
     kind = f" ({event['class']})" if event["class"] else ""
     said = f"{event['event']}{kind}{by}"
     yield f"    {moment(event['at'])}  attempt {event['attempt']}{worker}: {said}"
-    for text in (event["message"], event.get("detail")):
+    for text in (event["message"], event["detail"]):
         if text:
             yield from _indented(text, " " * 6)
 
 
-def _last_attempt(job: Document) -> Iterator[str]:
+def _last_attempt(job: JobDocument) -> Iterator[str]:
     """What no event tells: an attempt that runs, or one that went well."""
     attempt = f"attempt {job['attempt']} on worker {job['worker']}"
     if job["status"] in ("RUNNING", "PROMOTING"):
@@ -118,7 +131,7 @@ def _last_attempt(job: Document) -> Iterator[str]:
         yield f"    {moment(job['finished_at'])}  {_rows(job)}"
 
 
-def _rows(job: Document) -> str:
+def _rows(job: JobDocument) -> str:
     if _is_purge(job):
         return "removed the rows"
     if not job["rejects"]:
@@ -127,7 +140,12 @@ def _rows(job: Document) -> str:
     return f"read {read}: {job['rows']:,} published, {job['rejects']:,} rejected"
 
 
-def _output(output: Document, job: Document, version: Document, versions: list[Document]) -> str:
+def _output(
+    output: OutputDocument,
+    job: JobDocument,
+    version: VersionDocument,
+    versions: list[VersionDocument],
+) -> str:
     what = f"rows of topic {printable(output['topic'])}"
     where = f"{printable(output['target'])}, {slot(output)}"
     if output["emptied"]:
@@ -146,20 +164,23 @@ def _output(output: Document, job: Document, version: Document, versions: list[D
     return f"{what}: {rows} decided for {where}, not all of them published yet"
 
 
-def purged(by: Document) -> str:
+def purged(by: PurgedByDocument) -> str:
     """`purged by me@here at 2026-01-31 10:00:00 UTC (job 7)`."""
     actor = f" by {printable(by['actor'])}" if by["actor"] else ""
     return f"purged{actor} at {moment(by['at'])} (job {by['job_id']})"
 
 
-def slot(output: Document) -> str:
+def slot(output: OutputDocument) -> str:
     """`slot f1-csv_table (replace)`, and in which bundle it lies."""
-    within = f" in bundle {output['bundle']}" if output.get("bundle") else ""
+    within = f" in bundle {output['bundle']}" if output["bundle"] else ""
     return printable(f"slot {output['slot']}{within} ({output['mode']})")
 
 
 def _replaced_by(
-    output: Document, job: Document, version: Document, versions: list[Document]
+    output: OutputDocument,
+    job: JobDocument,
+    version: VersionDocument,
+    versions: list[VersionDocument],
 ) -> int | None:
     """The later version whose published rows stand in the same slot; None where none do."""
     for later in versions:
@@ -171,7 +192,7 @@ def _replaced_by(
                 for o in other["outputs"]
             )
             if same and other["status"] == "COMPLETED" and other["plugin"] == job["plugin"]:
-                return int(later["ordinal"])
+                return later["ordinal"]
     return None
 
 

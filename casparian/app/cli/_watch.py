@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from casparian.app.cli._output import count, on_terminal
 
 EVERY_S = 1.0
 
-Document = dict[str, Any]
+if TYPE_CHECKING:
+    from casparian.app.cli.shapes import StatusTodayDocument
 
 
-def watch(look: Callable[[], Document], show: Callable[[Document], None]) -> NoReturn:
+def watch(
+    look: Callable[[], StatusTodayDocument], show: Callable[[StatusTodayDocument], None]
+) -> NoReturn:
     """Until Ctrl-C. `look` gives the document of `casparian status`, `show` draws it."""
     before = ""
     while True:
@@ -30,6 +33,6 @@ def watch(look: Callable[[], Document], show: Callable[[Document], None]) -> NoR
         time.sleep(EVERY_S)
 
 
-def _line(document: Document) -> str:
+def _line(document: StatusTodayDocument) -> str:
     jobs = ", ".join(f"{number} {status}" for status, number in document["jobs"].items())
     return f"{jobs}; {count(document['files'], 'file')}"

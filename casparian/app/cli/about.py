@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -12,6 +12,7 @@ from casparian.domain.errors import CasparianError
 
 if TYPE_CHECKING:
     from casparian.app.adapters import Adapter
+    from casparian.app.cli.shapes import AdapterDocument
 
 PORTS = {
     "queues": "queue",
@@ -36,24 +37,35 @@ def adapters(as_json: JsonOption = False) -> None:
     show_table(tuple(documents[0]), [list(one.values()) for one in documents])
 
 
-def _adapters() -> list[dict[str, Any]]:
+def _adapters() -> list[AdapterDocument]:
     from casparian.app.registry import Registry
 
     registry = Registry.default()
     return [
-        {"port": port, "name": name, "origin": adapter.origin, **_usable(adapter)}
+        _document(port, name, adapter)
         for kind, port in PORTS.items()
         for name, adapter in sorted(getattr(registry, kind).items())
     ]
 
 
-def _usable(adapter: Adapter) -> dict[str, Any]:
-    """Found by loading it, as the engine would."""
+def _document(port: str, name: str, adapter: Adapter) -> AdapterDocument:
+    problem = _problem(adapter)
+    return {
+        "port": port,
+        "name": name,
+        "origin": adapter.origin,
+        "installed": not problem,
+        "problem": problem,
+    }
+
+
+def _problem(adapter: Adapter) -> str:
+    """Why it cannot be used; found by loading it, as the engine would."""
     try:
         adapter.load()
     except CasparianError as error:
-        return {"installed": False, "problem": str(error)}
-    return {"installed": True, "problem": ""}
+        return str(error)
+    return ""
 
 
 def config_reference() -> None:

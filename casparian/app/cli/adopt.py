@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +17,7 @@ from casparian.domain.errors import ConfigurationError
 if TYPE_CHECKING:
     from casparian.adapters.queue import QueueStores
     from casparian.app.adoption import Adoption, Found, Rows
+    from casparian.app.cli.shapes import AdoptedDocument, StandingRowsDocument
     from casparian.app.settings import Settings
     from casparian.domain.adoption import StandingSlot, TakenOver
 
@@ -174,7 +175,7 @@ def _tell(chosen: Sequence[StandingSlot], done: TakenOver, left: Sequence[Rows])
         )
 
 
-def _document(shown: Sequence[Rows], done: TakenOver, left: Sequence[Rows]) -> dict[str, Any]:
+def _document(shown: Sequence[Rows], done: TakenOver, left: Sequence[Rows]) -> AdoptedDocument:
     return {
         "installation": done.installation,
         "adopted": [_told(r) for r in shown],
@@ -188,5 +189,14 @@ def _document(shown: Sequence[Rows], done: TakenOver, left: Sequence[Rows]) -> d
     }
 
 
-def _told(rows: Rows) -> dict[str, Any]:
-    return rows._asdict() | {"target": str(rows.target), "owner": str(rows.owner)}
+def _told(rows: Rows) -> StandingRowsDocument:
+    return {
+        "topic": rows.topic,
+        "plugin": rows.plugin,
+        "target": str(rows.target),
+        "installation": rows.installation,
+        "owner": str(rows.owner),
+        "files": rows.files,
+        "rows": rows.rows,
+        "newest_job": rows.newest_job,
+    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,9 @@ from casparian.app.cli._output import count, show_json, show_table
 from casparian.app.cli._shared import ConfigOption, Exit, JsonOption, load_settings, open_stores
 from casparian.domain.jobs import JobStatus
 from casparian.domain.publish import JobFate
+
+if TYPE_CHECKING:
+    from casparian.app.cli.shapes import CancelledDocument, LeftJobDocument
 
 CANCELLABLE = (JobStatus.QUEUED, JobStatus.RUNNING)
 
@@ -48,13 +51,18 @@ def cancel(
         done = set(stores.queue.cancel(ids, actor()))
         fates = stores.ledger.fates([job["id"] for job in chosen if job["id"] not in done])
     ended = [brief(job) for job in chosen if job["id"] in done]
-    left = [
-        brief(job) | {"status": str(fates[job["id"]].status), "reason": _reason(fates[job["id"]])}
+    left: list[LeftJobDocument] = [
+        {
+            **brief(job),
+            "status": str(fates[job["id"]].status),
+            "reason": _reason(fates[job["id"]]),
+        }
         for job in chosen
         if job["id"] not in done
     ]
     if as_json:
-        show_json({"cancelled": ended, "left": left})
+        document: CancelledDocument = {"cancelled": ended, "left": left}
+        show_json(document)
     else:
         if ended:
             show_table(

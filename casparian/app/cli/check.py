@@ -11,6 +11,7 @@ from casparian.app.cli._output import count, on_terminal, printable, show_json, 
 from casparian.app.cli._shared import ConfigOption, Exit, JsonOption, load_settings
 
 if TYPE_CHECKING:
+    from casparian.app.cli.shapes import CheckDocument, FindingDocument
     from casparian.app.settings import Settings
 
 
@@ -26,11 +27,19 @@ def check(ctx: typer.Context, config: ConfigOption = None, as_json: JsonOption =
     findings = _findings(load_settings(ctx, config))
     problems = sum(f.level is Level.PROBLEM for f in findings)
     if as_json:
-        show_json({"problems": problems, "findings": [f._asdict() for f in findings]})
+        show_json(_document(findings, problems))
     else:
         _show(findings, problems)
     if problems:
         raise typer.Exit(Exit.FAILURES)
+
+
+def _document(findings: list[Finding], problems: int) -> CheckDocument:
+    told: list[FindingDocument] = [
+        {"level": str(f.level), "where": f.where, "what": f.what, "remedy": f.remedy}
+        for f in findings
+    ]
+    return {"problems": problems, "findings": told}
 
 
 def _findings(settings: Settings) -> list[Finding]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,7 @@ from casparian.domain.files import path_bytes, path_text
 
 if TYPE_CHECKING:
     from casparian.adapters.queue import QueueStores
+    from casparian.app.cli.shapes import ForgottenDocument, ForgottenFileDocument
     from casparian.app.settings import Settings
 
 
@@ -49,7 +50,8 @@ def forget(
         for location_id in chosen:
             stores.catalog.forget(location_id, actor())
     if as_json:
-        show_json({"forgotten": list(chosen.values())})
+        document: ForgottenDocument = {"forgotten": list(chosen.values())}
+        show_json(document)
         return
     show_table(
         ("path", "versions", "source_root"),
@@ -59,7 +61,9 @@ def forget(
     print(f"{count(len(chosen), 'file')} forgotten: the next scan records a new version of each.")
 
 
-def _location(stores: QueueStores, path: str, settings: Settings) -> tuple[int, dict[str, Any]]:
+def _location(
+    stores: QueueStores, path: str, settings: Settings
+) -> tuple[int, ForgottenFileDocument]:
     """The location that `path` means, and how it is told."""
     documents = find(stores, path)
     if not documents:
@@ -79,5 +83,8 @@ def _location(stores: QueueStores, path: str, settings: Settings) -> tuple[int, 
             f"The source root {document['source_root']!r} of {path!r} is no longer in the "
             "configuration, so that no scan would find the file. Nothing was forgotten."
         )
-    told = {"path": document["path"], "source_root": document["source_root"]}
-    return found.id, told | {"versions": found.versions}
+    return found.id, {
+        "path": document["path"],
+        "source_root": document["source_root"],
+        "versions": found.versions,
+    }

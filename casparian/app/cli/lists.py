@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,15 @@ from casparian.app.cli._shared import ConfigOption, JsonOption, load_settings, o
 from casparian.app.cli._watch import watch
 from casparian.domain.errors import ConfigurationError
 from casparian.domain.jobs import JobStatus
+
+if TYPE_CHECKING:
+    from casparian.app.cli.shapes import StatusTodayDocument
+    from casparian.domain.documents import (
+        ErrorDocument,
+        ExpectedDocument,
+        PluginDocument,
+        WorkerDocument,
+    )
 
 
 def status(
@@ -40,10 +49,10 @@ def status(
     expectations = expectations_of(settings)
     with closing(open_stores(settings)) as stores:
 
-        def look() -> dict[str, Any]:
+        def look() -> StatusTodayDocument:
             now_us = time.time_ns() // 1000
             expected = documents(expectations, stores.reports, now_us)
-            return stores.reports.status() | {"expected": expected}
+            return {**stores.reports.status(), "expected": expected}
 
         if watching:
             watch(look, _show_status)
@@ -54,7 +63,7 @@ def status(
         _show_status(document)
 
 
-def _show_status(document: dict[str, Any]) -> None:
+def _show_status(document: StatusTodayDocument) -> None:
     show_table(
         ("status", "jobs"), document["jobs"].items(), title="Jobs by status", numbers=["jobs"]
     )
@@ -92,7 +101,7 @@ def _show_status(document: dict[str, Any]) -> None:
     )
 
 
-def _plugin_row(plugin: dict[str, Any]) -> tuple[object, ...]:
+def _plugin_row(plugin: PluginDocument) -> tuple[object, ...]:
     state = "active" if plugin["active"] else "not in the configuration"
     if plugin["quarantined"]:
         state = f"under quarantine: {plugin['quarantined']}"
@@ -100,13 +109,13 @@ def _plugin_row(plugin: dict[str, Any]) -> tuple[object, ...]:
     return plugin["name"], plugin["version"], ", ".join(plugin["tags"]), state, jobs
 
 
-def _expected_row(expected: dict[str, Any]) -> tuple[object, ...]:
+def _expected_row(expected: ExpectedDocument) -> tuple[object, ...]:
     state = "arrived late" if expected["late"] else expected["state"]
     by = f"{expected['by']} {expected['time_zone'] or ''}".strip()
     return expected["pattern"], by, state, expected["path"], moment(expected["arrived_at"])
 
 
-def _worker_row(worker: dict[str, Any]) -> tuple[object, ...]:
+def _worker_row(worker: WorkerDocument) -> tuple[object, ...]:
     state = "stopped" if worker["stopped"] else "alive" if worker["alive"] else "silent"
     return (
         worker["id"],
@@ -206,7 +215,7 @@ def _status_named(text: str | None) -> str | None:
         ) from None
 
 
-def _error_line(error: dict[str, Any] | None) -> str:
+def _error_line(error: ErrorDocument | None) -> str:
     if error is None:
         return ""
     return printable(f"{error['class']}: {' '.join(error['message'].split())}")

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import closing
-from typing import Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from casparian.app.cli._output import show_json, show_table
 from casparian.app.cli._shared import ConfigOption, JsonOption, load_settings, open_stores
+
+if TYPE_CHECKING:
+    from casparian.app.cli.shapes import PluginStateDocument
+    from casparian.domain.documents import PluginDocument, WorkerDocument
 
 ACTIVE, INACTIVE, QUARANTINED = "active", "not in the configuration", "under quarantine"
 
@@ -24,8 +28,8 @@ def plugins(ctx: typer.Context, config: ConfigOption = None, as_json: JsonOption
     with closing(open_stores(load_settings(ctx, config))) as stores:
         status = stores.reports.status()
     sidecars = _sidecars(status["workers"])
-    documents = [
-        plugin | {"state": state_of(plugin), "sidecars": sidecars[plugin["name"]]}
+    documents: list[PluginStateDocument] = [
+        {**plugin, "state": state_of(plugin), "sidecars": sidecars[plugin["name"]]}
         for plugin in status["plugins"]
     ]
     if as_json:
@@ -49,18 +53,18 @@ def plugins(ctx: typer.Context, config: ConfigOption = None, as_json: JsonOption
     )
 
 
-def state_of(plugin: dict[str, Any]) -> str:
+def state_of(plugin: PluginDocument) -> str:
     if plugin["quarantined"]:
         return QUARANTINED
     return ACTIVE if plugin["active"] else INACTIVE
 
 
-def _told(plugin: dict[str, Any]) -> str:
+def _told(plugin: PluginStateDocument) -> str:
     reason = f": {plugin['quarantined']}" if plugin["quarantined"] else ""
     return plugin["state"] + reason
 
 
-def _sidecars(workers: list[dict[str, Any]]) -> Counter[str]:
+def _sidecars(workers: list[WorkerDocument]) -> Counter[str]:
     """Sidecars by plugin, over all workers that are alive."""
     total: Counter[str] = Counter()
     for worker in workers:

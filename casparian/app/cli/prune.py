@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from contextlib import closing
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from casparian.app.cli._output import count, show_json
 from casparian.app.cli._shared import ConfigOption, JsonOption, load_settings, open_stores
 from casparian.domain.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from casparian.app.cli.shapes import PrunedDocument
 
 
 def prune(
@@ -37,7 +40,8 @@ def prune(
     with closing(open_stores(load_settings(ctx, config))) as stores:
         pruned = stores.queue.prune(before_us)
     if as_json:
-        show_json(pruned._asdict())
+        document: PrunedDocument = {"jobs": pruned.jobs, "events": pruned.events}
+        show_json(document)
     else:
         print(f"{count(pruned.events, 'event')} and {count(pruned.jobs, 'job')} removed.")
 

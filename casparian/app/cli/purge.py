@@ -17,10 +17,13 @@ from casparian.domain.routing import compile_glob
 
 if TYPE_CHECKING:
     from casparian.adapters.queue import QueueStores
+    from casparian.app.cli.shapes import LeftFileDocument, PurgedDocument, PurgedFileDocument
     from casparian.app.purging import End, Key
     from casparian.app.settings import Settings
+    from casparian.domain.documents import PublishedDocument
 
-Document = dict[str, Any]
+    Standing = PublishedDocument | PurgedFileDocument
+
 NAMED_AT_MOST = 20
 
 
@@ -65,9 +68,14 @@ def purge(
             print("Nothing was removed.")
             return
     purged = [_told(f, ends[_key(f)]) for f in found if not ends[_key(f)].reason]
-    left = [_told(f, ends[_key(f)]) for f in found if ends[_key(f)].reason]
+    left: list[LeftFileDocument] = [
+        {**_told(f, ends[_key(f)]), "reason": ends[_key(f)].reason}
+        for f in found
+        if ends[_key(f)].reason
+    ]
     if as_json:
-        show_json({"purged": purged, "left": left})
+        document: PurgedDocument = {"purged": purged, "left": left}
+        show_json(document)
     else:
         _show_done(purged, left)
     if left:
@@ -88,7 +96,7 @@ def _check_known(stores: QueueStores, path: str) -> None:
         )
 
 
-def _agreed(found: Sequence[Document], *, yes: bool, as_json: bool) -> bool:
+def _agreed(found: Sequence[PublishedDocument], *, yes: bool, as_json: bool) -> bool:
     """Show what would go, and ask. Raises ConfigurationError where nobody can be asked."""
     if not as_json:
         _show_what_goes(found)
@@ -101,7 +109,7 @@ def _agreed(found: Sequence[Document], *, yes: bool, as_json: bool) -> bool:
     return typer.confirm(f"Remove {_amount(found)}?")
 
 
-def _show_what_goes(found: Sequence[Document]) -> None:
+def _show_what_goes(found: Sequence[PublishedDocument]) -> None:
     outputs = [(file, output) for file in found for output in file["outputs"]]
     show_table(
         ("path", "plugin", "topic", "rows", "target", "deleted"),
@@ -114,9 +122,9 @@ def _show_what_goes(found: Sequence[Document]) -> None:
     if len(outputs) <= NAMED_AT_MOST:
         return
     print(f"and {len(outputs) - NAMED_AT_MOST} more; by target:")
-    targets: dict[str, list[Document]] = {}
+    targets: dict[str, list[PublishedDocument]] = {}
     for file, output in outputs:
-        targets.setdefault(output["target"], []).append(file | {"outputs": [output]})
+        targets.setdefault(output["target"], []).append({**file, "outputs": [output]})
     show_table(
         ("target", "files", "rows"),
         [(name, _files(files), _rows(files)) for name, files in sorted(targets.items())],
@@ -168,7 +176,7 @@ def _progress(total: int) -> Iterator[Any]:
 # --- after ------------------------------------------------------------------------------------
 
 
-def _show_done(purged: Sequence[Document], left: Sequence[Document]) -> None:
+def _show_done(purged: Sequence[PurgedFileDocument], left: Sequence[LeftFileDocument]) -> None:
     if not purged and not left:
         print("No rows of these files are published; nothing was removed.")
         return
@@ -178,24 +186,29 @@ def _show_done(purged: Sequence[Document], left: Sequence[Document]) -> None:
         print(f"{name} was left: {printable(file['reason'])}.")
 
 
-def _told(file: Document, end: End) -> Document:
-    kept = ("path", "source_root", "deleted", "plugin", "outputs")
-    told = {key: file[key] for key in kept} | {"job_id": end.job_id}
-    return told | {"reason": end.reason} if end.reason else told
+def _told(file: PublishedDocument, end: End) -> PurgedFileDocument:
+    return {
+        "path": file["path"],
+        "source_root": file["source_root"],
+        "deleted": file["deleted"],
+        "plugin": file["plugin"],
+        "outputs": file["outputs"],
+        "job_id": end.job_id,
+    }
 
 
-def _key(file: Document) -> Key:
+def _key(file: PublishedDocument) -> Key:
     return file["plugin"], file["location_id"]
 
 
-def _amount(files: Sequence[Document]) -> str:
+def _amount(files: Sequence[Standing]) -> str:
     return f"{count(_rows(files), 'row')} of {count(_files(files), 'file')}"
 
 
-def _files(files: Sequence[Document]) -> int:
+def _files(files: Sequence[Standing]) -> int:
     return len({(file["source_root"], file["path"]) for file in files})
 
 
-def _rows(files: Sequence[Document]) -> int:
+def _rows(files: Sequence[Standing]) -> int:
     """Those that jobs of this queue have published."""
     return sum(output["rows"] or 0 for file in files for output in file["outputs"])

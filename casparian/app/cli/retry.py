@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,8 +18,9 @@ from casparian.domain.routing import compile_glob
 
 if TYPE_CHECKING:
     from casparian.adapters.queue import QueueStores
+    from casparian.app.cli.shapes import LeftJobDocument, RetriedDocument
+    from casparian.domain.documents import BriefJobDocument, JobDocument
 
-Document = dict[str, Any]
 RETRYABLE = (JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.BLOCKED)
 
 WHY_NOT = {
@@ -79,7 +80,8 @@ def retry(
     again = [brief(job) for job in chosen if job["id"] in queued]
     left = [_left(job) for job in chosen if job["id"] not in queued]
     if as_json:
-        show_json({"retried": again, "left": left})
+        document: RetriedDocument = {"retried": again, "left": left}
+        show_json(document)
     else:
         _show(again, left)
     if left and job_ids:
@@ -91,7 +93,7 @@ def retry(
 
 def _selected(
     stores: QueueStores, failed: bool, path: str | None, plugin: str | None
-) -> list[Document]:
+) -> list[JobDocument]:
     """Every job that satisfies the options and has a status that can be retried."""
     glob = compile_glob(path) if path is not None else None
     known = [one["name"] for one in stores.reports.status()["plugins"]]
@@ -108,10 +110,10 @@ def _selected(
     ]
     if glob is not None:
         jobs = [job for job in jobs if glob.fullmatch(job["path"])]
-    return sorted(jobs, key=lambda job: int(job["id"]))
+    return sorted(jobs, key=lambda job: job["id"])
 
 
-def _is_given_up(job: Document) -> bool:
+def _is_given_up(job: JobDocument) -> bool:
     """True for a purge for which nothing was decided: it runs no plugin, and is not queued."""
     return job["kind"] == JobKind.PURGE and job["status"] != JobStatus.BLOCKED
 
@@ -119,15 +121,15 @@ def _is_given_up(job: Document) -> bool:
 # --- what is said -----------------------------------------------------------------------------
 
 
-def _left(job: Document) -> Document:
+def _left(job: JobDocument) -> LeftJobDocument:
     # A job that can be retried and was not has been changed by somebody since it was read.
     reason = WHY_NOT.get(JobStatus(job["status"]), "it has changed since; look at it again")
     if job["kind"] == JobKind.PURGE:
         reason = _of_purge(job)
-    return brief(job) | {"reason": reason}
+    return {**brief(job), "reason": reason}
 
 
-def _of_purge(job: Document) -> str:
+def _of_purge(job: JobDocument) -> str:
     match JobStatus(job["status"]):
         case JobStatus.FAILED | JobStatus.CANCELLED:
             return f"it is a purge; run `casparian purge --path {shlex.quote(job['path'])}` again"
@@ -137,7 +139,7 @@ def _of_purge(job: Document) -> str:
             return "it is a purge, and goes on by itself"
 
 
-def _show(again: Sequence[Document], left: Sequence[Document]) -> None:
+def _show(again: Sequence[BriefJobDocument], left: Sequence[LeftJobDocument]) -> None:
     if not again and not left:
         print(f"No {', '.join(RETRYABLE[:-1])} or {RETRYABLE[-1]} job fits; nothing was changed.")
         return

@@ -5,13 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from casparian.app.cli._output import count, printable, show_json, show_table
 from casparian.app.cli._shared import ConfigOption, Exit, JsonOption, load_settings
 from casparian.domain.files import ScanReport, path_text
+
+if TYPE_CHECKING:
+    from casparian.app.cli.shapes import ScanDocument
 
 NAMED_AT_MOST = 20
 
@@ -41,14 +44,27 @@ def scan(ctx: typer.Context, config: ConfigOption = None, as_json: JsonOption = 
             _name("waiting", root.path, report.waiting_paths)
             total.add(report)
     if as_json:
-        show_json(
-            dict(total.counts()) | {"complete": total.complete, "jobs": total.jobs + enqueued}
-        )
+        show_json(_document(total, enqueued))
     else:
         show_table(("found", "files"), total.counts().items(), numbers=["files"])
         print(f"{count(total.jobs + enqueued, 'job')} enqueued.")
     if total.unreadable:
         raise typer.Exit(Exit.FAILURES)
+
+
+def _document(total: ScanReport, enqueued: int) -> ScanDocument:
+    """`enqueued`: jobs that applying the configuration has queued."""
+    return {
+        "new": total.new,
+        "changed": total.changed,
+        "unchanged": total.unchanged,
+        "deferred": total.deferred,
+        "deleted": total.deleted,
+        "unreadable": total.unreadable,
+        "waiting": total.waiting,
+        "complete": total.complete,
+        "jobs": total.jobs + enqueued,
+    }
 
 
 def _name(what: str, root: bytes, reasons: Mapping[bytes, str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from contextlib import closing
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,7 +13,16 @@ from casparian.app.cli._shared import ConfigOption, JsonOption, load_settings, o
 from casparian.app.cli._story import purged, slot
 from casparian.domain.errors import ConfigurationError
 
-Document = dict[str, Any]
+if TYPE_CHECKING:
+    from casparian.app.cli.shapes import OriginDocument
+    from casparian.domain.documents import (
+        AdoptedRowsDocument,
+        JobDocument,
+        JobOriginDocument,
+        JobStoryDocument,
+        OutputDocument,
+        VersionHeadDocument,
+    )
 
 
 def trace(
@@ -42,36 +51,43 @@ def trace(
     Example: casparian trace 12 3041 --topic output
     """
     with closing(open_stores(load_settings(ctx, config))) as stores:
-        document = stores.reports.trace(job_id)
-    if document is None:
+        found = stores.reports.trace(job_id)
+    if found is None:
         raise ConfigurationError(
             f"There is no job {job_id}. `casparian jobs` lists the jobs with their numbers; a row "
             "of another installation is known to that one's database only."
         )
-    document["adopted"] = _adopted(document, job_id, row, topic)
-    if document["job"] is None:
-        document["outputs"] = []
-        same = {file["path"] for file in document["adopted"]}
-        document["path"] = same.pop() if len(same) == 1 else None
-        document["version"] = None
-    else:
-        document["outputs"] = _outputs(document, row, topic)
-    document["row"] = row
+    document = _origin(found, job_id, row, topic)
     if as_json:
         show_json(document)
     else:
         _show(document)
 
 
-def _adopted(document: Document, job_id: int, row: int | None, topic: str | None) -> list[Document]:
+def _origin(
+    found: JobOriginDocument, job_id: int, row: int | None, topic: str | None
+) -> OriginDocument:
+    adopted = _adopted(found, job_id, row, topic)
+    document: OriginDocument = {**found, "adopted": adopted, "outputs": [], "row": row}
+    if found["job"] is not None:
+        document["outputs"] = _outputs(found["job"], adopted, row, topic)
+    else:
+        same = {rows["path"] for rows in adopted}
+        document["path"] = same.pop() if len(same) == 1 else None
+    return document
+
+
+def _adopted(
+    found: JobOriginDocument, job_id: int, row: int | None, topic: str | None
+) -> list[AdoptedRowsDocument]:
     """Rows of other installations under this number that `row` and `topic` can mean. Raises
     ConfigurationError for none, where this queue has no such job."""
     adopted = [
         rows
-        for rows in document.get("adopted", ())
+        for rows in found["adopted"]
         if topic in (None, rows["topic"]) and (row is None or 0 <= row < rows["rows"])
     ]
-    if document["job"] is None and not adopted:
+    if found["job"] is None and not adopted:
         raise ConfigurationError(
             f"The rows of job {job_id} that were taken over from another installation are not "
             "those: leave out the row and --topic, and all of them are told."
@@ -79,18 +95,23 @@ def _adopted(document: Document, job_id: int, row: int | None, topic: str | None
     return adopted
 
 
-def _outputs(document: Document, row: int | None, topic: str | None) -> list[Document]:
+def _outputs(
+    job: JobStoryDocument,
+    adopted: list[AdoptedRowsDocument],
+    row: int | None,
+    topic: str | None,
+) -> list[OutputDocument]:
     """What the job wrote that `row` and `topic` can mean. Raises ConfigurationError for nothing,
     unless adopted rows are meant."""
     try:
-        return _own_outputs(document["job"], row, topic)
+        return _own_outputs(job, row, topic)
     except ConfigurationError:
-        if not document["adopted"]:
+        if not adopted:
             raise
         return []
 
 
-def _own_outputs(job: Document, row: int | None, topic: str | None) -> list[Document]:
+def _own_outputs(job: JobStoryDocument, row: int | None, topic: str | None) -> list[OutputDocument]:
     outputs = [output for output in job["outputs"] if not output["emptied"]]
     names = ", ".join(output["topic"] for output in outputs)
     if topic is not None:
@@ -109,22 +130,22 @@ def _own_outputs(job: Document, row: int | None, topic: str | None) -> list[Docu
     return found
 
 
-def _wrote(job: Document, names: str) -> str:
+def _wrote(job: JobDocument, names: str) -> str:
     if job["kind"] == "PURGE":
         return "it is a purge, which removes rows and writes none"
     return f"it wrote {names}" if names else f"it is {job['status']} and wrote no rows"
 
 
-def _show(document: Document) -> None:
+def _show(document: OriginDocument) -> None:
     job, version = document["job"], document["version"]
-    lines = _lines(document, job, version) if job is not None else []
+    lines = _lines(document, job, version) if job is not None and version is not None else []
     for rows in document["adopted"]:
         lines += _adopted_lines(rows)
     for name, text in lines:
         print(f"{name:<9}{printable(text)}")
 
 
-def _adopted_lines(rows: Document) -> list[tuple[str, str]]:
+def _adopted_lines(rows: AdoptedRowsDocument) -> list[tuple[str, str]]:
     stand = "they still stand"
     if rows["replaced_by"] is not None:
         stand = f"job {rows['replaced_by']} of this queue has replaced them since"
@@ -148,7 +169,9 @@ def _adopted_lines(rows: Document) -> list[tuple[str, str]]:
     ]
 
 
-def _lines(document: Document, job: Document, version: Document) -> list[tuple[str, str]]:
+def _lines(
+    document: OriginDocument, job: JobDocument, version: VersionHeadDocument
+) -> list[tuple[str, str]]:
     lines = []
     for output in document["outputs"]:
         what = count(output["rows"], "row")
@@ -179,6 +202,6 @@ def _lines(document: Document, job: Document, version: Document) -> list[tuple[s
     )
     lines.append(("content", f"SHA-256 {version['content_hash']}, {version['size']:,} bytes"))
     gone = ", no longer there" if document["deleted"] else ""
-    lines.append(("path", f"{document['path']}, in {document['source_root']}{gone}"))
-    lines.append(("more", f"casparian why {shlex.quote(document['path'])}"))
+    lines.append(("path", f"{job['path']}, in {document['source_root']}{gone}"))
+    lines.append(("more", f"casparian why {shlex.quote(job['path'])}"))
     return lines

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,7 @@ from casparian.domain.files import path_bytes, path_text
 if TYPE_CHECKING:
     from casparian.adapters.queue import QueueStores
     from casparian.app.settings import Settings
+    from casparian.domain.documents import FileStoryDocument
 
 
 def why(
@@ -51,7 +52,7 @@ def why(
     print(story(document))
 
 
-def _tell(stores: QueueStores, path: str, settings: Settings) -> dict[str, Any]:
+def _tell(stores: QueueStores, path: str, settings: Settings) -> FileStoryDocument:
     documents = find(stores, path)
     if not documents:
         raise ConfigurationError(unknown(stores, path, settings))
@@ -63,12 +64,11 @@ def _tell(stores: QueueStores, path: str, settings: Settings) -> dict[str, Any]:
                 wanted = wants.get(job["plugin"], ())
                 job["subscription"] = sorted(set(wanted) & set(version["tags"]))
     first, *others = documents
-    if others:
-        first["others"] = others
+    first["others"] = others
     return first
 
 
-def _tell_of_the_file(stores: QueueStores, document: dict[str, Any], settings: Settings) -> None:
+def _tell_of_the_file(stores: QueueStores, document: FileStoryDocument, settings: Settings) -> None:
     """What keeps the file as it is now from becoming a version, and what the engine did with it."""
     path = path_bytes(document["path"])
     ids = {path_text(root.path): root.id for root in stores.catalog.roots()}

@@ -6,11 +6,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Protocol
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
+from casparian.domain.documents import QueueDocument
 from casparian.domain.errors import UnavailableError
 from casparian.domain.expectations import Expectation
 from casparian.domain.jobs import JobStatus
@@ -27,10 +28,10 @@ class QueueGauges:
     took: however often somebody scrapes, it costs the database no more than a twentieth.
     """
 
-    def __init__(self, look: Callable[[], list[dict[str, Any]]]) -> None:
+    def __init__(self, look: Callable[[], list[QueueDocument]]) -> None:
         self._look = look
         self._lock = threading.Lock()
-        self._seen: list[dict[str, Any]] | None = None
+        self._seen: list[QueueDocument] | None = None
         self._good_until = 0.0
 
     def collect(self) -> Iterator[Metric]:
@@ -41,7 +42,7 @@ class QueueGauges:
         if groups is not None:
             yield from _queue_families(groups)
 
-    def _groups(self) -> list[dict[str, Any]] | None:
+    def _groups(self) -> list[QueueDocument] | None:
         with self._lock:
             began = time.monotonic()
             if began >= self._good_until:
@@ -54,7 +55,7 @@ class QueueGauges:
             return self._seen
 
 
-def _queue_families(groups: list[dict[str, Any]]) -> Iterator[Metric]:
+def _queue_families(groups: list[QueueDocument]) -> Iterator[Metric]:
     jobs = GaugeMetricFamily("casparian_jobs", "Jobs in the database.", labels=["plugin", "status"])
     depth = GaugeMetricFamily("casparian_queue_depth", "Jobs that wait.", labels=["plugin"])
     age = GaugeMetricFamily(
@@ -66,9 +67,9 @@ def _queue_families(groups: list[dict[str, Any]]) -> Iterator[Metric]:
         jobs.add_metric([group["plugin"], group["status"]], group["jobs"])
     waiting = {g["plugin"]: g for g in groups if g["status"] == JobStatus.QUEUED}
     for plugin in sorted({group["plugin"] for group in groups}):
-        group = waiting.get(plugin, {"jobs": 0, "age_s": 0.0})
-        depth.add_metric([plugin], group["jobs"])
-        age.add_metric([plugin], group["age_s"])
+        oldest = waiting.get(plugin)
+        depth.add_metric([plugin], oldest["jobs"] if oldest else 0)
+        age.add_metric([plugin], (oldest["age_s"] or 0.0) if oldest else 0.0)
     yield from (jobs, depth, age)
 
 

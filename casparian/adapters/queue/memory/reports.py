@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from casparian.adapters.queue import documents
 from casparian.adapters.queue.common import JobEvent, slot_order
@@ -13,11 +13,24 @@ from casparian.adapters.queue.standing import JobStory, published_document
 from casparian.domain.files import FileLocation, FileVersion, SourceRoot, path_text
 from casparian.domain.jobs import JobKind, JobStatus, ProcessingJob
 
+if TYPE_CHECKING:
+    from casparian.domain.documents import (
+        FileDocument,
+        FileStoryDocument,
+        JobDocument,
+        JobOriginDocument,
+        PluginDocument,
+        PublishedDocument,
+        QueueDocument,
+        SourceRootDocument,
+        StatusDocument,
+    )
+
 
 class MemoryReports(MemoryState):
     """Read-only views."""
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> StatusDocument:
         with self.lock:
             now, jobs = self.clock(), self.job_by_id.values()
             counts = Counter((str(job.status), job.plugin) for job in jobs)
@@ -49,7 +62,7 @@ class MemoryReports(MemoryState):
             ]
         return iter(found)
 
-    def queue(self) -> list[dict[str, Any]]:
+    def queue(self) -> list[QueueDocument]:
         with self.lock:
             now, groups = self.clock(), defaultdict[tuple[str, JobStatus], list[int]](list)
             for job in self.job_by_id.values():
@@ -65,7 +78,7 @@ class MemoryReports(MemoryState):
             for (plugin, status), times in sorted(groups.items())
         ]
 
-    def _plugin(self, name: str, counts: Counter[tuple[str, str]]) -> dict[str, Any]:
+    def _plugin(self, name: str, counts: Counter[tuple[str, str]]) -> PluginDocument:
         code = self._live_code(name)
         return documents.plugin_document(
             self.configs[name],
@@ -79,7 +92,7 @@ class MemoryReports(MemoryState):
         live = [code for key, code in self.code.items() if key[0] == plugin and code.live]
         return live[0] if live else None
 
-    def _root(self, root_id: int) -> dict[str, Any]:
+    def _root(self, root_id: int) -> SourceRootDocument:
         here = [x for x in self.location_by_id.values() if x.source_root_id == root_id]
         return {
             "path": path_text(self.root_paths[root_id]),
@@ -89,7 +102,7 @@ class MemoryReports(MemoryState):
             "versions": sum(location.versions for location in here),
         }
 
-    def files(self) -> list[dict[str, Any]]:
+    def files(self) -> list[FileDocument]:
         with self.lock:
             return [
                 documents.file_document(
@@ -117,7 +130,7 @@ class MemoryReports(MemoryState):
         status: str | None = None,
         plugin: str | None = None,
         ids: Sequence[int] | None = None,
-    ) -> list[dict[str, Any]]:
+    ) -> list[JobDocument]:
         with self.lock:
             return self._job_documents(
                 job
@@ -127,7 +140,7 @@ class MemoryReports(MemoryState):
                 and (ids is None or job.id in ids)
             )
 
-    def _job_documents(self, jobs: Any) -> list[dict[str, Any]]:
+    def _job_documents(self, jobs: Iterable[ProcessingJob]) -> list[JobDocument]:
         events = self._events()
         return [
             documents.job_document(
@@ -142,7 +155,7 @@ class MemoryReports(MemoryState):
             by_job.setdefault(event.job_id, []).append(event)
         return by_job
 
-    def current_failures(self) -> list[dict[str, Any]]:
+    def current_failures(self) -> list[JobDocument]:
         with self.lock:
             current = {location.current_version_id for location in self.location_by_id.values()}
             return self._job_documents(
@@ -153,7 +166,7 @@ class MemoryReports(MemoryState):
                 and (job.kind, job.status) != (JobKind.PURGE, JobStatus.FAILED)
             )
 
-    def published(self, matches: Callable[[str], bool]) -> list[dict[str, Any]]:
+    def published(self, matches: Callable[[str], bool]) -> list[PublishedDocument]:
         with self.lock:
             return [
                 self._published(location, plugin)
@@ -163,7 +176,7 @@ class MemoryReports(MemoryState):
                 if location_id == location.id and self.published_slots[plugin, location_id]
             ]
 
-    def _published(self, location: FileLocation, plugin: str) -> dict[str, Any]:
+    def _published(self, location: FileLocation, plugin: str) -> PublishedDocument:
         key = (plugin, location.id)
         jobs = [
             self._job_story(job)
@@ -174,21 +187,21 @@ class MemoryReports(MemoryState):
         root = self.root_paths[location.source_root_id]
         return published_document(location.path, root, location.deleted, key, slots, jobs)
 
-    def why(self, path: bytes) -> list[dict[str, Any]]:
+    def why(self, path: bytes) -> list[FileStoryDocument]:
         with self.lock:
             around = documents.Surroundings(
                 self.clock(), list(self.nodes.values()), self._quarantined()
             )
             return [
+                # A queue in memory takes over no rows.
                 documents.why_document(
                     location, self._root_of(location), self._stories(location), around
                 )
-                | {"adopted": []}  # A queue in memory takes over no rows.
                 for location in self._in_order()
                 if location.path == path
             ]
 
-    def trace(self, job_id: int) -> dict[str, Any] | None:
+    def trace(self, job_id: int) -> JobOriginDocument | None:
         with self.lock:
             job = self.job_by_id.get(job_id)
             if job is None:

@@ -1,0 +1,228 @@
+"""What each command prints with --json, by the command's name.
+
+The shapes that the database's reports have are in `casparian.domain.documents`; here are those
+that commands make of them. The reference of the command line is written from both.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypedDict
+
+from casparian.app.cli._findings import Level
+from casparian.domain.adoption import Owner
+from casparian.domain.documents import (
+    AdoptedRowsDocument,
+    BriefJobDocument,
+    ExpectedDocument,
+    FileDocument,
+    FileStoryDocument,
+    JobDocument,
+    JobStoryDocument,
+    OneOf,
+    OutputDocument,
+    PluginDocument,
+    PublishedOutputDocument,
+    StatusDocument,
+    VersionHeadDocument,
+)
+
+# --- scanning and looking ---------------------------------------------------------------------
+
+
+class ScanDocument(TypedDict):
+    """What one scan of all source roots found."""
+
+    new: Annotated[int, "Files that were not known."]
+    changed: Annotated[int, "Files whose content is another one."]
+    unchanged: Annotated[int, "Files that are as they were."]
+    deferred: Annotated[int, "Files that had not settled; a later scan takes them."]
+    deleted: Annotated[int, "Files that are gone: their second complete scan without them."]
+    unreadable: Annotated[int, "Files and directories that could not be read."]
+    waiting: Annotated[int, "Files that wait for their done marker."]
+    complete: Annotated[bool, "Everything in all roots could be met."]
+    jobs: Annotated[int, "Jobs that were queued by it."]
+
+
+class StatusTodayDocument(StatusDocument):
+    """Counts, plugins, source roots, workers, and the files expected today."""
+
+    expected: Annotated[list[ExpectedDocument], "One for each `[[expect]]`."]
+
+
+class PluginStateDocument(PluginDocument):
+    """One plugin, with its state and sidecars."""
+
+    state: Annotated[
+        str,
+        OneOf("active", "not in the configuration", "under quarantine"),
+        "Whether it runs.",
+    ]
+    sidecars: Annotated[int, "Sidecars that run it, over all workers that are alive."]
+
+
+class OriginDocument(TypedDict):
+    """Where rows came from. Of a number that only adopted rows have, the job, and all that hangs
+    on it, is null."""
+
+    job: Annotated[JobStoryDocument | None, "The job that wrote them."]
+    version: Annotated[VersionHeadDocument | None, "The version of the file that it read."]
+    path: Annotated[str | None, "The file's path; null where adopted rows are of several."]
+    source_root: Annotated[str | None, "The source root."]
+    deleted: Annotated[bool | None, "The file is no longer there."]
+    adopted: Annotated[list[AdoptedRowsDocument], "Adopted rows that are meant."]
+    outputs: Annotated[list[OutputDocument], "Where the rows are that are meant."]
+    row: Annotated[int | None, "The row that was asked for; null for all."]
+
+
+# --- changing ---------------------------------------------------------------------------------
+
+
+class LeftJobDocument(BriefJobDocument):
+    """A job that was left as it was."""
+
+    reason: Annotated[str, "Why."]
+
+
+class RetriedDocument(TypedDict):
+    """What `casparian retry` did."""
+
+    retried: Annotated[list[BriefJobDocument], "Jobs that are queued again."]
+    left: Annotated[list[LeftJobDocument], "Jobs named by number that are not, and why."]
+
+
+class CancelledDocument(TypedDict):
+    """What `casparian cancel` did."""
+
+    cancelled: Annotated[list[BriefJobDocument], "Jobs that are cancelled now."]
+    left: Annotated[list[LeftJobDocument], "Jobs that are not, with their status now, and why."]
+
+
+class ForgottenFileDocument(TypedDict):
+    """A file that the next scan sees as new."""
+
+    path: Annotated[str, "Its path below the source root."]
+    source_root: Annotated[str, "The source root."]
+    versions: Annotated[int, "How many versions it has had."]
+
+
+class ForgottenDocument(TypedDict):
+    """What `casparian forget` did."""
+
+    forgotten: Annotated[list[ForgottenFileDocument], "The files, in the order named."]
+
+
+class PurgedFileDocument(TypedDict):
+    """One plugin's rows of one file."""
+
+    path: Annotated[str, "The file's path below its source root."]
+    source_root: Annotated[str, "The source root."]
+    deleted: Annotated[bool, "The file is no longer there."]
+    plugin: Annotated[str, "The plugin that wrote the rows."]
+    outputs: Annotated[list[PublishedOutputDocument], "What stood before."]
+    job_id: Annotated[int | None, "The purge's job; null where none was begun."]
+
+
+class LeftFileDocument(PurgedFileDocument):
+    """Rows that were left."""
+
+    reason: Annotated[str, "Why."]
+
+
+class PurgedDocument(TypedDict):
+    """What `casparian purge` did."""
+
+    purged: Annotated[list[PurgedFileDocument], "What is removed."]
+    left: Annotated[list[LeftFileDocument], "What was left, and why."]
+
+
+class StandingRowsDocument(TypedDict):
+    """Rows of one topic that one installation published to one target."""
+
+    topic: Annotated[str, "The topic."]
+    plugin: Annotated[str, "The plugin that wrote them."]
+    target: Annotated[str, "Where they are: the sink's URI."]
+    installation: Annotated[str, "The installation that published them."]
+    owner: Annotated[
+        str,
+        OneOf.each(Owner),
+        "restored: this installation, by jobs that its database has lost. foreign: another one.",
+    ]
+    files: Annotated[int, "Of how many files."]
+    rows: Annotated[int, "How many."]
+    newest_job: Annotated[int, "The highest number of a job that wrote some."]
+
+
+class RenumberedDocument(TypedDict):
+    """What became of jobs by an adoption."""
+
+    renumbered: Annotated[int, "Jobs that have another number since."]
+    again: Annotated[int, "Jobs, decided and not yet published, that are done again."]
+    enqueued: Annotated[int, "Jobs queued, since rows in place of their own were taken over."]
+
+
+class AdoptedDocument(TypedDict):
+    """What `casparian adopt` did."""
+
+    installation: Annotated[str, "The installation that this queue is now."]
+    adopted: Annotated[list[StandingRowsDocument], "Rows that were taken over."]
+    left: Annotated[list[StandingRowsDocument], "Rows that are still not known to this queue."]
+    slots: Annotated[int, "Slots that changed their owner."]
+    jobs: Annotated[RenumberedDocument, "What became of jobs."]
+
+
+class PrunedDocument(TypedDict):
+    """What `casparian prune` removed."""
+
+    jobs: Annotated[int, "Jobs."]
+    events: Annotated[int, "Events of jobs."]
+
+
+# --- this installation ------------------------------------------------------------------------
+
+
+class FindingDocument(TypedDict):
+    """One thing that was looked at."""
+
+    level: Annotated[str, OneOf.each(Level), "How it stands."]
+    where: Annotated[str, "A table of the configuration, a path, or a part of the program."]
+    what: Annotated[str, "What was found, as a sentence."]
+    remedy: Annotated[str, "What to do; empty where nothing need be done."]
+
+
+class CheckDocument(TypedDict):
+    """What `casparian check` found."""
+
+    problems: Annotated[int, "How many findings are problems."]
+    findings: Annotated[list[FindingDocument], "Everything that was looked at."]
+
+
+class AdapterDocument(TypedDict):
+    """One adapter."""
+
+    port: Annotated[
+        str, OneOf("queue", "transport", "plugin_host", "sink"), "What it can be used for."
+    ]
+    name: Annotated[str, "What the configuration calls it."]
+    origin: Annotated[str, "The package that it comes with."]
+    installed: Annotated[bool, "It can be used."]
+    problem: Annotated[str, "Why it cannot; empty where it can."]
+
+
+PRINTED: dict[str, Any] = {
+    "scan": ScanDocument,
+    "status": StatusTodayDocument,
+    "files": list[FileDocument],
+    "jobs": list[JobDocument],
+    "why": FileStoryDocument,
+    "trace": OriginDocument,
+    "retry": RetriedDocument,
+    "cancel": CancelledDocument,
+    "forget": ForgottenDocument,
+    "purge": PurgedDocument,
+    "adopt": AdoptedDocument,
+    "prune": PrunedDocument,
+    "plugins": list[PluginStateDocument],
+    "check": CheckDocument,
+    "adapters": list[AdapterDocument],
+}
+"""By the command's name, the type of its document."""
