@@ -150,11 +150,19 @@ class FileCatalog(Protocol):
        and one of a deleted location is a new version.
     7. `forget` makes the next recording a new version, whatever the content; the jobs of the
        version that stands say who asked (`job_event`).
+    8. `disturbances` of a root grows by one with each `forget` and each `missed` of its
+       locations, whoever calls them, and with nothing else.
     """
 
     def roots(self) -> Sequence[SourceRoot]: ...
 
-    def locations(self, root_id: int, below: bytes = b"") -> Iterator[FileLocation]: ...
+    def locations(
+        self, root_id: int, below: bytes = b"", begin: bytes = b""
+    ) -> Iterator[FileLocation]:
+        """Those of the root, or `below` a path; none whose path is before `begin`."""
+        ...
+
+    def disturbances(self, root_id: int) -> int: ...
 
     def find(self, root_id: int, path: bytes) -> FileLocation | None: ...
 
@@ -163,7 +171,7 @@ class FileCatalog(Protocol):
     ) -> RecordOutcome: ...
 
     def missed(self, location_ids: Sequence[int]) -> int:
-        """Count one complete scan without these; returns how many became deleted by it."""
+        """Count one complete scan of a root without these; returns how many became deleted."""
         ...
 
     def seen(self, location_ids: Sequence[int]) -> None:

@@ -128,6 +128,36 @@ class FileCatalogContract:
         assert found == [b"a", b"a/b", b"a/c/d"]
         assert [x.path for x in catalog.locations(world.root.id, b"a/c")] == [b"a/c/d"]
 
+    def test_locations_from_a_path_on(self, world: World, catalog: FileCatalog) -> None:
+        """Promise 5."""
+        paths = [b"a", b"a/b", b"a/c/d", b"a-b", b"a0", *(b"b/%04d" % n for n in range(3000))]
+        world.record(*((path, "x") for path in paths))
+        root = world.root.id
+        for begin in (b"a/", b"a/b", b"a/bb", b"a0", b"b/1500", b"b0"):
+            found = [location.path for location in catalog.locations(root, begin=begin)]
+            assert found == [path for path in sorted(paths) if path >= begin]
+        assert [x.path for x in catalog.locations(root, b"a", b"a")] == [b"a", b"a/b", b"a/c/d"]
+        assert [x.path for x in catalog.locations(root, b"a", b"a/c")] == [b"a/c/d"]
+
+    def test_forgetting_and_missing_disturb_a_root(
+        self, world: World, catalog: FileCatalog
+    ) -> None:
+        """Promise 8."""
+        world.apply(applied(roots=(ROOT, b"/other")))
+        (other,) = [root.id for root in catalog.roots() if root.id != world.root.id]
+        world.record(*((b"%04d" % n, "x") for n in range(1200)))
+        ids = [location.id for location in catalog.locations(world.root.id)]
+        assert catalog.disturbances(world.root.id) == 0
+        catalog.missed(ids)
+        assert catalog.disturbances(world.root.id) == 1
+        catalog.missed([])
+        catalog.seen(ids)
+        world.record((b"0000", "y"))
+        assert catalog.disturbances(world.root.id) == 1
+        catalog.forget(ids[0], "ann")
+        assert catalog.disturbances(world.root.id) == 2
+        assert catalog.disturbances(other) == 0
+
     def test_writing_goes_on_while_locations_are_read(self, world: World) -> None:
         """Promise 5: no transaction is held between pages."""
         world.record(*((b"%05d" % i, "x") for i in range(2100)))

@@ -46,7 +46,7 @@ from casparian.domain.jobs import JobEventKind
 from casparian.domain.ports import RecordOutcome
 from casparian.domain.routing import Routed, RoutingTable, due_us
 
-PAGE = 2000
+FIRST_PAGE, PAGE = 100, 2000
 RECORDED = 2000
 _location = file_location.c
 
@@ -78,25 +78,34 @@ class SqlCatalog(SqlDepartures):
         with self._db.read() as connection:
             return [SourceRoot(row.id, row.path) for row in connection.execute(statement)]
 
-    def locations(self, root_id: int, below: bytes = b"") -> Iterator[FileLocation]:
+    def locations(
+        self, root_id: int, below: bytes = b"", begin: bytes = b""
+    ) -> Iterator[FileLocation]:
         statement = select(file_location).where(_location.source_root_id == root_id)
-        statement = statement.order_by(_location.path).limit(PAGE)
-        last = b""
+        statement = statement.order_by(_location.path)
+        if begin:
+            statement = statement.where(_location.path >= begin)
+        last, page = b"", FIRST_PAGE
         if below:
             found = self.find(root_id, below)
-            if found is not None:
+            if found is not None and below >= begin:
                 yield found
             last, end = below_range(below)
             statement = statement.where(_location.path < end)
         while True:
             # A path never ends in `/`, so none equals the begin of the range.
-            page = statement.where(_location.path > last)
+            next_page = statement.where(_location.path > last).limit(page)
             with self._db.read() as connection:
-                found_here = [location_of(row) for row in connection.execute(page)]
+                found_here = [location_of(row) for row in connection.execute(next_page)]
             yield from found_here
-            if len(found_here) < PAGE:
+            if len(found_here) < page:
                 return
-            last = found_here[-1].path
+            last, page = found_here[-1].path, min(4 * page, PAGE)
+
+    def disturbances(self, root_id: int) -> int:
+        statement = select(source_root.c.disturbances).where(source_root.c.id == root_id)
+        with self._db.read() as connection:
+            return connection.execute(statement).scalar_one()
 
     def find(self, root_id: int, path: bytes) -> FileLocation | None:
         with self._db.read() as connection:
@@ -231,12 +240,14 @@ class SqlCatalog(SqlDepartures):
 
     def missed(self, location_ids: Sequence[int]) -> int:
         deleted = 0
-        for part in chunks(location_ids):
+        for number, part in enumerate(chunks(location_ids)):
             standing = (_location.id.in_(list(part)), ~_location.deleted)
             count = update(file_location).values(missed_scans=_location.missed_scans + 1)
             enough = _location.missed_scans >= SCANS_UNTIL_DELETED
             end = update(file_location).values(deleted=True).where(*standing, enough)
             with self._db.write() as connection:
+                if number == 0:
+                    connection.execute(_DISTURB, {"location_id": part[0]})
                 connection.execute(count.where(*standing))
                 deleted += connection.execute(end).rowcount
         return deleted
@@ -254,6 +265,7 @@ class SqlCatalog(SqlDepartures):
         statement = update(file_location).where(_location.id == location_id)
         with self._db.write() as connection:
             connection.execute(statement.values(content_hash=None, **NO_STAT))
+            connection.execute(_DISTURB, {"location_id": location_id})
             now, kind = self._db.clock(), JobEventKind.FORGOTTEN
             jobs = connection.execute(_JOBS_OF_CURRENT, {"location_id": location_id}).all()
             log_events(
@@ -262,6 +274,15 @@ class SqlCatalog(SqlDepartures):
             )
 
 
+_DISTURB = (
+    update(source_root)
+    .where(
+        source_root.c.id.in_(
+            select(_location.source_root_id).where(_location.id == bindparam("location_id"))
+        )
+    )
+    .values(disturbances=source_root.c.disturbances + 1)
+)
 _JOBS_OF_CURRENT = (
     select(processing_job.c.id, processing_job.c.attempt, processing_job.c.worker)
     .join(file_location, _location.current_version_id == processing_job.c.file_version_id)

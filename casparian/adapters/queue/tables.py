@@ -81,6 +81,7 @@ source_root = _table(
     _id(),
     Column("path", Path, nullable=False, unique=True),
     Column("active", Boolean, nullable=False),
+    _whole("disturbances", 0),
 )
 
 file_hash_registry = Table(

@@ -43,7 +43,12 @@ COLUMNS: dict[str, dict[str, str]] = {
         "revision": "Grows with every change that workers must see.",
         "created_at_us": "When the database was made.",
     },
-    "source_root": {"id": "", "path": "Absolute.", "active": _ACTIVE},
+    "source_root": {
+        "id": "",
+        "path": "Absolute.",
+        "active": _ACTIVE,
+        "disturbances": "How often files were forgotten, or missed by a scan.",
+    },
     "file_hash_registry": {
         "content_hash": "SHA-256, in hexadecimal.",
         "size": "Bytes.",

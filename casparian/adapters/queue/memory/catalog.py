@@ -28,17 +28,28 @@ class MemoryCatalog(MemoryDepartures):
         with self.lock:
             return [SourceRoot(i, self.root_paths[i]) for i in sorted(self.active_roots)]
 
-    def locations(self, root_id: int, below: bytes = b"") -> Iterator[FileLocation]:
+    def locations(
+        self, root_id: int, below: bytes = b"", begin: bytes = b""
+    ) -> Iterator[FileLocation]:
         first, end = below_range(below)
         with self.lock:
             found = sorted(
                 (location.path, location)
                 for location in self.location_by_id.values()
                 if location.source_root_id == root_id
+                and location.path >= begin
                 and (not below or location.path == below or first <= location.path < end)
             )
         for _, location in found:
             yield location
+
+    def disturbances(self, root_id: int) -> int:
+        with self.lock:
+            return self.root_disturbances[root_id]
+
+    def _disturb(self, location_id: int) -> None:
+        if location_id in self.location_by_id:
+            self.root_disturbances[self.location_by_id[location_id].source_root_id] += 1
 
     def find(self, root_id: int, path: bytes) -> FileLocation | None:
         with self.lock:
@@ -114,6 +125,8 @@ class MemoryCatalog(MemoryDepartures):
     def missed(self, location_ids: Sequence[int]) -> int:
         deleted = 0
         with self.lock:
+            if location_ids:
+                self._disturb(location_ids[0])
             for location_id in location_ids:
                 location = self.location_by_id.get(location_id)
                 if location is None or location.deleted:
@@ -135,6 +148,7 @@ class MemoryCatalog(MemoryDepartures):
 
     def forget(self, location_id: int, actor: str) -> None:
         with self.lock:
+            self._disturb(location_id)
             location = self.location_by_id.get(location_id)
             if location is not None:
                 self.location_by_id[location_id] = replace(

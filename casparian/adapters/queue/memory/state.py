@@ -6,6 +6,7 @@ import random
 import secrets
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -62,6 +63,7 @@ class MemoryState:
         self._last_ids: dict[str, int] = {}
         self.root_paths: dict[int, bytes] = {}
         self.active_roots: set[int] = set()
+        self.root_disturbances: Counter[int] = Counter()
         self.location_by_path: dict[tuple[int, bytes], int] = {}
         self.location_by_id: dict[int, FileLocation] = {}
         self.versions: dict[int, FileVersion] = {}
