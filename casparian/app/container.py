@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dependency_injector import containers, providers
+from dependency_injector import providers
 
 from casparian.adapters.files import LocalFileSource
 from casparian.adapters.files.archive import VersionArchive
@@ -111,87 +111,99 @@ def _scout_service(
     )
 
 
-class Container(containers.DeclarativeContainer):
-    """Every port of one engine; override a provider to put an adapter of one's own in."""
+class Container:
+    """Every port of one engine; override a provider to put an adapter of one's own in.
 
-    settings = providers.Dependency(instance_of=Settings)
-    roles = providers.Object(("scout", "worker"))
-    clock = providers.Object(wall_clock_us)
-    registry = providers.Singleton(Registry.default)
-    context = providers.Singleton(EtlContext.capture)
-    observing = providers.Singleton(Observing, settings, clock)
-    targets = providers.Singleton(
-        Targets,
-        providers.Callable(
-            lambda seen, registry, settings: seen.sinks(registry.sink_factories(settings)),
-            observing,
-            registry,
-            settings,
-        ),
-    )
+    It is no container of the injector's, whose import brings in every web framework there is.
+    """
 
-    database: providers.Provider[QueueStores] = providers.Singleton(
-        lambda registry, settings, clock: registry.stores(settings, clock),
-        registry,
-        settings,
-        clock,
-    )
-    job_queue: providers.Provider[Any] = providers.Object(None)
-    stores: providers.Provider[QueueStores] = providers.Singleton(
-        lambda database, queue: database if queue is None else database._replace(queue=queue),
-        database,
-        job_queue,
-    )
-    source = providers.Singleton(LocalFileSource)
-    transport = providers.Singleton(
-        lambda registry, settings, context: registry.transport(settings, context.process),
-        registry,
-        settings,
-        context,
-    )
-    plugin_host = providers.Singleton(_host_maker, registry, settings)
-    check = providers.Singleton(_content_check, source, settings, context)
+    def __init__(self, settings: Settings) -> None:
+        one, call, fixed = providers.Singleton, providers.Callable, providers.Object
+        self.settings = fixed(settings)
+        self.roles = fixed(("scout", "worker"))
+        self.clock = fixed(wall_clock_us)
+        self.registry = one(Registry.default)
+        self.context = one(EtlContext.capture)
+        self.observing = one(Observing, self.settings, self.clock)
+        self.targets = one(
+            Targets,
+            call(
+                lambda seen, registry, settings: seen.sinks(registry.sink_factories(settings)),
+                self.observing,
+                self.registry,
+                self.settings,
+            ),
+        )
 
-    scout = providers.Singleton(
-        Scout,
-        stores.provided.catalog,
-        source,
-        providers.Callable(scan_rules, settings),
-        clock,
-        stores.provided.store.routing,
-        providers.Callable(root_rules, settings),
-        providers.Callable(_swept_archive, settings),
-    )
-    leaver = providers.Singleton(_leaver, stores.provided.catalog, source, settings, clock)
-    scout_service = providers.Singleton(
-        _scout_service,
-        scout,
-        leaver,
-        settings,
-        providers.Callable(lambda stores: lambda jobs: stores.queue.wake(), stores),
-    )
-    expectations = providers.Singleton(
-        ExpectationWatch,
-        providers.Callable(expectations_of, settings),
-        providers.Callable(lambda stores: lambda: stores.reports, stores),
-        clock,
-    )
-    worker = providers.Singleton(
-        Worker,
-        providers.Callable(worker_config, settings, roles),
-        context,
-        stores.provided.queue,
-        providers.Callable(
-            lambda seen, ledger: seen.ledger(ledger), observing, stores.provided.ledger
-        ),
-        stores.provided.store,
-        transport,
-        plugin_host,
-        targets,
-        check,
-        clock,
-        observing.provided.observer,
-    )
+        self.database: providers.Provider[QueueStores] = one(
+            lambda registry, settings, clock: registry.stores(settings, clock),
+            self.registry,
+            self.settings,
+            self.clock,
+        )
+        self.job_queue: providers.Provider[Any] = fixed(None)
+        self.stores: providers.Provider[QueueStores] = one(
+            lambda database, queue: database if queue is None else database._replace(queue=queue),
+            self.database,
+            self.job_queue,
+        )
+        self.source = one(LocalFileSource)
+        self.transport = one(
+            lambda registry, settings, context: registry.transport(settings, context.process),
+            self.registry,
+            self.settings,
+            self.context,
+        )
+        self.plugin_host = one(_host_maker, self.registry, self.settings)
+        self.check = one(_content_check, self.source, self.settings, self.context)
+        self._scouting()
+        self.expectations = one(
+            ExpectationWatch,
+            call(expectations_of, self.settings),
+            call(lambda stores: lambda: stores.reports, self.stores),
+            self.clock,
+        )
+        self.worker = one(
+            Worker,
+            call(worker_config, self.settings, self.roles),
+            self.context,
+            self.stores.provided.queue,
+            call(
+                lambda seen, ledger: seen.ledger(ledger),
+                self.observing,
+                self.stores.provided.ledger,
+            ),
+            self.stores.provided.store,
+            self.transport,
+            self.plugin_host,
+            self.targets,
+            self.check,
+            self.clock,
+            self.observing.provided.observer,
+        )
+
+    def _scouting(self) -> None:
+        one, call = providers.Singleton, providers.Callable
+        self.scout = one(
+            Scout,
+            self.stores.provided.catalog,
+            self.source,
+            call(scan_rules, self.settings),
+            self.clock,
+            self.stores.provided.store.routing,
+            call(root_rules, self.settings),
+            call(_swept_archive, self.settings),
+        )
+        self.leaver = one(
+            _leaver, self.stores.provided.catalog, self.source, self.settings, self.clock
+        )
+        self.scout_service = one(
+            _scout_service,
+            self.scout,
+            self.leaver,
+            self.settings,
+            call(lambda stores: lambda jobs: stores.queue.wake(), self.stores),
+        )
 
 
 def queue_overrides(queue: Any) -> dict[str, Any]:
@@ -223,10 +235,10 @@ def build(
     `sinks` maps URI schemes to sink factories, or their classes; `overrides` maps a
     provider's name to the object to use.
     """
-    container = Container(settings=settings)
+    container = Container(settings)
     container.roles.override(providers.Object(roles))
     for name, adapter in overrides.items():
-        container.providers[name].override(providers.Object(adapter))
+        getattr(container, name).override(providers.Object(adapter))
     if sinks:
         container.registry.override(providers.Object(container.registry().with_sinks(sinks)))
     return container
