@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL_INPUTS := pyproject.toml setup.py casparian/_fastpath/_speed.pyx casparian/adapters/files/_walk.pyx
 
-.PHONY: help venv demo test test-pure crash-points bad-input-full torture lint docs reference bench bench-full clean
+.PHONY: help venv demo test test-pure crash-points bad-input-full torture lint docs schema reference bench bench-full clean
 .DEFAULT_GOAL := help
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo "make torture    a hostile drop at full size, scored by rows lost, doubled, wrong"
 	@echo "make lint       ruff, mypy, import-linter"
 	@echo "make docs       the documentation as a site, in site/; a link that leads nowhere fails it"
+	@echo "make schema     the script of the latest schema, from the migrations"
 	@echo "make reference  the pages of docs/reference that are made from the code"
 	@echo "make bench      the benchmark suites"
 	@echo "make bench-full the whole pipeline at full size: 1 GB in large files, 5,000 small ones"
@@ -59,6 +60,9 @@ lint: $(VENV)/.installed-dev
 
 docs: $(VENV)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --clean
+
+schema: $(VENV)/.installed-test
+	$(BIN)/python -m casparian.adapters.queue.migrations
 
 reference: $(VENV)/.installed-test
 	$(BIN)/python -m casparian.app.reference docs/reference

@@ -6,11 +6,13 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import inspect
+from sqlalchemy.exc import OperationalError
 
 from casparian.adapters.queue import open_sqlite, open_url, schema
 from casparian.adapters.queue.schema import compute_schema_fingerprint, expected_fingerprint
@@ -146,6 +148,54 @@ def test_engines_that_start_at_once_both_succeed(tmp_path: Path) -> None:
     said = [process.communicate(timeout=60)[0] for process in started]
     assert [process.returncode for process in started] == [0] * 4
     assert len(set(said)) == 1
+
+
+def contents(path: str) -> dict[str, Any]:
+    """What was declared, to the letter, and the rows of every table but the installation's."""
+    with sqlite3.connect(path) as connection:
+        declared = set(connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master"))
+        tables = {name for kind, name, *_ in declared if kind == "table"} - {"installation"}
+        rows = {name: list(connection.execute(f"SELECT * FROM {name}")) for name in tables}
+    connection.close()
+    return {"declared": declared, "rows": rows}
+
+
+def test_a_database_made_at_once_is_the_one_that_the_migrations_make(
+    path: str, tmp_path: Path
+) -> None:
+    migrated = str(tmp_path / "migrated.sqlite3")
+    engine = sqlite_engine(migrated)
+    with engine.execution_options(casparian_write=True).begin() as connection:
+        schema.migrate(connection)
+    engine.dispose()
+    made = contents(path)
+    assert made == contents(migrated), "run `python -m casparian.adapters.queue.migrations`"
+    assert made["rows"]["alembic_version"] == [(schema.REVISIONS[-1],)]
+
+
+def test_a_database_that_could_not_be_made_whole_is_not_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "latest.sql"
+    script.write_text(schema.script_of("sqlite").read_text() + "\nCREATE TABLE job_event (x);\n")
+    path = str(tmp_path / "queue.sqlite3")
+    with monkeypatch.context() as patched:
+        patched.setattr(schema, "script_of", lambda dialect: script)
+        with pytest.raises(OperationalError, match="already exists"):
+            open_sqlite(path)
+    with sqlite3.connect(path) as connection:
+        assert list(connection.execute("SELECT name FROM sqlite_master")) == []
+    connection.close()
+    open_sqlite(path).close()
+
+
+def test_a_dialect_without_a_script_gets_its_schema_by_the_migrations(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "script_of", lambda dialect: tmp_path / "none.sql")
+    other = str(tmp_path / "other.sqlite3")
+    open_sqlite(other).close()
+    assert contents(other) == contents(path)
 
 
 def test_migrations_make_what_the_tables_say(path: str) -> None:

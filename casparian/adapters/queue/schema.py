@@ -20,6 +20,7 @@ from casparian.domain.errors import SchemaVersionError
 
 REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
 """Every revision this program knows, oldest first."""
+MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_TABLE = "alembic_version"
 DEFAULT_AGEING_US = 60_000_000
 # Alembic keeps the migration that runs in its module: one at a time in a process.
@@ -106,9 +107,11 @@ def upgrade(engine: Engine) -> None:
         # Another program may have done it while this one waited for the lock.
         revision = None if _is_new(connection) else _revision(connection)
         if revision != REVISIONS[-1]:
-            if not _is_new(connection):
+            if _is_new(connection):
+                _make_latest(connection)
+            else:
                 _refuse_unknown(revision, engine)
-            _migrate(connection)
+                migrate(connection)
         if connection.execute(select(installation.c.id)).first() is None:
             connection.execute(
                 insert(installation).values(
@@ -122,12 +125,30 @@ def upgrade(engine: Engine) -> None:
         _check(connection, engine)
 
 
-def _migrate(connection: Connection) -> None:
+def script_of(dialect: str) -> Path:
+    """Where the script lies that makes the latest schema at once; not every dialect has one."""
+    return MIGRATIONS / f"latest.{dialect}.sql"
+
+
+def _make_latest(connection: Connection) -> None:
+    """The latest schema, stamped, in a database that has none of it. The migrations make the
+    same, but loading and running them takes half as long as the rest of an engine's start."""
+    script = script_of(connection.dialect.name)
+    if not script.exists():
+        migrate(connection)
+        return
+    _, *statements = script.read_text(encoding="utf-8").split("\n\n")
+    for statement in statements:
+        connection.exec_driver_sql(statement)
+
+
+def migrate(connection: Connection) -> None:
+    """Run the migrations that the database has not seen, in the caller's transaction."""
     from alembic import command
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(MIGRATIONS))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     with _MIGRATING:
