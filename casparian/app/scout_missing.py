@@ -27,6 +27,11 @@ class Missing:
             # The file itself is the same: its file system has another number since a reboot.
             self._devices.add(last.device)
 
+    def met_again(self, device: int | None) -> None:
+        """Files that are as they were, all of one device."""
+        if device is not None:
+            self._devices.add(device)
+
     def add(self, known: FileLocation) -> None:
         if known.deleted:
             return

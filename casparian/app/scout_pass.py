@@ -1,7 +1,8 @@
 """One pass over a source root: walk, compare with the catalog, hash what may have changed, record.
 
 The walk and the catalog's locations are both in byte order, so they are joined as they come:
-neither is held whole. What was recorded stays recorded, whatever ends the scan.
+neither is held whole. Files that are as the last scan found them are not compared one by one
+(`scout_quiet`). What was recorded stays recorded, whatever ends the scan.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from casparian.adapters.files.archive import VersionArchive
 from casparian.app.scout_markers import lacks_marker
 from casparian.app.scout_memory import ArchiveMemory, FutureStamps, remember
 from casparian.app.scout_missing import Missing
+from casparian.app.scout_quiet import Alongside, Compared, QuietRuns
 from casparian.app.scout_unpack import CLASH, Archives
 from casparian.domain.files import (
     FileLocation,
@@ -30,6 +32,7 @@ from casparian.domain.ports import (
     FileCatalog,
     FileChangedError,
     FileEntry,
+    FileRun,
     FileSource,
     WalkError,
 )
@@ -58,6 +61,7 @@ class ScoutParts:
     keep: VersionArchive | None = None
     futures: FutureStamps = field(default_factory=FutureStamps)
     archives: ArchiveMemory = field(default_factory=ArchiveMemory)
+    quiet: QuietRuns = field(default_factory=QuietRuns)
 
     def rules_of(self, root: SourceRoot) -> RootRules:
         return self.roots.get(root.path) or RootRules(self.rules)
@@ -82,7 +86,7 @@ class ScanPass:
         self._report = ScanReport()
         self._sightings: list[Sighting] = []
         self._seen: list[int] = []
-        self._flushed_us = parts.clock()
+        self._began_us = self._flushed_us = parts.clock()
         self._hashing: dict[StatIdentity, list[bytes]] = {}
         self._hashed: OrderedDict[StatIdentity, str] = OrderedDict()
         self._missing = Missing()
@@ -93,7 +97,7 @@ class ScanPass:
     def whole(self) -> ScanReport:
         before = self._root_identity()
         with ParallelFileScanner(self._parts.source, self._root.path) as files:
-            self._join(files, b"")
+            self._join_all(files)
             self._finish(files)
         after = self._root_identity()
         if before is None or after is None or not same_file(before, after):
@@ -131,8 +135,52 @@ class ScanPass:
             known = self._parts.catalog.find(self._root.id, path)
             self._meet(files, path, identity, known)
 
+    def _join_all(self, files: ParallelFileScanner) -> None:
+        """Walk the root, with the catalog's locations alongside where it is not quiet."""
+        parts, root_id = self._parts, self._root.id
+        quiet = parts.quiet.of(root_id, parts.catalog.disturbances(root_id), self._began_us)
+        rows = Alongside(parts.catalog, root_id)
+        for run in parts.source.runs(self._root.path):
+            if isinstance(run, WalkError):
+                self._report.complete = False
+                self._report.fail(run.path, run.error)
+                continue
+            rows.skip_to(run.begin)
+            known = quiet.find(run)
+            if known is not None:
+                self._report.unchanged += known.unchanged
+                self._missing.met_again(known.device)
+                self._flush_if_due()
+                if not self._must_stop():
+                    continue
+            compared = Compared()
+            if not self._compare(files, run, rows, compared):
+                return
+            if not self._unpacks:
+                quiet.keep(run, compared)
+        self._open_again()
+
+    def _compare(
+        self, files: ParallelFileScanner, run: FileRun, rows: Alongside, compared: Compared
+    ) -> bool:
+        """Hold a run against the catalog; False when the scan is to end."""
+        for entry in run.files:
+            if self._must_stop():
+                return False
+            self._miss_up_to(entry.path, rows, compared)
+            known = rows.take(entry.path)
+            compared.add(self._meet_entry(files, entry, known), entry.identity, known)
+        self._miss_up_to(run.end, rows, compared)
+        return True
+
+    def _miss_up_to(self, path: bytes | None, rows: Alongside, compared: Compared) -> None:
+        """Note what the catalog has before `path` (None: all that is left) as missing."""
+        for known in rows.before(path):
+            compared.calm = compared.calm and known.deleted
+            self._miss_one(known)
+
     def _join(self, files: ParallelFileScanner, below: bytes) -> None:
-        """Walk, with the catalog's locations alongside."""
+        """Walk below a directory, with the catalog's locations alongside."""
         locations = self._parts.catalog.locations(self._root.id, below)
         known = next(locations, None)
         for entry in self._parts.source.walk(self._root.path, below):
@@ -172,12 +220,12 @@ class ScanPass:
 
     def _meet_entry(
         self, files: ParallelFileScanner, entry: FileEntry, known: FileLocation | None
-    ) -> None:
+    ) -> ScanCase | None:
         if entry.identity is None:
             self._report.fail(entry.path, entry.error or "it could not be examined")
-        else:
-            self._missing.met(entry.identity, known)
-            self._meet(files, entry.path, entry.identity, known)
+            return None
+        self._missing.met(entry.identity, known)
+        return self._meet(files, entry.path, entry.identity, known)
 
     def _meet(
         self,
@@ -185,17 +233,18 @@ class ScanPass:
         path: bytes,
         identity: StatIdentity,
         known: FileLocation | None,
-    ) -> None:
+    ) -> ScanCase | None:
+        """Look at one file. What was made of it; None where it is no file for the catalog."""
         if known is not None and known.missed_scans and not known.deleted:
             self._seen.append(known.id)
         if self._root_rules.left_out(path) is not None:
-            return
+            return ScanCase.IGNORED
         archive = self._unpacks and self._archives.holds(path)
         if archive:
             self._archives.meet(path)
         elif self._unpacks and self._archives.clashes(path):
             self._report.fail(path, CLASH)
-            return
+            return None
         rules = self._rules
         now_ns = self._parts.clock() * 1000
         case = rules.judge(identity, known, now_ns)
@@ -217,6 +266,7 @@ class ScanPass:
             else:
                 self._hash(files, path, identity)
         self._flush_if_due()
+        return case
 
     def _is_done(self, path: bytes, identity: StatIdentity) -> bool:
         """Whether the file's marker stands, where the root wants one."""
@@ -360,6 +410,7 @@ class ScanPass:
         ids, withheld = self._missing.ids(root_device)
         for start in range(0, len(ids), BATCH):
             self._report.deleted += self._parts.catalog.missed(ids[start : start + BATCH])
+            self._parts.quiet.disturbed(self._root.id)
         if withheld:
             self._report.complete = False
             self._report.errors[b""] = (

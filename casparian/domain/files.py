@@ -166,7 +166,13 @@ def _rehash_due(known: FileLocation, now_us: int) -> bool:
         return True
     if age_us < REHASH_AFTER_US - DAY_US:
         return False
-    return age_us >= REHASH_AFTER_US - crc32(known.path) % DAY_S * 1_000_000
+    return now_us >= rehash_due_us(known)
+
+
+def rehash_due_us(known: FileLocation) -> int:
+    """When a file that does not change is hashed again, by a clock that was right when it was
+    hashed."""
+    return known.hashed_at_us + REHASH_AFTER_US - crc32(known.path) % DAY_S * 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
