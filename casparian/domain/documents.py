@@ -97,7 +97,7 @@ class JobDocument(TypedDict):
     error: Annotated[ErrorDocument | None, "What went wrong last; null where nothing did."]
     worker: Annotated[str | None, "The worker that has it, or had it last."]
     enqueued_at: Annotated[Time, "When it was queued."]
-    not_before: Annotated[Time | None, "It is not begun before; null where it need not wait."]
+    not_before: Annotated[Time, "It is not begun before."]
     started_at: Annotated[Time | None, "When its last attempt began."]
     finished_at: Annotated[Time | None, "When it ended; null while it has not."]
 
@@ -361,7 +361,7 @@ class ExpectedDocument(TypedDict):
     time_zone: Annotated[str | None, "Whose time; null for the host's own."]
     days: Annotated[list[str] | None, "Days of the week, as mon; null for every day."]
     state: Annotated[str, OneOf.each(ExpectationState), "What became of it."]
-    due_at: Annotated[Time | None, "When it is due."]
+    due_at: Annotated[Time, "When it is due."]
     path: Annotated[str | None, "The file that came first; null for none."]
     arrived_at: Annotated[Time | None, "When it came; null for none."]
     late: Annotated[bool, "It came after it was due."]

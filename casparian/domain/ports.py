@@ -467,7 +467,8 @@ class Reports(Protocol):
         ...
 
     def queue(self) -> list[QueueDocument]:
-        """One for each plugin and status that has jobs; `age_s` is how long the oldest of QUEUED jobs has been waiting, null for others."""
+        """One for each plugin and status that has jobs; `age_s` is how long the oldest
+        of QUEUED jobs has been waiting, null for others."""
         ...
 
 

@@ -53,13 +53,13 @@ class RejectBound:
 
     def _passed(self, what: str) -> JobError:
         bound = self._most if isinstance(self._most, int) else f"{self._most:.2%}"
+        shown = "; ".join(self._shown).rstrip(".")
         left_out = self.rejected - len(self._shown)
         more = f"; and {left_out} more" if left_out else ""
         return JobError(
             ErrorClass.DATA,
             f"{what} {bound} that max_rejects of plugin {self._plugin} allows: "
-            f"{'; '.join(self._shown)}{more}. Correct the file, or raise max_rejects in "
-            f"[plugin.{self._plugin}].",
+            f"{shown}{more}. Correct the file, or raise max_rejects in [plugin.{self._plugin}].",
         )
 
 

@@ -173,8 +173,8 @@ def test_a_file_of_too_many_rejects_leaves_its_earlier_version(project: Project)
     assert project.drain() == 1
     assert project.parquet().num_rows == 1997
     assert project.parquet("csv_table_rejects").num_rows == 3
-    advice = told(project, "why", "a.csv", "--json")["advice"]
-    assert any("4 rows were rejected so far" in sentence for sentence in advice)
+    job = told(project, "why", "a.csv", "--json")["versions"][-1]["jobs"][-1]
+    assert "4 rows were rejected so far" in job["error"]["message"]
 
 
 def test_the_configuration_may_send_rejects_elsewhere(project: Project) -> None:

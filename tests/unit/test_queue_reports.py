@@ -102,7 +102,7 @@ def test_advice_after_a_purge(world: World) -> None:
     assert advice(world) == ""
     failure = Failure(given_up.job_id, 1, given_up.token, ErrorClass.CONFLICT, "It was late.")
     world.stores.queue.fail([failure], RetryPolicy())
-    assert "given up: It was late. Run `casparian purge --path a.csv` again" in advice(world)
+    assert "given up: run `casparian purge --path a.csv` again" in advice(world)
     world.stores.queue.cancel([begin_one(world, first).job_id], "me")
     assert "was cancelled: run `casparian purge --path a.csv` again" in advice(world)
     finish(world, begin_one(world, first))
@@ -204,7 +204,7 @@ def test_advice_to_waiting_files(world: World) -> None:
     world.stores.queue.beat(node())
     assert "waits for its turn" in advice(world)
     fail(world, ErrorClass.CRASH)
-    assert "is tried again at 2023-" in advice(world)
+    assert "is tried again by itself at 2023-" in advice(world)
     world.stores.store.quarantine(PLUGIN, HASH, "It kills its host.")
     assert "under quarantine: It kills its host." in advice(world)
 
@@ -212,10 +212,10 @@ def test_advice_to_waiting_files(world: World) -> None:
 def test_advice_to_jobs_that_ended_badly(world: World) -> None:
     world.record((b"a.csv", "1"))
     fail(world, ErrorClass.DATA)
-    remedy, reason = advice(world).splitlines()
+    (remedy,) = advice(world).splitlines()
     assert remedy.startswith("Correct 'a.csv' and drop it again under the same name: it becomes")
     assert remedy.endswith("start the engine again and run `casparian retry 1`.")
-    assert reason == f"Job 1 ({PLUGIN}) failed with DATA after 1 attempt: Line 3 is short."
+    assert "Line 3 is short" not in remedy
     world.stores.queue.retry([1], "ann")
     world.stores.queue.cancel([1], "ann")
     assert "was cancelled" in advice(world)
@@ -224,11 +224,11 @@ def test_advice_to_jobs_that_ended_badly(world: World) -> None:
     world.decide(claim)
     world.stores.ledger.block(claim.job_id, claim.token, "The disk is full.")
     assert "run `casparian retry 1`." in advice(world)
-    assert "could not be published: The disk is full." in advice(world)
+    assert "The disk is full." not in advice(world)
 
 
 @pytest.mark.parametrize("error", ErrorClass)
-def test_every_failure_has_a_remedy_first_and_ends_in_a_full_stop(
+def test_every_failure_has_a_remedy_and_no_more(
     world: World, error: ErrorClass
 ) -> None:
     world.record((b"a.csv", "1"))
@@ -237,10 +237,9 @@ def test_every_failure_has_a_remedy_first_and_ends_in_a_full_stop(
     world.stores.queue.fail([failure], RetryPolicy(max_attempts=1, max_crashes=1))
     (status,) = world.stores.queue.backlog()
     if status is JobStatus.FAILED:
-        remedy, reason = advice(world).splitlines()
+        (remedy,) = advice(world).splitlines()
         assert remedy.endswith(".")
         assert "casparian retry 1" in remedy or "new version" in remedy
-        assert reason == f"Job 1 ({PLUGIN}) failed with {error} after 1 attempt: it broke."
     else:
         assert (status, error) in [
             (JobStatus.QUEUED, ErrorClass.INFRASTRUCTURE),

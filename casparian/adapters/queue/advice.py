@@ -1,6 +1,7 @@
-"""What a person can do about a job that is not done: whole sentences, the remedy first.
+"""What a person can do about a job that is not done, in whole sentences.
 
-Only commands that exist are named.
+What went wrong stands in the job's error, and is not said again. Only commands that exist are
+named.
 """
 
 from __future__ import annotations
@@ -53,17 +54,9 @@ def job_advice(
     told = f"Job {job.id} ({job.plugin})"
     if job.status is JobStatus.FAILED:
         remedy = REMEDIES.get(job.error_class, FILE_OR_PLUGIN) if job.error_class else CAUSE
-        attempts = "1 attempt" if job.attempt == 1 else f"{job.attempt} attempts"
-        return [
-            remedy.format(path=path, plugin=job.plugin, id=job.id),
-            f"{told} failed with {job.error_class} after {attempts}: "
-            f"{_sentence(job.error_message)}",
-        ]
+        return [remedy.format(path=path, plugin=job.plugin, id=job.id)]
     if job.status is JobStatus.BLOCKED:
-        return [
-            f"When the target is in order again, run `casparian retry {job.id}`.",
-            f"{told} could not be published: {_sentence(job.error_message)}",
-        ]
+        return [f"When the target is in order again, run `casparian retry {job.id}`."]
     if job.status is JobStatus.CANCELLED:
         return [f"{told} was cancelled: `casparian retry {job.id}` queues it again."]
     if job.status is JobStatus.QUEUED:
@@ -86,7 +79,7 @@ def _purge_again(job: ProcessingJob, path: str) -> str:
     told = f"Job {job.id} was to purge the rows of {job.plugin}"
     if job.status is JobStatus.CANCELLED:
         return f"{told} and was cancelled: {again}"
-    return f"{told} and was given up: {_sentence(job.error_message)} {again[0].upper()}{again[1:]}"
+    return f"{told} and was given up: {again}"
 
 
 def _waiting(
@@ -100,8 +93,7 @@ def _waiting(
     if not alive:
         return f"{told} waits, and no worker is alive: start one by `casparian-engine run`."
     if job.not_before_us > now_us:
-        why = _sentence(job.error_message) if job.error_message else "it was put back."
-        return f"{told} is tried again at {iso(job.not_before_us)}: {why}"
+        return f"{told} is tried again by itself at {iso(job.not_before_us)}."
     return f"{told} waits for its turn."
 
 

@@ -85,7 +85,7 @@ def job_document(job: ProcessingJob, path: bytes, events: Sequence[JobEvent]) ->
         "error": error,
         "worker": job.worker,
         "enqueued_at": iso(job.enqueued_at_us),
-        "not_before": iso_or_none(job.not_before_us),
+        "not_before": iso(job.not_before_us),
         "started_at": iso_or_none(job.started_at_us),
         "finished_at": iso_or_none(job.finished_at_us),
     }

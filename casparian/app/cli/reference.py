@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from casparian.app.cli import engine, operator
+from casparian.app.cli import engine, json_reference, operator
 
 INTRODUCTION = """\
 # Command line
@@ -25,7 +25,8 @@ directory. `casparian init` works without a configuration. Both have `--version`
 
 ## Output
 
-With `--json` a command writes one JSON document to standard output, and nothing else there.
+With `--json` a command writes one JSON document to standard output, and nothing else there; what
+is in it stands [below](#json-documents).
 Without it, tables are drawn on a terminal; into a pipe go lines of fields set apart by tabs,
 the first of them the names. Control characters in names of files, and bytes that are not
 UTF-8, are shown as escapes such as `\\n` and `\\xff`; in JSON such a byte is a lone surrogate
@@ -60,6 +61,7 @@ def reference() -> str:
         commands: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
         for command_name, command in commands.items():
             parts.append("\n".join(_command(f"{name} {command_name}", command)))
+    parts.append("\n".join(json_reference.documents()))
     return "\n".join(parts)
 
 
@@ -72,6 +74,9 @@ def _command(path: str, command: Any) -> Iterator[str]:
         text = " ".join(paragraph.split())
         before, separator, example = text.partition("Example: ")
         yield f"```sh\n{example}\n```\n" if separator and not before else f"{text}\n"
+    printed = json_reference.line(path.partition(" ")[2])
+    if printed is not None:
+        yield f"{printed}\n"
     yield "| argument or option | meaning |"
     yield "|---|---|"
     for argument in arguments:
