@@ -5,13 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL_INPUTS := pyproject.toml setup.py casparian/_fastpath/_speed.pyx casparian/adapters/files/_walk.pyx
 
-.PHONY: help venv demo test test-pure crash-points bad-input-full torture lint docs schema reference bench bench-full clean
+.PHONY: help venv demo test test-pure properties crash-points bad-input-full torture lint docs schema reference bench bench-full clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo       install, run the engine on real data, print what was loaded"
 	@echo "make test       install with the test extras, run the whole suite"
 	@echo "make test-pure  unit, fast path and contract tests on the pure-Python twin"
+	@echo "make properties  every property with fifty times as many examples; takes an hour"
 	@echo "make crash-points  the engine killed at every call that changes files; takes hours"
 	@echo "make bad-input-full  a batch of 3 GB, a million batches of one row; takes many minutes"
 	@echo "make torture    a hostile drop at full size, scored by rows lost, doubled, wrong"
@@ -42,6 +43,10 @@ test: $(VENV)/.installed-test
 test-pure: $(VENV)/.installed-test
 	CASPARIAN_PURE=1 CASPARIAN_EXPECT_FASTPATH=pure \
 		$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/fastpath tests/contracts
+
+properties: $(VENV)/.installed-test
+	CASPARIAN_EXAMPLES=50 $(BIN)/python -m pytest -n 2 --timeout 36000 \
+		$$(grep -rl --include='test_*.py' '^from hypothesis' tests)
 
 crash-points: $(VENV)/.installed-test
 	CASPARIAN_CRASH_POINTS=all $(BIN)/python -m pytest tests/faults/test_crash_points.py

@@ -7,7 +7,6 @@ older one than before; in the end those of the newest.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections import defaultdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,6 +19,7 @@ from hypothesis import strategies as st
 from casparian.adapters.queue import open_memory
 from casparian.domain.errors import UnavailableError
 from casparian.testing.world import HASH, PLUGIN, VirtualClock
+from tests.support.examples import examples
 from tests.support.stepped import Engine, Stage, lost, virtual_time
 
 FILES = 4
@@ -132,7 +132,7 @@ class _Quiet:
 
 
 @settings(
-    max_examples=int(os.environ.get("CASPARIAN_HISTORIES", "40")),
+    max_examples=examples(15),
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )

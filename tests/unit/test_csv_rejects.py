@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import csv
 
+from tests.support.examples import examples
 from tests.support.plugins import Reject, handler, rejects, run
 
 BLOCKS = [16, 64, 4 << 20]
@@ -101,7 +102,7 @@ TYPES = ["int64", "int8", "uint32", "double", "float32", "date32", "timestamp[s]
 WRITTEN = ["1", "-5", "0x1F", "1e5", "inf", "2013-01-02", "2013-01-02 10:00:00", "10:00", " 5 "]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     kind=st.sampled_from(TYPES),
     value=st.sampled_from(WRITTEN),
@@ -244,7 +245,9 @@ def test_compressed_files_count_in_what_they_hold(tmp_path: Path) -> None:
 
 TEXT = st.text(st.sampled_from('ab ,"\né'), max_size=6)
 LENIENT = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(30),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
 

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from casparian.domain.errors import JobError
+from tests.support.examples import examples
 from tests.support.plugins import Reject, rejects, run
 
 BLOCKS = [8, 64, 4 << 20]
@@ -122,7 +123,9 @@ def test_compressed_files_count_in_what_they_hold(tmp_path: Path) -> None:
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(30),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     count=st.integers(2, 31),

@@ -32,6 +32,7 @@ from casparian.testing.world import (
     published,
     stat,
 )
+from tests.support.examples import examples
 
 POLICY = RetryPolicy()
 PATHS = [b"a.csv", b"b.csv", b"hot/c.csv", b"d.json"]
@@ -261,5 +262,5 @@ def _with_token(claim: Claim, token: str) -> Claim:
 
 TestQueues = Queues.TestCase
 TestQueues.settings = settings(
-    max_examples=12, stateful_step_count=30, deadline=None, derandomize=True
+    max_examples=examples(8), stateful_step_count=30, deadline=None, derandomize=examples(1) == 1
 )

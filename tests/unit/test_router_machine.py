@@ -38,6 +38,7 @@ from casparian.domain.pool import Phase, Sidecar
 from casparian.domain.ports import SidecarExit
 from casparian.domain.router import Router
 from casparian.domain.wire import Flag, Limits
+from tests.support.examples import examples
 from tests.support.router import claim, live
 
 CODES = st.sampled_from(["h1", "h2"])
@@ -313,5 +314,5 @@ class RouterMachine(RuleBasedStateMachine):
 
 TestRouterMachine = RouterMachine.TestCase
 TestRouterMachine.settings = settings(
-    max_examples=100, stateful_step_count=30, deadline=None, print_blob=True
+    max_examples=examples(40), stateful_step_count=30, deadline=None, print_blob=True
 )

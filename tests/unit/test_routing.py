@@ -15,6 +15,7 @@ from casparian.domain.routing import (
     compile_glob,
     due_us,
 )
+from tests.support.examples import examples
 
 
 def name_matches(pattern: str, name: str) -> bool:
@@ -103,7 +104,7 @@ def test_a_pattern_that_cannot_be_is_refused(pattern: str) -> None:
         check_rules([RoutingRule(pattern, "tag")])
 
 
-@settings(max_examples=1000)
+@settings(max_examples=examples(300))
 @given(st.text("ab[]!^-\\*?/&|~", max_size=8))
 def test_any_pattern_is_compiled_or_refused_by_a_sentence(pattern: str) -> None:
     refused = ""

@@ -18,6 +18,7 @@ from casparian.adapters.queue import open_memory
 from casparian.app.scout import Scout
 from casparian.domain.files import SCANS_UNTIL_DELETED, ScanReport, ScanRules
 from casparian.domain.ports import Applied
+from tests.support.examples import examples
 
 NAMES = st.sampled_from(["a", "a.b", "a-dir/x", "b/c/d", "b/c.d", "z\udcff"])
 CONTENTS = st.sampled_from([b"", b"A", b"B", b"AA", b"x" * 200_000])
@@ -178,7 +179,7 @@ class Histories(RuleBasedStateMachine):
 
 TestHistories = Histories.TestCase
 TestHistories.settings = settings(
-    max_examples=40,
+    max_examples=examples(20),
     stateful_step_count=25,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from casparian.domain.errors import ErrorClass, IllegalTransitionError
@@ -99,7 +99,6 @@ class TestTotals:
         assert [first.sequence, second.sequence, third.sequence] == [0, 1, 0]
         assert session.done().topics == {"rows": TopicTotals(0, 0, 1)}
 
-    @settings(max_examples=30)
     @given(
         st.text(st.sampled_from("aé😀\x7f\u2028"), min_size=1, max_size=140).filter(
             lambda name: len(name.encode()) < 140

@@ -22,6 +22,7 @@ from casparian.adapters.sink.parquet import ParquetSinkFactory
 from casparian.adapters.sink.sqlite import SqliteSinkFactory
 from casparian.domain.publish import Target
 from casparian.testing.sink import Job, batch
+from tests.support.examples import examples
 
 DAY_S = 86_400
 FIRST_S, LAST_S = -62_135_596_800, 253_402_300_799
@@ -178,7 +179,7 @@ def memory() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("place", [parquet, sqlite, memory])
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(20), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(array=arrays())
 def test_values_and_types_survive(place: Any, array: pa.Array) -> None:
     with place() as (sink, target, read):
