@@ -9,10 +9,11 @@ import pytest
 from hypothesis import settings
 
 from casparian.adapters.queue import QueueStores, open_sqlite
+from tests.support.examples import examples
 
 pytest.register_assert_rewrite("casparian.testing")
 # How long an example takes depends on what else the machine does.
-settings.register_profile("casparian", deadline=None)
+settings.register_profile("casparian", deadline=None, max_examples=examples(30))
 settings.load_profile("casparian")
 
 
