@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from casparian.adapters.sink import _sqlite_target
@@ -181,6 +181,7 @@ def memory() -> Iterator[Any]:
 @pytest.mark.parametrize("place", [parquet, sqlite, memory])
 @settings(max_examples=examples(20), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(array=arrays())
+@example(array=pa.array([-(2**63), -(2**63) + 1, None, 2**63 - 1, -1, 0], pa.timestamp("ns")))
 def test_values_and_types_survive(place: Any, array: pa.Array) -> None:
     with place() as (sink, target, read):
         sink.check()

@@ -193,9 +193,19 @@ def _decode_flat(stored: pa.Array, kind: pa.DataType) -> pa.Array:
         counts = moments.cast(pa.timestamp(kind.unit)).cast(pa.int64())
         return (counts.cast(pa.int32()) if t.is_time32(kind) else counts).cast(kind)
     if t.is_timestamp(kind):
-        naive = pc.utf8_rtrim(stored, characters="Z").cast(pa.timestamp(kind.unit))
-        return naive.cast(pa.int64()).cast(kind)
+        naive = pc.utf8_rtrim(stored, characters="Z")
+        if kind.unit == "ns":
+            return _nanoseconds(naive).cast(kind)
+        return naive.cast(pa.timestamp(kind.unit)).cast(pa.int64()).cast(kind)
     return stored.cast(kind)
+
+
+def _nanoseconds(naive: pa.Array) -> pa.Array:
+    """Nanoseconds since 1970. Arrow refuses the first part of a second that it can hold, since
+    the beginning of that second is out of range; a sum that wraps around comes out right."""
+    seconds = pc.utf8_slice_codeunits(naive, 0, 19).cast(pa.timestamp("s")).cast(pa.int64())
+    fractions = pc.utf8_slice_codeunits(naive, 20).cast(pa.int64())
+    return pc.add(pc.multiply(seconds, 1_000_000_000), fractions)
 
 
 def _from_objects(values: list[Any], kind: pa.DataType) -> pa.Array:
