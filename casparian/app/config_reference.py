@@ -5,9 +5,14 @@ casparian config-reference > docs/reference/configuration.md
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
 from collections.abc import Iterator
 from enum import StrEnum
+from functools import lru_cache
+from itertools import pairwise
+from textwrap import dedent
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -62,8 +67,9 @@ def _tables(model: type[BaseModel], above: tuple[str, ...]) -> Iterator[str]:
         path = heading.strip("[]")
         yield f"## `{heading}`\n"
         yield f"{_one_line(inner.__doc__)}\n"
-        if field.description:
-            yield f"{_one_line(field.description)}\n"
+        meaning = _meaning(model, name)
+        if meaning:
+            yield f"{_one_line(meaning)}\n"
         yield from _keys(inner)
         yield from _tables(inner, tuple(path.split(".")))
 
@@ -103,11 +109,31 @@ def _own_settings(heading: str, used_by: str, adapter: Adapter) -> Iterator[str]
 
 def _keys(model: type[BaseModel]) -> Iterator[str]:
     rows = [
-        f"| `{name}` | {_type(field)} | {_default(field)} | {_one_line(field.description)} |"
+        f"| `{name}` | {_type(field)} | {_default(field)} | {_one_line(_meaning(model, name))} |"
         for name, field in model.model_fields.items()
         if _table_of(field.annotation, (name,))[0] is None
     ]
     yield "\n".join(["| key | value | default | meaning |", "|---|---|---|---|", *rows, ""])
+
+
+def _meaning(model: type[BaseModel], name: str) -> str | None:
+    """What the model says of a key, or the text that stands below it in the source."""
+    return model.model_fields[name].description or _texts_below_keys(model).get(name)
+
+
+@lru_cache(maxsize=64)
+def _texts_below_keys(model: type[BaseModel]) -> dict[str, str]:
+    body = ast.parse(dedent(inspect.getsource(model))).body[0]
+    assert isinstance(body, ast.ClassDef)
+    return {
+        key.target.id: text.value.value
+        for key, text in pairwise(body.body)
+        if isinstance(key, ast.AnnAssign)
+        and isinstance(key.target, ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+        and isinstance(text.value.value, str)
+    }
 
 
 def _table_of(kind: Any, path: tuple[str, ...]) -> tuple[type[BaseModel] | None, str]:

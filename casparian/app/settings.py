@@ -13,15 +13,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    SettingsError,
-)
 
 from casparian.app.settings_base import Seconds, Section
-from casparian.app.settings_errors import check_variables, explain, explain_variable
+from casparian.app.settings_environment import overridden
+from casparian.app.settings_errors import explain
 from casparian.app.settings_file import SettingsFile
 from casparian.app.settings_roots import ArchiveSection, ExpectSection, SourceRootSection
 from casparian.domain.errors import ConfigurationError
@@ -267,15 +262,8 @@ class PluginSection(Section):
     """A table per topic."""
 
 
-class Settings(BaseSettings):
+class Settings(Section):
     """The whole configuration. `Settings.load(path)` reads the file."""
-
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
-        env_nested_delimiter="__",
-        extra="forbid",
-        use_attribute_docstrings=True,
-    )
 
     database: DatabaseSection = Field(default_factory=DatabaseSection)
     queue: QueueSection = Field(default_factory=QueueSection)
@@ -301,17 +289,6 @@ class Settings(BaseSettings):
     def base(self) -> Path:
         """The directory that relative paths are relative to."""
         return self._base
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return env_settings, init_settings
 
     @classmethod
     def load(cls, path: str | os.PathLike[str] | None = None) -> Settings:
@@ -342,13 +319,11 @@ class Settings(BaseSettings):
 
     @classmethod
     def _of(cls, file: SettingsFile, base: Path) -> Settings:
-        check_variables(cls, PREFIX, file.name)
+        raw = overridden(file.interpolated(), cls, PREFIX, file.name)
         try:
-            settings = cls(**file.interpolated())
+            settings = cls(**raw)
         except ValidationError as error:
             raise ConfigurationError(explain(error, cls, file, prefix=PREFIX)) from error
-        except SettingsError as error:
-            raise ConfigurationError(explain_variable(error, PREFIX, file.name)) from error
         settings._base, settings._file = base, file
         return settings
 

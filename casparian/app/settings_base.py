@@ -10,6 +10,10 @@ Seconds = Annotated[float, Field(gt=0)]
 
 
 class Section(BaseModel):
-    """A table of the file: its keys are known, and no other is taken."""
+    """A table of the file: its keys are known, and no other is taken.
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    What stands below a key is its meaning, which the reference reads from the source when it is
+    made: for pydantic to do so at each import took as long as all else about the settings.
+    """
+
+    model_config = ConfigDict(extra="forbid")

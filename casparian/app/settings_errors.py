@@ -8,28 +8,12 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from casparian.app.settings_file import Location, SettingsFile, dotted
-from casparian.domain.errors import ConfigurationError
-
-
-def check_variables(model: type[BaseModel], prefix: str, name: str) -> None:
-    """Refuse a variable for a table that does not exist: it would be passed over silently."""
-    known = sorted(model.model_fields)
-    for variable in os.environ:
-        if not variable.upper().startswith(prefix) or "__" not in variable:
-            continue
-        section = variable[len(prefix) :].partition("__")[0].lower()
-        if section not in known:
-            raise ConfigurationError(
-                f"{name}: the environment variable {variable} names the table {section!r}, "
-                f"which is unknown; known: {', '.join(known)}.{nearest(section, known)}"
-            )
 
 
 def explain(
@@ -78,18 +62,6 @@ def _message(problem: Mapping[str, Any], where: str) -> str:
             return f"is a list of tables, each written as [[{where}]]"
         case _:
             return str(problem["msg"]).removeprefix("Value error, ")
-
-
-def explain_variable(error: Exception, prefix: str, name: str) -> str:
-    """A variable whose text cannot be parsed; the library names the table, we the variables."""
-    table = re.search(r'field "(\w+)"', str(error))
-    start = f"{prefix}{table[1].upper()}" if table else prefix
-    names = ", ".join(sorted(v for v in os.environ if v.upper().startswith(start)))
-    return (
-        f"{name}: an environment variable cannot be read ({names}): a list or a table is "
-        'written as JSON, such as ["a", "b"]; a single key is set by '
-        f"{prefix}TABLE__KEY."
-    )
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
