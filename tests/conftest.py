@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-from casparian.adapters.queue import QueueStores, open_sqlite
+from casparian.adapters.queue import QueueStores, open_sqlite, open_url
 from tests.support.examples import examples
+from tests.support.postgres_server import VARIABLE, make_empty, new_schema
 
 pytest.register_assert_rewrite("casparian.testing")
 # How long an example takes depends on what else the machine does.
@@ -23,6 +25,36 @@ def test_db_engine(tmp_path: Path) -> Iterator[QueueStores]:
     stores = open_sqlite(str(tmp_path / "casparian_flow.sqlite3"))
     yield stores
     stores.close()
+
+
+@pytest.fixture(scope="session")
+def postgresql_url() -> str:
+    """A server's database, as CASPARIAN_TEST_POSTGRES_URL names it."""
+    url = os.environ.get(VARIABLE)
+    if not url:
+        pytest.skip(f"no PostgreSQL: {VARIABLE} is not set; `make test` starts one if it can")
+    return url
+
+
+@pytest.fixture
+def postgresql_schema(postgresql_url: str) -> Iterator[str]:
+    """The URL of a new schema of that database, dropped after the test."""
+    with new_schema(postgresql_url) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def _used_schema(postgresql_url: str) -> Iterator[str]:
+    with new_schema(postgresql_url) as url:
+        open_url(url).close()
+        yield url
+
+
+@pytest.fixture
+def postgresql_queue(_used_schema: str) -> str:
+    """The URL of a queue that nothing was put into: quicker than to make a new one."""
+    make_empty(_used_schema)
+    return _used_schema
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,7 +10,7 @@ from dependency_injector import providers
 from casparian.adapters.files import LocalFileSource
 from casparian.adapters.files.archive import VersionArchive
 from casparian.adapters.files.leaving import LocalLeaving
-from casparian.adapters.queue import QueueStores
+from casparian.adapters.queue import QueueStores, wall_clock_us
 from casparian.app.context import EtlContext, process_start
 from casparian.app.expectation_watch import ExpectationWatch
 from casparian.app.expectations import expectations_of
@@ -38,10 +37,6 @@ from casparian.domain.jobs import RetryPolicy
 from casparian.domain.ports import Clock, FileSource, PluginHost
 
 SECOND_US = 1_000_000
-
-
-def wall_clock_us() -> int:
-    return time.time_ns() // 1000
 
 
 def worker_config(settings: Settings, roles: tuple[str, ...]) -> WorkerConfig:

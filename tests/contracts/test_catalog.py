@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from casparian.testing.catalog import FileCatalogContract
-from tests.support.queue_stores import Memory, Sqlite
+from tests.support.queue_stores import Memory, Postgresql, Sqlite
 
 
 class TestMemory(Memory, FileCatalogContract):
@@ -11,4 +11,8 @@ class TestMemory(Memory, FileCatalogContract):
 
 
 class TestSqlite(Sqlite, FileCatalogContract):
+    pass
+
+
+class TestPostgresql(Postgresql, FileCatalogContract):
     pass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from casparian.testing.departures import DeparturesContract
-from tests.support.queue_stores import Memory, Sqlite
+from tests.support.queue_stores import Memory, Postgresql, Sqlite
 
 
 class TestMemory(Memory, DeparturesContract):
@@ -11,4 +11,8 @@ class TestMemory(Memory, DeparturesContract):
 
 
 class TestSqlite(Sqlite, DeparturesContract):
+    pass
+
+
+class TestPostgresql(Postgresql, DeparturesContract):
     pass

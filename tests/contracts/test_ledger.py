@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from casparian.testing.ledger import PublishLedgerContract
-from tests.support.queue_stores import Memory, Sqlite
+from tests.support.queue_stores import Memory, Postgresql, Sqlite
 
 
 class TestMemory(Memory, PublishLedgerContract):
@@ -11,4 +11,8 @@ class TestMemory(Memory, PublishLedgerContract):
 
 
 class TestSqlite(Sqlite, PublishLedgerContract):
+    pass
+
+
+class TestPostgresql(Postgresql, PublishLedgerContract):
     pass

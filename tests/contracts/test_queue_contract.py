@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from casparian.testing.queue import JobQueueContract
-from tests.support.queue_stores import Memory, Sqlite
+from tests.support.queue_stores import Memory, Postgresql, Sqlite
 
 
 class TestMemory(Memory, JobQueueContract):
@@ -11,4 +11,8 @@ class TestMemory(Memory, JobQueueContract):
 
 
 class TestSqlite(Sqlite, JobQueueContract):
+    pass
+
+
+class TestPostgresql(Postgresql, JobQueueContract):
     pass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from casparian.testing.store import PluginStoreContract
-from tests.support.queue_stores import Memory, Sqlite
+from tests.support.queue_stores import Memory, Postgresql, Sqlite
 
 
 class TestMemory(Memory, PluginStoreContract):
@@ -11,4 +11,8 @@ class TestMemory(Memory, PluginStoreContract):
 
 
 class TestSqlite(Sqlite, PluginStoreContract):
+    pass
+
+
+class TestPostgresql(Postgresql, PluginStoreContract):
     pass

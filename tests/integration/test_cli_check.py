@@ -188,7 +188,10 @@ def test_a_sink_that_is_none(project: Project, old: str, new: str, words: str) -
 
 @pytest.mark.parametrize(
     ("adapter", "words"),
-    [("redis", "is unknown; known: sqlite."), ("postgresql", "is unknown; known: sqlite.")],
+    [
+        ("redis", "is unknown; known: postgresql, sqlite."),
+        ("postgresql", "does not fit the database url, which begins with sqlite://"),
+    ],
 )
 def test_a_queue_adapter_that_is_none(project: Project, adapter: str, words: str) -> None:
     project.add(f'[queue]\nadapter = "{adapter}"')
@@ -448,7 +451,7 @@ def test_a_database_of_another_kind(project: Project) -> None:
     findings = [f for f in project.check() if f["level"] == "problem"]
     finding = only(findings)
     assert finding["where"] == "[database]"
-    assert "known: sqlite" in finding["what"]
+    assert "known: postgresql, sqlite" in finding["what"]
     assert "secret" not in finding["what"]
 
 

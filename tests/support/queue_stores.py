@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from casparian.adapters.queue import QueueStores, open_memory, open_sqlite
+from casparian.adapters.queue import QueueStores, open_memory, open_sqlite, open_url
 from casparian.testing.world import VirtualClock
 
 
@@ -21,5 +21,13 @@ class Sqlite:
     @pytest.fixture
     def stores(self, clock: VirtualClock, tmp_path: Path) -> Iterator[QueueStores]:
         stores = open_sqlite(str(tmp_path / "queue.sqlite3"), clock)
+        yield stores
+        stores.close()
+
+
+class Postgresql:
+    @pytest.fixture
+    def stores(self, clock: VirtualClock, postgresql_queue: str) -> Iterator[QueueStores]:
+        stores = open_url(postgresql_queue, clock)
         yield stores
         stores.close()

@@ -6,6 +6,7 @@ imported before it is asked for.
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from casparian.adapters.queue.common import QueueStores, wall_clock_us
@@ -25,7 +26,8 @@ __all__ = [
     "wall_clock_us",
 ]
 
-SCHEMES = ("sqlite",)
+SCHEMES = ("sqlite", "postgresql")
+"""What a `[database] url` begins with, less the driver that may be named after a plus."""
 
 
 def open_memory(clock: Clock = wall_clock_us) -> QueueStores:
@@ -48,12 +50,19 @@ def open_sqlite(path: str, clock: Clock = wall_clock_us, create: bool = True) ->
 
 
 def open_url(url: str, clock: Clock = wall_clock_us, create: bool = True) -> QueueStores:
-    """The queue at a `[database] url`; the scheme picks the adapter."""
+    """The queue at a `[database] url`; the scheme picks the adapter.
+
+    A server that several hosts use has the time of the server, unless a `clock` is given.
+    """
+    if _scheme(url) == "postgresql":
+        return _postgresql().open_stores(url, None if clock is wall_clock_us else clock, create)
     return open_sqlite(_sqlite_file(url), clock, create)
 
 
 def url_schema(url: str) -> SchemaState:
     """What schema the database at a url has, known to this program or not."""
+    if _scheme(url) == "postgresql":
+        return _postgresql().database_schema(url)
     from casparian.adapters.queue.sqlite import file_schema
 
     return file_schema(_sqlite_file(url))
@@ -65,19 +74,40 @@ def upgrade_url(url: str) -> tuple[str, str]:
     Raises SchemaVersionError, before anything is written, for one that holds no queue or a
     newer one, and UnavailableError where there is none.
     """
+    if _scheme(url) == "postgresql":
+        return _postgresql().upgrade_database(url)
     from casparian.adapters.queue.sqlite import upgrade_file
 
     return upgrade_file(_sqlite_file(url))
 
 
-def _sqlite_file(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    if scheme not in SCHEMES or not separator:
+def _postgresql() -> ModuleType:
+    try:
+        from casparian.adapters.queue import postgresql
+    except ImportError as error:
+        raise ConfigurationError(
+            f"A postgresql:// database needs the package psycopg ({error}): "
+            "run `pip install casparian-flow[postgresql]`."
+        ) from error
+    return postgresql
+
+
+def _scheme(url: str) -> str:
+    """What the url begins with, without a driver. Raises ConfigurationError for one that no
+    adapter knows."""
+    scheme, separator, _ = url.partition("://")
+    name = scheme.partition("+")[0]
+    if name not in SCHEMES or not separator:
         raise ConfigurationError(
             # The rest of it may hold a password.
             f"There is no queue adapter for a database url that begins with {scheme!r}: "
             f"it must begin with {', '.join(f'{name}://' for name in SCHEMES)}."
         )
+    return name
+
+
+def _sqlite_file(url: str) -> str:
+    rest = url.partition("://")[2]
     if not rest.startswith("/") or rest == "/":
         raise ConfigurationError(
             f"The database url {url!r} names no file: write sqlite:///relative/path "

@@ -92,16 +92,26 @@ def below_range(below: bytes) -> tuple[bytes, bytes]:
 class WakeUp:
     """Lets threads wait for work; a wake between two waits of a thread is not lost.
 
-    `changed`, where given, is asked every 100 ms whether someone else wrote.
+    `changed`, where given, is asked every 100 ms whether someone else wrote, and `announce`
+    tells others of each wake.
     """
 
-    def __init__(self, changed: Callable[[], bool] | None = None) -> None:
-        self._changed = changed
+    def __init__(
+        self,
+        changed: Callable[[], bool] | None = None,
+        announce: Callable[[], None] | None = None,
+    ) -> None:
+        self._changed, self._announce = changed, announce
         self._condition = threading.Condition()
         self._count = 0
         self._seen = threading.local()
 
     def wake(self) -> None:
+        self._wake_here()
+        if self._announce is not None:
+            self._announce()
+
+    def _wake_here(self) -> None:
         with self._condition:
             self._count += 1
             self._condition.notify_all()
@@ -113,7 +123,7 @@ class WakeUp:
             if time.monotonic() >= deadline:
                 return
             if self._changed is not None and self._changed():
-                self.wake()
+                self._wake_here()
 
     def _woken(self, timeout_s: float) -> bool:
         with self._condition:

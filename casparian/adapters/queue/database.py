@@ -50,8 +50,13 @@ class Dialect(Protocol):
         """32 hex digits, others for every row."""
         ...
 
-    def begin_write(self, connection: Connection) -> None:
-        """Start a transaction that will write; reads in it see no later writer's rows."""
+    def begin_write(self, connection: Connection, shared: bool) -> None:
+        """Start a transaction that will write; reads in it see no later writer's rows, but for
+        those of other shared ones."""
+        ...
+
+    def begin_read(self, connection: Connection) -> None:
+        """Let the next transaction see one state of the database."""
         ...
 
     def claim(self, update: Update, candidates: Select[Any]) -> Update:
@@ -80,7 +85,11 @@ class Dialect(Protocol):
         ...
 
     def changed(self) -> bool:
-        """True when another connection may have written since the last call."""
+        """True when another process may have written since the last call."""
+        ...
+
+    def announce(self) -> None:
+        """Tell other processes that there is work, where `changed` does not by itself."""
         ...
 
     def close(self) -> None: ...
@@ -97,15 +106,19 @@ class Database:
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.engine, self.dialect, self.clock, self.chance = engine, dialect, clock, chance
-        self.waiters = WakeUp(dialect.changed)
+        self.waiters = WakeUp(dialect.changed, dialect.announce)
         # Threads queue here in turn; waiting for the database's own lock is by chance.
         self._writing = threading.Lock()
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """A transaction that writes; committed at the end, rolled back by an exception."""
+    def write(self, shared: bool = False) -> Iterator[Connection]:
+        """A transaction that writes; committed at the end, rolled back by an exception.
+
+        `shared` ones may run beside each other: each row that one of them writes it has locked,
+        or would write the same whatever the others do.
+        """
         with self._writing, self.translated(), self.engine.connect() as connection:
-            self.dialect.begin_write(connection)
+            self.dialect.begin_write(connection, shared)
             try:
                 yield connection
             except BaseException:
@@ -117,6 +130,7 @@ class Database:
     def read(self) -> Iterator[Connection]:
         """A transaction that only reads, and sees one state of the database throughout."""
         with self.translated(), self.engine.connect() as connection:
+            self.dialect.begin_read(connection)
             yield connection
 
     @contextmanager

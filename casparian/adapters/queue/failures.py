@@ -27,7 +27,8 @@ from casparian.domain.jobs import (
 )
 
 _job = processing_job.c
-_SELECT_JOBS = select(*JOB_COLUMNS).with_for_update()
+# In one order everywhere, so that no two wait for each other.
+_SELECT_JOBS = select(*JOB_COLUMNS).order_by(_job.id).with_for_update()
 Outcome = tuple[ProcessingJob, JobEvent, JobStatus, dict[str, Any]]
 """A job as it stands, what met it, its new status, and its other new values."""
 

@@ -54,7 +54,7 @@ class SqlJobs:
         values |= {"now": now, "limit": limit}
         for i, (plugin, plugin_hash) in enumerate(plugins.items()):
             values |= {f"plugin{i}": plugin, f"hash{i}": plugin_hash}
-        with self._db.write() as connection:
+        with self._db.write(shared=True) as connection:
             won = connection.execute(self._claim_statement(len(plugins)), values).all()
             return read_claims(connection, won) if won else []
 
@@ -66,7 +66,7 @@ class SqlJobs:
     def renew(self, worker: str, jobs: Mapping[int, str], lease_us: int) -> set[int]:
         held: set[int] = set()
         for ids in chunks(list(jobs)):
-            with self._db.write() as connection:
+            with self._db.write(shared=True) as connection:
                 mine = [
                     job.id
                     for job in locked_jobs(connection, ids)

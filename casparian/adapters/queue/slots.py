@@ -44,6 +44,7 @@ _HEADS = (
         _job.id, _job.status, _job.attempt, _job.token, _job.plugin_name, _job.location_id
     )
     .where(_job.id.in_(bindparam("ids", expanding=True)))
+    .order_by(_job.id)
     .with_for_update()
 )  # fmt: skip
 

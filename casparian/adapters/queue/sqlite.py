@@ -32,15 +32,10 @@ from sqlalchemy import (
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DBAPIError
 
-from casparian.adapters.queue.adoption import SqlAdoption
-from casparian.adapters.queue.catalog import SqlCatalog
 from casparian.adapters.queue.common import QueueStores, wall_clock_us
 from casparian.adapters.queue.database import Database, RowInsert
-from casparian.adapters.queue.jobs import SqlJobs
-from casparian.adapters.queue.ledger import SqlLedger
-from casparian.adapters.queue.plugins import SqlPlugins
-from casparian.adapters.queue.reports import SqlReports
 from casparian.adapters.queue.schema import SchemaState, ensure_schema, schema_state, upgrade_known
+from casparian.adapters.queue.stores import stores_of
 from casparian.domain.errors import ConfigurationError, UnavailableError
 from casparian.domain.ports import Clock
 
@@ -102,9 +97,12 @@ class SqliteDialect:
         self._watcher: Any = None
         self._data_version: int | None = None
 
-    def begin_write(self, connection: Connection) -> None:
+    def begin_write(self, connection: Connection, shared: bool) -> None:
         connection.execution_options(casparian_write=True)
         connection.begin()
+
+    def begin_read(self, connection: Connection) -> None:
+        """A transaction sees one state anyhow."""
 
     def claim(self, update: Update, candidates: Select[Any]) -> Update:
         # One writer at a time: whoever selects also wins.
@@ -153,6 +151,9 @@ class SqliteDialect:
             before, self._data_version = self._data_version, row[0]
             # The first look has nothing to compare with, and says yes.
             return before != self._data_version
+
+    def announce(self) -> None:
+        """Every commit is seen by `changed`."""
 
     def close(self) -> None:
         with self._lock:
@@ -204,18 +205,6 @@ def open_stores(
     path: str, clock: Clock = wall_clock_us, create: bool = True, **options: Any
 ) -> QueueStores:
     return stores_of(open_database(path, clock, create, **options))
-
-
-def stores_of(database: Database) -> QueueStores:
-    return QueueStores(
-        SqlCatalog(database),
-        SqlJobs(database),
-        SqlLedger(database),
-        SqlPlugins(database),
-        SqlReports(database),
-        database.close,
-        adoption=SqlAdoption(database),
-    )
 
 
 def file_schema(path: str) -> SchemaState:

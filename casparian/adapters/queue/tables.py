@@ -11,6 +11,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Double,
     Float,
     ForeignKey,
     Index,
@@ -40,6 +41,8 @@ Path = LargeBinary(1600)
 Hash = String(64)
 Name = Unicode(100)
 BundleName = Unicode(150)
+# What PostgreSQL calls a FLOAT of this size when it is asked.
+Seconds = Float().with_variant(Double(), "postgresql")
 
 
 def _table(name: str, *items: Column[object] | Index | UniqueConstraint) -> Table:
@@ -165,7 +168,7 @@ plugin_config = Table(
     Column("plugin_name", Name, primary_key=True),
     Column("tags", UnicodeText, nullable=False),
     Column("settings", UnicodeText, nullable=False),
-    Column("timeout_s", Float, nullable=False),
+    Column("timeout_s", Seconds, nullable=False),
     _whole("memory_mb"),
     _whole("cpu_s"),
     Column("max_rejects", String(40), nullable=False),

@@ -1,0 +1,24 @@
+"""The ports of the queue over one SQL database."""
+
+from __future__ import annotations
+
+from casparian.adapters.queue.adoption import SqlAdoption
+from casparian.adapters.queue.catalog import SqlCatalog
+from casparian.adapters.queue.common import QueueStores
+from casparian.adapters.queue.database import Database
+from casparian.adapters.queue.jobs import SqlJobs
+from casparian.adapters.queue.ledger import SqlLedger
+from casparian.adapters.queue.plugins import SqlPlugins
+from casparian.adapters.queue.reports import SqlReports
+
+
+def stores_of(database: Database) -> QueueStores:
+    return QueueStores(
+        SqlCatalog(database),
+        SqlJobs(database),
+        SqlLedger(database),
+        SqlPlugins(database),
+        SqlReports(database),
+        database.close,
+        adoption=SqlAdoption(database),
+    )

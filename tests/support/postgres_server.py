@@ -1,0 +1,141 @@
+"""A PostgreSQL server of our own for one command, on a free port of the loopback.
+
+    python -m tests.support.postgres_server COMMAND...
+
+runs COMMAND with CASPARIAN_TEST_POSTGRES_URL naming the server. Where that is set already, or
+where no server is installed, COMMAND runs as it is: its tests then say what they skip.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+VARIABLE = "CASPARIAN_TEST_POSTGRES_URL"
+READY = "database system is ready to accept connections"
+USER = "postgres"
+
+
+def server_programs() -> Path | None:
+    """Where initdb and postgres are; None without them."""
+    found = shutil.which("initdb")
+    places = [Path(found).parent] if found else []
+    places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=_version, reverse=True)
+    return next((p for p in places if (p / "initdb").exists() and (p / "postgres").exists()), None)
+
+
+def _version(programs: Path) -> int:
+    return int(programs.parent.name) if programs.parent.name.isdigit() else 0
+
+
+@contextmanager
+def running(programs: Path, *options: str) -> Iterator[str]:
+    """A server with these options, such as `fsync=off`; its URL. Gone afterwards."""
+    base = Path(tempfile.mkdtemp(prefix="casparian-postgres-"))
+    # The server refuses to run as root.
+    as_user = _as_user(base) if os.geteuid() == 0 else []
+    try:
+        data = base / "data"
+        subprocess.run(
+            [*as_user, programs / "initdb", "-D", data, "-U", USER, "-A", "trust", "-E", "UTF8",
+             "--no-sync", "--locale=C"],
+            check=True, stdout=subprocess.DEVNULL, cwd=base,
+        )  # fmt: skip
+        port = _free_port()
+        given = ["listen_addresses=127.0.0.1", f"port={port}", f"unix_socket_directories={base}"]
+        flags = [part for option in [*given, *options] for part in ("-c", option)]
+        server = subprocess.Popen(
+            [*as_user, programs / "postgres", "-D", data, *flags],
+            stderr=subprocess.PIPE, text=True, cwd=base,
+        )  # fmt: skip
+        try:
+            _await_ready(server)
+            yield f"postgresql+psycopg://{USER}@127.0.0.1:{port}/postgres"
+        finally:
+            server.send_signal(signal.SIGINT)  # what it calls a fast shutdown
+            server.wait(timeout=60)
+    finally:
+        shutil.rmtree(base)
+
+
+def _as_user(base: Path) -> list[str]:
+    shutil.chown(base, USER, USER)
+    return ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _await_ready(server: subprocess.Popen[str]) -> None:
+    assert server.stderr is not None
+    said = []
+    for line in server.stderr:
+        said.append(line)
+        if READY in line:
+            # What it says from now on must not fill the pipe.
+            threading.Thread(target=server.stderr.read, daemon=True).start()
+            return
+    raise RuntimeError("PostgreSQL did not start:\n" + "".join(said))
+
+
+@contextmanager
+def new_schema(url: str) -> Iterator[str]:
+    """A URL of the same database whose tables are in a schema of their own."""
+    from sqlalchemy import create_engine, make_url
+
+    name = f"casparian_test_{uuid.uuid4().hex[:12]}"
+    engine = create_engine(make_url(url), isolation_level="AUTOCOMMIT")
+    try:
+        with engine.connect() as connection:
+            connection.exec_driver_sql(f"CREATE SCHEMA {name}")
+        options = {"options": f"-csearch_path={name}"}
+        yield make_url(url).update_query_dict(options).render_as_string(hide_password=False)
+    finally:
+        with engine.connect() as connection:
+            connection.exec_driver_sql(f"DROP SCHEMA {name} CASCADE")
+        engine.dispose()
+
+
+def make_empty(url: str) -> None:
+    """Take everything out of a queue, which is then another installation."""
+    from sqlalchemy import create_engine, insert
+
+    from casparian.adapters.queue.schema import DEFAULT_AGEING_US
+    from casparian.adapters.queue.tables import installation, metadata
+
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        tables = ", ".join(metadata.tables)
+        connection.exec_driver_sql(f"TRUNCATE {tables} RESTART IDENTITY CASCADE")
+        connection.execute(
+            insert(installation).values(
+                id=1, uuid=uuid.uuid4().hex, ageing_us=DEFAULT_AGEING_US, revision=0,
+                created_at_us=0,
+            )
+        )  # fmt: skip
+    engine.dispose()
+
+
+def main(command: list[str]) -> int:
+    programs = server_programs()
+    if os.environ.get(VARIABLE) or programs is None:
+        return subprocess.run(command).returncode
+    with running(programs, "fsync=off", "full_page_writes=off", "max_connections=300") as url:
+        return subprocess.run(command, env={**os.environ, VARIABLE: url}).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
