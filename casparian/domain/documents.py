@@ -340,6 +340,16 @@ class ThroughputDocument(TypedDict):
     rows: Annotated[int, "Rows that they published."]
 
 
+class PruningDocument(TypedDict):
+    """One time that old history was removed."""
+
+    at: Annotated[Time, "When."]
+    actor: Annotated[str, "By whom, user@host."]
+    before: Annotated[Time, "What had ended before was removed."]
+    jobs: Annotated[int, "Jobs that were removed."]
+    events: Annotated[int, "Events of jobs that were removed."]
+
+
 class StatusDocument(TypedDict):
     """Counts, plugins, source roots and workers."""
 
@@ -351,6 +361,9 @@ class StatusDocument(TypedDict):
     plugins: Annotated[list[PluginDocument], "Plugins, by name."]
     source_roots: Annotated[list[SourceRootDocument], "Source roots."]
     throughput: Annotated[ThroughputDocument, "What was done lately."]
+    prunings: Annotated[
+        list[PruningDocument], "When old history was removed, newest first, at most 10."
+    ]
 
 
 class ExpectedDocument(TypedDict):

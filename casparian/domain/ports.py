@@ -259,7 +259,8 @@ class JobQueue(Protocol):
         BLOCKED job back to PROMOTING; both are recorded in `job_event`.
     11. `prune` removes the events of jobs that ended before a time, and those of these jobs
         that never were decided and whose file has a newer version: what a published row is
-        traced by stays.
+        traced by stays. A call that removes something leaves a record, by whom and how much, in
+        the transactions that remove it; `Reports.status` has the newest.
     12. `begin_purges` makes a job of kind PURGE for each (plugin, location) that has no job
         QUEUED, RUNNING or PROMOTING: RUNNING from its beginning, held by the caller, at the
         location's current version, and newer than every job before it; `job_event` says who
@@ -301,8 +302,8 @@ class JobQueue(Protocol):
         """`keys`: each (plugin, location id) once."""
         ...
 
-    def prune(self, before_us: int) -> Pruned:
-        """Remove old history; safe while engines run."""
+    def prune(self, before_us: int, actor: str) -> Pruned:
+        """Remove old history; safe while engines run. `actor` is recorded."""
         ...
 
     def backlog(self) -> Mapping[JobStatus, int]:

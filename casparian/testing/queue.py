@@ -426,15 +426,21 @@ class JobQueueContract(PurgeContract):
         world.publish(again := world.claim_one())
         assert again.job_id == published.job_id
         clock.advance(60)
-        assert queue.prune(clock() - 300 * SECOND_US) == (0, 0)
-        assert queue.prune(clock()) == (0, 2)
+        assert queue.prune(clock() - 300 * SECOND_US, "ann") == (0, 0)
+        assert world.stores.reports.status()["prunings"] == []
+        assert queue.prune(clock(), "ann") == (0, 2)
         assert len(world.statuses()) == 3
         assert world.history(b"c.csv") == ["RELEASED"]
         world.record((b"a.csv", "2"), (b"b.csv", "2"))
-        assert queue.prune(clock()) == (1, 0)
+        clock.advance(60)
+        assert queue.prune(clock(), "bob") == (1, 0)
         assert failed.job_id not in world.statuses()
         assert world.stores.reports.trace(published.job_id) is not None
-        assert queue.prune(clock()) == (0, 0)
+        assert queue.prune(clock(), "ann") == (0, 0)
+        newest, oldest = world.stores.reports.status()["prunings"]
+        assert (oldest["actor"], oldest["jobs"], oldest["events"]) == ("ann", 0, 2)
+        assert (newest["actor"], newest["jobs"], newest["events"]) == ("bob", 1, 0)
+        assert newest["at"] == newest["before"] > oldest["at"] == oldest["before"]
 
     def test_what_was_cancelled_late_is_not_pruned(
         self, world: World, queue: JobQueue, clock: VirtualClock
@@ -445,8 +451,8 @@ class JobQueueContract(PurgeContract):
         clock.advance(60)
         queue.cancel([1], "ann")
         world.record((b"a.csv", "2"))
-        assert queue.prune(begun + SECOND_US) == (0, 0)
-        assert queue.prune(clock() + SECOND_US) == (1, 1)
+        assert queue.prune(begun + SECOND_US, "ann") == (0, 0)
+        assert queue.prune(clock() + SECOND_US, "ann") == (1, 1)
 
     # --- the state of the queue ---
 

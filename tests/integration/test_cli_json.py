@@ -171,6 +171,7 @@ def test_every_command_prints_what_is_documented(project: Project, told: Told) -
     told("scan")
     told("purge", "--path", "again.txt", "--yes")
     told("prune", "--before", "2999-01-01")
+    told("status")
     told("why", "gone.txt")
     adopt(project, told)
     assert told.commands == set(shapes.PRINTED)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from casparian.app.cli._jobs import actor
 from tests.support.project import Project
 
 PROGRAM = Path(sys.executable).parent / "casparian"
@@ -35,6 +36,8 @@ def test_old_failures_go_and_rows_stay_traced(project: Project) -> None:
     assert project.statuses() == {"FAILED": 1, "COMPLETED": 1}
     assert json.loads(prune(project, "2999-01-01T00:00:00").stdout) == {"jobs": 1, "events": 1}
     assert project.statuses() == {"COMPLETED": 1}
+    (pruned,) = project.query("select actor, jobs, events from pruning")
+    assert pruned == (actor(), 1, 1)
     ((job,),) = project.query("select id from processing_job")
     traced = subprocess.run(
         [PROGRAM, "trace", str(job), "0"], cwd=project.directory, check=True, capture_output=True

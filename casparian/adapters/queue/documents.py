@@ -16,7 +16,7 @@ from casparian.adapters.queue.standing import JobStory, newest_purges, purged_by
 from casparian.domain.files import FileLocation, FileVersion, SourceRoot, path_text
 from casparian.domain.jobs import ProcessingJob
 from casparian.domain.plugins import PluginConfig, PluginManifest
-from casparian.domain.ports import WorkerNode
+from casparian.domain.ports import Pruned, WorkerNode
 from casparian.domain.routing import RoutingRule
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         LoadDocument,
         OutputDocument,
         PluginDocument,
+        PruningDocument,
         QueueDocument,
         RuleDocument,
         SourceRootDocument,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 ALIVE_US = 30_000_000
 """A worker whose last heartbeat is older is not taken to be alive."""
 THROUGHPUT_US = 60_000_000
+PRUNINGS_TOLD = 10
 
 # --- jobs -------------------------------------------------------------------------------
 
@@ -348,6 +350,7 @@ def status_document(
     plugins: Sequence[PluginDocument],
     roots: Sequence[SourceRootDocument],
     lately: tuple[int, int],
+    prunings: Sequence[PruningDocument],
 ) -> StatusDocument:
     """`job_counts` by (status, plugin); `lately`: jobs and rows completed in a minute."""
     by_status = Counter({"COMPLETED": 0, "FAILED": 0})
@@ -363,4 +366,15 @@ def status_document(
         "plugins": list(plugins),
         "source_roots": list(roots),
         "throughput": {"window_s": seconds, "jobs": lately[0], "rows": lately[1]},
+        "prunings": list(prunings),
+    }
+
+
+def pruning_document(at_us: int, actor: str, before_us: int, pruned: Pruned) -> PruningDocument:
+    return {
+        "at": iso(at_us),
+        "actor": actor,
+        "before": iso(before_us),
+        "jobs": pruned.jobs,
+        "events": pruned.events,
     }

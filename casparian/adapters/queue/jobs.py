@@ -12,7 +12,7 @@ from casparian.adapters.queue.claims import claim_statement, read_claims
 from casparian.adapters.queue.conditions import WAITING, counted
 from casparian.adapters.queue.database import Database, chunks, write_all
 from casparian.adapters.queue.failures import Failures, locked_jobs
-from casparian.adapters.queue.pruning import prune_some
+from casparian.adapters.queue.pruning import prune_some, record
 from casparian.adapters.queue.purges import Holder, begin_some
 from casparian.adapters.queue.rows import log_events
 from casparian.adapters.queue.slots import take_slot
@@ -160,14 +160,15 @@ class SqlJobs:
             unseen += begun.unseen
         return PurgesBegun(claims, in_the_way, unseen)
 
-    def prune(self, before_us: int) -> Pruned:
-        total = Pruned()
+    def prune(self, before_us: int, actor: str) -> Pruned:
+        total, pruning_id, now = Pruned(), None, self._db.clock()
         while True:
             with self._db.write() as connection:
                 part = prune_some(connection, before_us)
+                if part == (0, 0):
+                    return total
+                pruning_id = record(connection, pruning_id, now, actor, before_us, part)
             total = Pruned(total.jobs + part.jobs, total.events + part.events)
-            if part == (0, 0):
-                return total
 
     def _move(
         self,

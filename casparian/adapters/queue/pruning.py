@@ -1,13 +1,19 @@
-"""Old history removed, over SQL: never what a published row is traced by."""
+"""Old history removed, over SQL: never what a published row is traced by, nor by whom it was."""
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, delete, select
+from typing import TYPE_CHECKING
 
+from sqlalchemy import Connection, delete, insert, select, update
+
+from casparian.adapters.queue import documents
 from casparian.adapters.queue.conditions import ENDED
 from casparian.adapters.queue.database import CHUNK
-from casparian.adapters.queue.tables import file_location, job_event, processing_job
+from casparian.adapters.queue.tables import file_location, job_event, processing_job, pruning
 from casparian.domain.ports import Pruned
+
+if TYPE_CHECKING:
+    from casparian.domain.documents import PruningDocument
 
 _job, _event, _location = processing_job.c, job_event.c, file_location.c
 
@@ -40,3 +46,32 @@ def prune_some(connection: Connection, before_us: int) -> Pruned:
     # The deleting statement asks again: a job may have been retried since it was chosen.
     remove = delete(processing_job).where(_job.id.in_(jobs), *old)
     return Pruned(connection.execute(remove).rowcount, 0)
+
+
+def record(
+    connection: Connection,
+    pruning_id: int | None,
+    at_us: int,
+    actor: str,
+    before_us: int,
+    part: Pruned,
+) -> int:
+    """What a piece removed, in the transaction that removes it: the first makes the record."""
+    if pruning_id is None:
+        row = {"at_us": at_us, "actor": actor, "before_us": before_us, **part._asdict()}
+        key = connection.execute(insert(pruning).values(row)).inserted_primary_key
+        assert key is not None
+        return int(key[0])
+    more = {"jobs": pruning.c.jobs + part.jobs, "events": pruning.c.events + part.events}
+    connection.execute(update(pruning).where(pruning.c.id == pruning_id).values(more))
+    return pruning_id
+
+
+def newest_prunings(connection: Connection) -> list[PruningDocument]:
+    statement = select(pruning).order_by(pruning.c.id.desc()).limit(documents.PRUNINGS_TOLD)
+    return [
+        documents.pruning_document(
+            row.at_us, row.actor, row.before_us, Pruned(row.jobs, row.events)
+        )
+        for row in connection.execute(statement)
+    ]

@@ -12,6 +12,7 @@ from casparian.adapters.queue.adopted_rows import adopted_rows, of_job, of_locat
 from casparian.adapters.queue.conditions import WAITING, counted, has_status
 from casparian.adapters.queue.database import Database, chunks
 from casparian.adapters.queue.plugins import read_configs
+from casparian.adapters.queue.pruning import newest_prunings
 from casparian.adapters.queue.rows import (
     JOB_COLUMNS,
     job_of,
@@ -85,6 +86,7 @@ class SqlReports:
                 _plugin_documents(connection, counts),
                 roots,
                 _completed_since(connection, now - documents.THROUGHPUT_US),
+                newest_prunings(connection),
             )
 
     def queue(self) -> list[QueueDocument]:

@@ -340,6 +340,19 @@ target_schema = Table(
     Column("schema_json", UnicodeText, nullable=False),
 )
 
+# --- what operators did to the history ---------------------------------------------------
+
+# One row for each call of `prune` that removed something; `jobs` and `events` grow while it works.
+pruning = _table(
+    "pruning",
+    _id(),
+    _whole("at_us"),
+    Column("actor", Unicode(200), nullable=False),
+    _whole("before_us"),
+    _whole("jobs"),
+    _whole("events"),
+)
+
 # --- adoption ---------------------------------------------------------------------------
 
 # One row for each time that this queue became another installation.

@@ -93,6 +93,16 @@ def _show_status(document: StatusTodayDocument) -> None:
             [_expected_row(expected) for expected in document["expected"]],
             title="Expected files today",
         )
+    if document["prunings"]:
+        show_table(
+            ("pruned", "by", "before", "jobs", "events"),
+            [
+                (moment(p["at"]), p["actor"], moment(p["before"]), p["jobs"], p["events"])
+                for p in document["prunings"]
+            ],
+            title="History removed",
+            numbers=["jobs", "events"],
+        )
     lately = document["throughput"]
     print(
         f"{count(document['files'], 'file')}, {count(document['versions'], 'version')}; in the "

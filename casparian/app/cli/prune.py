@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from casparian.app.cli._jobs import actor
 from casparian.app.cli._output import count, show_json
 from casparian.app.cli._shared import ConfigOption, JsonOption, load_settings, open_stores
 from casparian.domain.errors import ConfigurationError
@@ -32,13 +33,14 @@ def prune(
     """Remove the history of jobs that ended long ago.
 
     Their events go, and of the jobs those that published nothing and whose file has a newer
-    version. Whatever a published row is traced by stays. Engines may run.
+    version. Whatever a published row is traced by stays. Engines may run. Who asked, when, and how
+    much was removed stands in the table `pruning`; `casparian status` tells it.
 
     Example: casparian prune --before 2026-01-31
     """
     before_us = _moment(before)
     with closing(open_stores(load_settings(ctx, config))) as stores:
-        pruned = stores.queue.prune(before_us)
+        pruned = stores.queue.prune(before_us, actor())
     if as_json:
         document: PrunedDocument = {"jobs": pruned.jobs, "events": pruned.events}
         show_json(document)

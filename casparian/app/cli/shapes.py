@@ -119,7 +119,9 @@ class PurgedFileDocument(TypedDict):
     deleted: Annotated[bool, "The file is no longer there."]
     plugin: Annotated[str, "The plugin that wrote the rows."]
     outputs: Annotated[list[PublishedOutputDocument], "What stood before."]
-    job_id: Annotated[int, "The purge's job; of rows that were left, maybe the job in its way, or 0."]
+    job_id: Annotated[
+        int, "The purge's job; of rows that were left, maybe the job in its way, or 0."
+    ]
 
 
 class LeftFileDocument(PurgedFileDocument):

@@ -52,10 +52,12 @@ def trace(
     """
     with closing(open_stores(load_settings(ctx, config))) as stores:
         found = stores.reports.trace(job_id)
+        pruned = found is None and any(p["jobs"] for p in stores.reports.status()["prunings"])
     if found is None:
         raise ConfigurationError(
             f"There is no job {job_id}. `casparian jobs` lists the jobs with their numbers; a row "
             "of another installation is known to that one's database only."
+            + (" Old jobs were pruned: `casparian status` says when." if pruned else "")
         )
     document = _origin(found, job_id, row, topic)
     if as_json:

@@ -21,6 +21,7 @@ TABLES = {
     "published_slot": "Which slots of targets hold rows.",
     "target_bundle": "Directories of targets that several slots share.",
     "target_schema": "The schema that each target's first publication has set, as widened since.",
+    "pruning": "When old history was removed, and by whom.",
     "adoption": "When this queue took over rows of others, and became another installation.",
     "adopted_slot": "Which rows these were, and what their markers said.",
     "adopted_version": "Adopted rows that the next version of their file replaces.",
@@ -220,6 +221,14 @@ COLUMNS: dict[str, dict[str, str]] = {
         "location": "As in `published_slot`.",
         "name": "As in `published_slot`.",
         "schema_json": "Columns in order: name, type, nullable, definition.",
+    },
+    "pruning": {
+        "id": "",
+        "at_us": "When it began.",
+        "actor": "By whom, user@host.",
+        "before_us": "What had ended before was removed.",
+        "jobs": "Jobs that were removed.",
+        "events": "Events that were removed.",
     },
     "adoption": {
         "id": "",

@@ -252,7 +252,7 @@ class MemoryJobs(MemoryState):
         self.log(job, JobEventKind.PURGED, actor=actor)
         return self._claim_of(job)
 
-    def prune(self, before_us: int) -> Pruned:
+    def prune(self, before_us: int, actor: str) -> Pruned:
         with self.lock:
             old = {
                 job.id
@@ -266,7 +266,10 @@ class MemoryJobs(MemoryState):
             gone = [i for i in old - told - self.manifests.keys() if self._replaced(i)]
             for job_id in gone:
                 del self.job_by_id[job_id]
-            return Pruned(len(gone), removed)
+            pruned = Pruned(len(gone), removed)
+            if pruned != (0, 0):
+                self.prunings.append((self.clock(), actor, before_us, pruned))
+            return pruned
 
     def _replaced(self, job_id: int) -> bool:
         job = self.job_by_id[job_id]

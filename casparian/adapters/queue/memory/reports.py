@@ -51,6 +51,10 @@ class MemoryReports(MemoryState):
                 [self._plugin(name, counts) for name in sorted(self.configs)],
                 [self._root(root_id) for root_id in sorted(self.root_paths)],
                 (len(lately), sum(lately)),
+                [
+                    documents.pruning_document(*pruning)
+                    for pruning in self.prunings[: -documents.PRUNINGS_TOLD - 1 : -1]
+                ],
             )
 
     def arrived_since(self, since_us: int) -> Iterator[tuple[bytes, int]]:

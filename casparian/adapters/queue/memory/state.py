@@ -17,7 +17,7 @@ from casparian.domain.departures import Departure
 from casparian.domain.files import FileHashRegistry, FileLocation, FileVersion
 from casparian.domain.jobs import JobEventKind, JobStatus, ProcessingJob, check_transition
 from casparian.domain.plugins import PluginConfig, PluginManifest
-from casparian.domain.ports import Clock, WorkerNode
+from casparian.domain.ports import Clock, Pruned, WorkerNode
 from casparian.domain.publish import BundleKey, Generation, Manifest, PublishedSlot, Target
 from casparian.domain.routing import RoutingRule
 
@@ -82,6 +82,7 @@ class MemoryState:
         self.slot_rows: dict[tuple[str, int], SlotRow] = {}
         self.published_slots: dict[tuple[str, int], set[PublishedSlot]] = {}
         self.target_schemas: dict[Target, str] = {}
+        self.prunings: list[tuple[int, str, int, Pruned]] = []
         self.bundle_states: dict[BundleKey, BundleState] = {}
 
     def next_id(self, table: str) -> int:

@@ -43,7 +43,7 @@ CREATE TABLE alembic_version (
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
 
-INSERT INTO "alembic_version" VALUES('0006');
+INSERT INTO "alembic_version" VALUES('0007');
 
 CREATE TABLE file_departure (
 	file_version_id INTEGER NOT NULL, 
@@ -192,6 +192,15 @@ CREATE TABLE processing_job (
 	error_message TEXT, 
 	manifest TEXT, kind VARCHAR(10) DEFAULT 'RUN' NOT NULL, 
 	CONSTRAINT fk_processing_job_file_version_id_file_version FOREIGN KEY(file_version_id) REFERENCES file_version (id)
+);
+
+CREATE TABLE pruning (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	at_us BIGINT NOT NULL, 
+	actor VARCHAR(200) NOT NULL, 
+	before_us BIGINT NOT NULL, 
+	jobs BIGINT NOT NULL, 
+	events BIGINT NOT NULL
 );
 
 CREATE TABLE publish_slot (
