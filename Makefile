@@ -38,7 +38,7 @@ demo: $(VENV)/.installed-demo
 	$(BIN)/python demo/run.py
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m tests.support.postgres_server $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-pure: $(VENV)/.installed-test
 	CASPARIAN_PURE=1 CASPARIAN_EXPECT_FASTPATH=pure \

@@ -32,6 +32,7 @@ def postgresql_url() -> str:
     """A server's database, as CASPARIAN_TEST_POSTGRES_URL names it."""
     url = os.environ.get(VARIABLE)
     if not url:
+        assert not os.environ.get("CASPARIAN_EXPECT_POSTGRES"), "PostgreSQL was to be there"
         pytest.skip(f"no PostgreSQL: {VARIABLE} is not set; `make test` starts one if it can")
     return url
 

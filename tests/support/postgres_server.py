@@ -4,6 +4,7 @@
 
 runs COMMAND with CASPARIAN_TEST_POSTGRES_URL naming the server. Where that is set already, or
 where no server is installed, COMMAND runs as it is: its tests then say what they skip.
+`--installed` in place of COMMAND tells by its exit code whether there is one.
 """
 
 from __future__ import annotations
@@ -131,6 +132,8 @@ def make_empty(url: str) -> None:
 
 def main(command: list[str]) -> int:
     programs = server_programs()
+    if command == ["--installed"]:
+        return 0 if programs else 1
     if os.environ.get(VARIABLE) or programs is None:
         return subprocess.run(command).returncode
     with running(programs, "fsync=off", "full_page_writes=off", "max_connections=300") as url:
