@@ -7,8 +7,9 @@ schema drift. docs/reference/types.md lists the forms.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyarrow as pa
-import pyarrow.compute as pc
 
 _TEXT = (pa.types.is_large_string, pa.types.is_string_view)
 _BINARY = (pa.types.is_large_binary, pa.types.is_binary_view)
@@ -82,7 +83,7 @@ def cast_array(array: pa.Array, kind: pa.DataType) -> pa.Array:
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
     elif pa.types.is_run_end_encoded(array.type):
-        array = pc.run_end_decode(array)
+        array = _compute().run_end_decode(array)
     if _holds_list_views(array.type):
         array = _without_list_views(array)
     # Types compare equal whatever their list items are called.
@@ -111,9 +112,17 @@ def _without_list_views(array: pa.Array) -> pa.Array:
         fields = [kind.field(i).with_type(child.type) for i, child in enumerate(children)]
         return pa.StructArray.from_arrays(children, fields=fields, mask=nulls)
     if any(test(kind) for test in _LIST) and _holds_list_views(kind):
+        pc = _compute()
         lengths = pc.fill_null(pc.list_value_length(array), 0).cast(pa.int64())
         ends = pc.cumulative_sum(lengths)
         offsets = pa.concat_arrays([pa.array([0], pa.int64()), ends])
         items = _without_list_views(array.flatten())
         return pa.LargeListArray.from_arrays(offsets, items, mask=nulls)
     return array
+
+
+def _compute() -> Any:
+    """Arrow's functions on arrays: few files need any, and to load them takes a while."""
+    import pyarrow.compute
+
+    return pyarrow.compute

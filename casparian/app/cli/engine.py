@@ -68,12 +68,14 @@ def run(
     from casparian.adapters.host.freed_memory import keep_freed_memory
 
     keep_freed_memory()
-    from casparian.app.cli._systemd import notify
-    from casparian.app.engine import BOTH, Engine
-    from casparian.app.logs import configure_logs_by
-    from casparian.app.settings import Settings
+    from casparian.app.cli._lean import without_what_is_never_used
 
-    gc.enable()
+    with without_what_is_never_used():
+        from casparian.app.cli._systemd import notify
+        from casparian.app.engine import BOTH, Engine
+        from casparian.app.logs import configure_logs_by
+        from casparian.app.settings import Settings
+
     settings = Settings.load(config or ctx.obj)
     level = log_level.value if log_level is not None else None
     configure_logs_by(settings.log, str(settings.base), level, log_json)
@@ -104,10 +106,11 @@ def run(
 
 def _calm_the_collector() -> None:
     """Modules and models live as long as the process: collecting through them again and again
-    took a third of the engine's CPU time in a profile of many small files."""
-    gc.collect()
+    took a third of the engine's CPU time in a profile of many small files. What is garbage by
+    now stays too: it is little, and to find it takes longer than to read the configuration."""
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
+    gc.enable()
 
 
 def _share_the_interpreter() -> None:
