@@ -21,6 +21,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 VARIABLE = "CASPARIAN_TEST_POSTGRES_URL"
 READY = "database system is ready to accept connections"
@@ -39,34 +40,58 @@ def _version(programs: Path) -> int:
     return int(programs.parent.name) if programs.parent.name.isdigit() else 0
 
 
+class Server:
+    """A server with these options, such as `fsync=off`, in a directory of its own."""
+
+    def __init__(self, programs: Path, *options: str) -> None:
+        self._programs = programs
+        self._base = Path(tempfile.mkdtemp(prefix="casparian-postgres-"))
+        # The server refuses to run as root.
+        self._as_user = _as_user(self._base) if os.geteuid() == 0 else []
+        self._process: subprocess.Popen[str] | None = None
+        port = _free_port()
+        self.url = f"postgresql+psycopg://{USER}@127.0.0.1:{port}/postgres"
+        given = ["listen_addresses=127.0.0.1", f"port={port}"]
+        given.append(f"unix_socket_directories={self._base}")
+        self._flags = [part for option in [*given, *options] for part in ("-c", option)]
+        subprocess.run(
+            [*self._as_user, programs / "initdb", "-D", self._base / "data", "-U", USER,
+             "-A", "trust", "-E", "UTF8", "--no-sync", "--locale=C"],
+            check=True, stdout=subprocess.DEVNULL, cwd=self._base,
+        )  # fmt: skip
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [*self._as_user, self._programs / "postgres", "-D", self._base / "data", *self._flags],
+            stderr=subprocess.PIPE, text=True, cwd=self._base,
+        )  # fmt: skip
+        _await_ready(self._process)
+
+    def stop(self) -> None:
+        """As an administrator would: open transactions are rolled back."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGINT)
+            self._process.wait(timeout=60)
+            self._process = None
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def remove(self) -> None:
+        self.stop()
+        shutil.rmtree(self._base)
+
+
 @contextmanager
 def running(programs: Path, *options: str) -> Iterator[str]:
-    """A server with these options, such as `fsync=off`; its URL. Gone afterwards."""
-    base = Path(tempfile.mkdtemp(prefix="casparian-postgres-"))
-    # The server refuses to run as root.
-    as_user = _as_user(base) if os.geteuid() == 0 else []
+    """A server with these options; its URL. Gone afterwards."""
+    server = Server(programs, *options)
     try:
-        data = base / "data"
-        subprocess.run(
-            [*as_user, programs / "initdb", "-D", data, "-U", USER, "-A", "trust", "-E", "UTF8",
-             "--no-sync", "--locale=C"],
-            check=True, stdout=subprocess.DEVNULL, cwd=base,
-        )  # fmt: skip
-        port = _free_port()
-        given = ["listen_addresses=127.0.0.1", f"port={port}", f"unix_socket_directories={base}"]
-        flags = [part for option in [*given, *options] for part in ("-c", option)]
-        server = subprocess.Popen(
-            [*as_user, programs / "postgres", "-D", data, *flags],
-            stderr=subprocess.PIPE, text=True, cwd=base,
-        )  # fmt: skip
-        try:
-            _await_ready(server)
-            yield f"postgresql+psycopg://{USER}@127.0.0.1:{port}/postgres"
-        finally:
-            server.send_signal(signal.SIGINT)  # what it calls a fast shutdown
-            server.wait(timeout=60)
+        server.start()
+        yield server.url
     finally:
-        shutil.rmtree(base)
+        server.remove()
 
 
 def _as_user(base: Path) -> list[str]:
@@ -87,18 +112,23 @@ def _await_ready(server: subprocess.Popen[str]) -> None:
         said.append(line)
         if READY in line:
             # What it says from now on must not fill the pipe.
-            threading.Thread(target=server.stderr.read, daemon=True).start()
+            threading.Thread(target=_drained, args=[server.stderr], daemon=True).start()
             return
     raise RuntimeError("PostgreSQL did not start:\n" + "".join(said))
+
+
+def _drained(stream: IO[str]) -> None:
+    with stream:
+        stream.read()
 
 
 @contextmanager
 def new_schema(url: str) -> Iterator[str]:
     """A URL of the same database whose tables are in a schema of their own."""
-    from sqlalchemy import create_engine, make_url
+    from sqlalchemy import NullPool, create_engine, make_url
 
     name = f"casparian_test_{uuid.uuid4().hex[:12]}"
-    engine = create_engine(make_url(url), isolation_level="AUTOCOMMIT")
+    engine = create_engine(make_url(url), isolation_level="AUTOCOMMIT", poolclass=NullPool)
     try:
         with engine.connect() as connection:
             connection.exec_driver_sql(f"CREATE SCHEMA {name}")

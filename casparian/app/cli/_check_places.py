@@ -95,7 +95,7 @@ def _schema(settings: Settings) -> str:
     """Of a built-in adapter's database; others look after theirs themselves."""
     from casparian.adapters.queue import SCHEMES, url_schema
 
-    if settings.database_url.partition("://")[0] not in SCHEMES:
+    if settings.database_url.partition("://")[0].partition("+")[0] not in SCHEMES:
         return ""
     state = url_schema(settings.database_url)
     return f"Schema {state.revision}, fingerprint {state.fingerprint[:16]}, "
