@@ -21,7 +21,7 @@ from typing import Any
 
 from casparian.adapters.host.job_note import JOB_ID, JOB_NOTE
 from casparian.adapters.transport import connection_for
-from casparian.domain.ports import PeerGone
+from casparian.domain.peers import PeerGone
 from casparian.sdk.loader import load_handler
 from casparian.sdk.runtime import Runtime
 

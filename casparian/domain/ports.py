@@ -16,6 +16,12 @@ from casparian.domain.errors import CasparianError, JobError
 from casparian.domain.files import FileLocation, Sighting, SourceRoot, StatIdentity
 from casparian.domain.jobs import Claim, Failure, JobKind, JobStatus, RetryPolicy
 from casparian.domain.lineage import JobLineage
+from casparian.domain.peers import Buffer as Buffer
+from casparian.domain.peers import Connection as Connection
+from casparian.domain.peers import Incoming as Incoming
+from casparian.domain.peers import PeerBusy as PeerBusy
+from casparian.domain.peers import PeerGone as PeerGone
+from casparian.domain.peers import Transport as Transport
 from casparian.domain.plugins import LivePlugin, PluginConfig, PluginManifest
 from casparian.domain.publish import (
     BundleKey,
@@ -47,9 +53,6 @@ if TYPE_CHECKING:
 
 Clock = Callable[[], int]
 """Microseconds since the epoch, UTC."""
-
-Buffer = bytes | bytearray | memoryview
-
 
 # --- files ------------------------------------------------------------------------------
 
@@ -471,67 +474,6 @@ class Reports(Protocol):
         """One for each plugin and status that has jobs; `age_s` is how long the oldest
         of QUEUED jobs has been waiting, null for others."""
         ...
-
-
-# --- transport --------------------------------------------------------------------------
-
-
-class PeerGone(CasparianError):
-    """The peer is not connected."""
-
-
-class PeerBusy(CasparianError):
-    """The peer's queue is full; nothing was sent."""
-
-
-class Incoming(NamedTuple):
-    """One message from a peer. `payload` is empty where there is none."""
-
-    peer: bytes
-    head: Buffer
-    payload: Buffer
-
-
-class Transport(Protocol):
-    """The engine's side of the wire.
-
-    1. Messages of one peer arrive whole and in order.
-    2. `receive` never blocks and gives at most `limit`; what is not head and payload is
-       dropped and counted in `malformed`, and costs no other message.
-    3. `send` raises PeerGone for a peer that is not connected, PeerBusy when its bounded
-       queue is full: nothing is dropped without a word.
-    4. `poll` returns True when a message waits or `wake` was called, from whatever thread.
-    5. Memory is bounded: queues have limits, oversize messages are refused.
-    6. All but `wake` belong to the thread that called `bind`.
-    """
-
-    malformed: int
-
-    def bind(self) -> str: ...
-
-    def poll(self, timeout_s: float) -> bool: ...
-
-    def receive(self, limit: int = 64) -> list[Incoming]: ...
-
-    def send(self, peer: bytes, head: Buffer, payload: Buffer = b"") -> None: ...
-
-    def wake(self) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class Connection(Protocol):
-    """A sidecar's side of the wire; the same promises."""
-
-    def send(self, head: Buffer, payload: Buffer = b"") -> None: ...
-
-    def poll(self, timeout_s: float) -> bool: ...
-
-    def receive(self) -> list[tuple[Buffer, Buffer]]: ...
-
-    def wake(self) -> None: ...
-
-    def close(self) -> None: ...
 
 
 # --- plugin hosts -----------------------------------------------------------------------

@@ -27,8 +27,8 @@ from casparian.domain.messages import (
     decode_from_router,
     encode,
 )
+from casparian.domain.peers import Buffer, Connection, PeerBusy
 from casparian.domain.plugins import REJECTS_TOPIC
-from casparian.domain.ports import Buffer, Connection, PeerBusy
 from casparian.domain.session import Session
 from casparian.domain.wire import DEFAULT_LIMITS, Flag, LocalProtocolError
 from casparian.sdk.convert import has_dictionaries, record_batches, split

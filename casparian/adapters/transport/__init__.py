@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from casparian.domain.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from casparian.domain.ports import Connection
+    from casparian.domain.peers import Connection
 
 __all__ = ["connection_for"]
 

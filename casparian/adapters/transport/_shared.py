@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from casparian.domain.ports import Buffer
+from casparian.domain.peers import Buffer
 from casparian.domain.wire import HEADER, Limits, LocalProtocolError
 
 # Messages that wait for one peer, per direction and side of the wire.

@@ -17,7 +17,7 @@ import zmq
 
 from casparian.adapters.transport._shared import QUEUE_MESSAGES, check_sizes
 from casparian.domain.errors import ConfigurationError, UnavailableError
-from casparian.domain.ports import Buffer, Incoming, PeerBusy, PeerGone
+from casparian.domain.peers import Buffer, Incoming, PeerBusy, PeerGone
 from casparian.domain.wire import DEFAULT_LIMITS, Limits
 
 # What waits unread from one peer at the engine. Few, since each may be as large as the limit: a

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from casparian.adapters.transport._shared import QUEUE_MESSAGES, check_sizes
 from casparian.domain.errors import ConfigurationError, UnavailableError
-from casparian.domain.ports import Buffer, Incoming, PeerBusy, PeerGone
+from casparian.domain.peers import Buffer, Incoming, PeerBusy, PeerGone
 from casparian.domain.wire import DEFAULT_LIMITS, Limits
 
 SCHEME = "memory://"
