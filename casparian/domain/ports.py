@@ -123,6 +123,12 @@ class FileSource(Protocol):
 
     def read_hash(self, root: bytes, path: bytes) -> tuple[str, StatIdentity]: ...
 
+    def read_hashes(
+        self, root: bytes, paths: Sequence[bytes]
+    ) -> Sequence[tuple[str, StatIdentity] | None]:
+        """What `read_hash` says of each of some small files; None where it must be asked."""
+        ...
+
     def snapshot(self, root: bytes, path: bytes, to: str) -> tuple[str, StatIdentity]:
         """Copy the bytes to the new file `to`, hashing them; checked like `read_hash`."""
         ...

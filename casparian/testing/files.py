@@ -9,6 +9,7 @@ import hashlib
 import os
 import shutil
 import socket
+import threading
 from collections.abc import Hashable, Iterator
 from pathlib import Path
 
@@ -206,6 +207,56 @@ class FileSourceContract:
         with pytest.raises(FileNotFoundError):
             source.snapshot(root, b"gone", str(tmp_path / "other"))
         assert not (tmp_path / "other").exists()
+
+    def test_4_small_files_together(self, source: FileSource, root: bytes, tmp_path: Path) -> None:
+        """What `read_hash` says, or nothing."""
+        contents = {
+            b"a": b"",
+            b"b": b"1",
+            b"d/a": os.urandom(2000),
+            b"d/e/\xff": os.urandom(70_000),
+        }
+        for path, content in contents.items():
+            write(root + b"/" + path, content)
+        write(root + b"/large", bytes(1 << 20))
+        write(os.fsencode(tmp_path / "secret"), b"secret")
+        os.symlink(os.fsencode(tmp_path / "secret"), root + b"/d/link")
+        os.symlink(b"d", root + b"/linked")
+        os.mkfifo(root + b"/d/fifo")
+        others = [b"d", b"d/e", b"d/fifo", b"d/link", b"gone", b"gone/a", b"large", b"linked/a"]
+        paths = [*contents, *others, b"a"]
+        found = dict(zip(paths, source.read_hashes(root, paths), strict=True))
+        for path, content in contents.items():
+            if found[path] is not None:
+                assert found[path] == (hashlib.sha256(content).hexdigest(), source.stat(root, path))
+        for path in others:
+            assert found[path] in (None, path == b"large" and source.read_hash(root, path))
+        assert source.read_hashes(root, []) in ([], ())
+
+    def test_4_small_files_that_grow_while_they_are_read(
+        self, source: FileSource, root: bytes
+    ) -> None:
+        write(root + b"/file", b"")
+        stop = threading.Event()
+
+        def grow() -> None:
+            with open(root + b"/file", "ab", buffering=0) as file:
+                while not stop.is_set():
+                    file.write(b"x")
+                    if file.tell() > 4000:
+                        file.truncate(0)
+
+        writer = threading.Thread(target=grow)
+        writer.start()
+        try:
+            for _ in range(50):
+                for found in source.read_hashes(root, [b"file"] * 20):
+                    if found is not None:
+                        content = b"x" * found[1].size
+                        assert found[0] == hashlib.sha256(content).hexdigest()
+        finally:
+            stop.set()
+            writer.join()
 
     @pytest.mark.parametrize("change", ["append", "truncate", "touch", "overwrite"])
     @pytest.mark.parametrize("size", [1000, 3 << 20])

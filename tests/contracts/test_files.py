@@ -45,7 +45,27 @@ class TestLocalFileSourceInPython(FileSourceContract):
     @pytest.fixture
     def source(self, monkeypatch: pytest.MonkeyPatch) -> FileSource:
         monkeypatch.setattr(local, "list_directory", listing.list_in_python)
+        monkeypatch.setattr(local, "read_files", listing.read_in_python)
         return LocalFileSource()
+
+
+@pytest.mark.parametrize("twin", [listing.read_files, listing.read_in_python])
+def test_small_files_are_read_together(twin: listing.ReadFiles, tmp_path: Path) -> None:
+    """By the port, any of them may be left to be asked for one by one."""
+    names = [b"a", b"b", b"c", b"d"]
+    for name in names:
+        write(os.fsencode(tmp_path) + b"/" + name, name * 100)
+    fd = os.open(tmp_path, os.O_RDONLY)
+    try:
+        found = twin(fd, [*names, b"none"], 100)
+        assert [one and one[0] for one in found] == [*(name * 100 for name in names), None]
+        assert [one and one[1].inode for one in found] == [
+            *(os.stat(name, dir_fd=fd).st_ino for name in names), None,
+        ]  # fmt: skip
+        assert twin(fd, names, 99) == [None] * 4
+        assert twin(fd, [], 99) == []
+    finally:
+        os.close(fd)
 
 
 def test_unreadable_directories_and_files(tmp_path: Path) -> None:

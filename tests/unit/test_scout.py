@@ -10,13 +10,13 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from casparian.adapters.files import LocalFileSource, local
+from casparian.adapters.files import LocalFileSource, local, parallel
 from casparian.adapters.queue import QueueStores, open_memory
 from casparian.app import scout_memory, scout_pass
 from casparian.app.scout import Scout
@@ -72,6 +72,11 @@ class CountingSource(LocalFileSource):
         self.read.append(path)
         self.before_read(path)
         return super().read_hash(root, path)
+
+    def read_hashes(
+        self, root: bytes, paths: Sequence[bytes]
+    ) -> list[tuple[str, StatIdentity] | None]:
+        return [None] * len(paths)
 
 
 class World:
@@ -249,6 +254,7 @@ def test_large_and_small_files_in_any_order(world: World) -> None:
 
 def test_recording_goes_in_batches(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scout_pass, "BATCH", 10)
+    monkeypatch.setattr(parallel, "SMALL_TOGETHER", 20)
     for n in range(250):
         world.write(f"{n:03}", settle=False)
     world.clock.advance(3)

@@ -13,7 +13,7 @@ import hashlib
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from casparian.adapters.files.local import identity_of, open_file
@@ -113,6 +113,12 @@ class ArchivingSource:
 
     def read_hash(self, root: bytes, path: bytes) -> tuple[str, StatIdentity]:
         return self._archive.keep(self._source, root, path)
+
+    def read_hashes(
+        self, root: bytes, paths: Sequence[bytes]
+    ) -> Sequence[tuple[str, StatIdentity] | None]:
+        # Each is kept by itself.
+        return [None] * len(paths)
 
     def snapshot(self, root: bytes, path: bytes, to: str) -> tuple[str, StatIdentity]:
         return self._source.snapshot(root, path, to)

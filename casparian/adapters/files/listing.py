@@ -1,10 +1,15 @@
-"""The listing of a directory: compiled (_walk.pyx) where possible, the same in Python where not.
+"""The listing of a directory and the reading of its small files: compiled (_walk.pyx) where
+possible, the same in Python where not.
 
 `list_directory(fd, prefix)` gives what is in an open directory in the byte order of whole paths:
 a FileListing, the name of a directory, a FileListing, and so on; the first and the last part are
 listings, and any may be empty. Paths are `prefix` and a name. A regular file has been examined
 without following links; links, FIFOs, sockets and devices are left out. OSError if the directory
 cannot be read.
+
+`read_files(fd, names, limit)` reads files of at most `limit` bytes in an open directory. For each
+it gives the content and the identity that the file had before and after the read; None for what is
+no regular file, is larger, changed, or cannot be read: whoever wants to know why has to look.
 
 CASPARIAN_PURE=1 in the environment asks for the Python twin. It is not in the fast path, whose
 import brings Arrow: commands list files, too.
@@ -15,15 +20,22 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Hashable, Iterator
+from contextlib import suppress
 from hashlib import blake2b
 from importlib import import_module
 from struct import Struct
-from typing import cast
 
 from casparian.domain.files import StatIdentity
 from casparian.domain.ports import FileEntry, FileListing
 
-__all__ = ["NO_FILES", "list_directory", "list_in_python"]
+__all__ = [
+    "NO_FILES",
+    "identity_of",
+    "list_directory",
+    "list_in_python",
+    "read_files",
+    "read_in_python",
+]
 
 _IDENTITY = Struct("<qqqQQ")
 
@@ -85,26 +97,54 @@ def _examine(fd: int, name: bytes, found: dict[bytes, bytes | str | None]) -> No
         found[name] = error.strerror or str(error)
         return
     if stat.S_ISREG(status.st_mode):
-        found[name] = _IDENTITY.pack(
-            status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev
-        )
+        found[name] = _IDENTITY.pack(*identity_of(status))
     elif stat.S_ISDIR(status.st_mode):
         # It was another kind of thing when it was listed.
         found[name + b"/"] = None
 
 
-ListDirectory = Callable[[int, bytes], list[FileListing | bytes]]
+def identity_of(status: os.stat_result) -> StatIdentity:
+    return StatIdentity(
+        status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev
+    )
 
 
-def _compiled() -> ListDirectory | None:
-    if os.environ.get("CASPARIAN_PURE", "") not in {"", "0"}:
+def read_in_python(fd: int, names: list[bytes], limit: int) -> list[Content | None]:
+    return [_read(fd, name, limit) for name in names]
+
+
+def _read(directory: int, name: bytes, limit: int) -> Content | None:
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
+    except OSError:
         return None
     try:
-        twin = import_module("casparian.adapters.files._walk")
-    except ImportError:
-        # `casparian check` says that nothing was compiled: slower, but no less right.
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > limit:
+            return None
+        # One byte more than there should be tells that there is more.
+        content = os.read(fd, status.st_size + 1)
+        identity = identity_of(status)
+        whole = len(content) == status.st_size and identity_of(os.fstat(fd)) == identity
+        return (content, identity) if whole else None
+    except OSError:
         return None
-    return cast(ListDirectory, twin.list_directory)
+    finally:
+        os.close(fd)
 
 
-list_directory = _compiled() or list_in_python
+Content = tuple[bytes, StatIdentity]
+ListDirectory = Callable[[int, bytes], list[FileListing | bytes]]
+ReadFiles = Callable[[int, list[bytes], int], list[Content | None]]
+
+
+def _twin() -> tuple[ListDirectory, ReadFiles]:
+    if os.environ.get("CASPARIAN_PURE", "") in {"", "0"}:
+        # `casparian check` says that nothing was compiled: slower, but no less right.
+        with suppress(ImportError):
+            twin = import_module("casparian.adapters.files._walk")
+            return twin.list_directory, twin.read_files
+    return list_in_python, read_in_python
+
+
+list_directory, read_files = _twin()

@@ -11,15 +11,19 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from typing import cast
 
-from casparian.adapters.files.listing import NO_FILES, list_directory
+from casparian.adapters.files import listing
+from casparian.adapters.files.listing import NO_FILES, list_directory, read_files
 from casparian.domain.files import StatIdentity, path_text
 from casparian.domain.ports import FileChangedError, FileEntry, FileListing, FileRun, WalkError
 
 BLOCK = 1 << 20
+# The largest file that is read with others at a time.
+SMALL = 128 << 10
 
 # With O_PATH a directory need not be readable to be passed through.
 _THROUGH = os.O_DIRECTORY | os.O_NOFOLLOW | getattr(os, "O_PATH", os.O_RDONLY)
@@ -86,17 +90,37 @@ class LocalFileSource:
 
     def stat(self, root: bytes, path: bytes) -> StatIdentity:
         if not path:
-            return _identity(os.stat(root))
+            return listing.identity_of(os.stat(root))
         with _parent_of(root, path) as (directory, name):
             found = os.stat(name, dir_fd=directory, follow_symlinks=False)
         if stat.S_ISDIR(found.st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path_text(path))
         if not stat.S_ISREG(found.st_mode):
             raise _no_file(path)
-        return _identity(found)
+        return listing.identity_of(found)
 
     def read_hash(self, root: bytes, path: bytes) -> tuple[str, StatIdentity]:
         return _read(root, path, _nowhere)
+
+    def read_hashes(
+        self, root: bytes, paths: Sequence[bytes]
+    ) -> list[tuple[str, StatIdentity] | None]:
+        found: list[tuple[str, StatIdentity] | None] = []
+        for above, together in groupby(paths, lambda path: path.rpartition(b"/")[0]):
+            names = [path[len(above) + 1 :] if above else path for path in together]
+            try:
+                fd = _open_directory(root, above, _THROUGH)
+            except OSError:
+                found += [None] * len(names)
+                continue
+            try:
+                contents = read_files(fd, names, SMALL)
+            finally:
+                os.close(fd)
+            found += [
+                None if c is None else (hashlib.sha256(c[0]).hexdigest(), c[1]) for c in contents
+            ]
+        return found
 
     def snapshot(self, root: bytes, path: bytes, to: str) -> tuple[str, StatIdentity]:
         target = os.open(to, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
@@ -146,10 +170,10 @@ def _read(
         if not stat.S_ISREG(before.st_mode):
             raise _no_file(path)
         digest, length = _digest(fd, before.st_size, keep)
-        identity = _identity(os.fstat(fd))
+        identity = listing.identity_of(os.fstat(fd))
     finally:
         os.close(fd)
-    if length != before.st_size or identity != _identity(before):
+    if length != before.st_size or identity != listing.identity_of(before):
         raise FileChangedError(
             f"The file {path_text(path)!r} changed while it was read; "
             "it is read again when it has settled."
@@ -207,7 +231,7 @@ def open_file(root: bytes, path: bytes) -> int:
 
 
 def identity_of(fd: int) -> StatIdentity:
-    return _identity(os.fstat(fd))
+    return listing.identity_of(os.fstat(fd))
 
 
 def open_directory(root: bytes, path: bytes) -> int:
@@ -231,12 +255,6 @@ def _open_directory(root: bytes, path: bytes, flags: int) -> int:
             os.close(fd)
         fd = inner
     return fd
-
-
-def _identity(found: os.stat_result) -> StatIdentity:
-    return StatIdentity(
-        found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev
-    )
 
 
 def _no_file(path: bytes) -> FileNotFoundError:

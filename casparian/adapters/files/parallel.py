@@ -1,7 +1,7 @@
 """Hashing several files at a time: two threads, a bounded window, results in any order.
 
-Only large files gain by a thread, where hashlib works without the GIL. Small ones are read
-at once by the caller: handing them over costs more than reading them.
+Only large files gain by a thread, where hashlib works without the GIL. Small ones are read many at
+a time by the caller: handing them over costs more than reading them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from casparian.domain.ports import FileChangedError, FileSource
 TRIES = 3
 SMALL = 128 << 10
 FILES_PER_THREAD = 2
-SMALL_COLLECTED = 64
+SMALL_TOGETHER = 128
+SMALL_BYTES = 4 << 20
 
 
 class Hashed(NamedTuple):
@@ -38,7 +39,8 @@ class ParallelFileScanner:
         self._source, self._root, self._threads = source, root, threads
         self._pool: ThreadPoolExecutor | None = None
         self._running: set[Future[Hashed]] = set()
-        self._done: list[Hashed] = []
+        self._small: list[tuple[bytes, StatIdentity]] = []
+        self._small_bytes = 0
 
     def __enter__(self) -> ParallelFileScanner:
         return self
@@ -56,13 +58,15 @@ class ParallelFileScanner:
     def full(self) -> bool:
         """The window is used up: collect before submitting more."""
         return (
-            len(self._done) >= SMALL_COLLECTED
+            len(self._small) >= SMALL_TOGETHER
+            or self._small_bytes >= SMALL_BYTES
             or len(self._running) >= self._threads * FILES_PER_THREAD
         )
 
     def submit(self, path: bytes, met: StatIdentity) -> None:
         if met.size <= SMALL:
-            self._done.append(self._hash_one(path, met))
+            self._small.append((path, met))
+            self._small_bytes += met.size
             return
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._threads, "casparian-hash")
@@ -70,7 +74,7 @@ class ParallelFileScanner:
 
     def collect(self, timeout_s: float | None = None) -> list[Hashed]:
         """What is done by now; waits for the first result when there is none yet."""
-        results, self._done = self._done, []
+        results = self._hash_small()
         if self._running:
             wait_s = 0 if results else timeout_s
             done, self._running = wait(self._running, wait_s, return_when=FIRST_COMPLETED)
@@ -79,8 +83,16 @@ class ParallelFileScanner:
 
     def finish(self, timeout_s: float | None = None) -> Iterator[list[Hashed]]:
         """Everything that was submitted and not yet collected, as `collect` gives it."""
-        while self._running or self._done:
+        while self._running or self._small:
             yield self.collect(timeout_s)
+
+    def _hash_small(self) -> list[Hashed]:
+        small, self._small, self._small_bytes = self._small, [], 0
+        found = self._source.read_hashes(self._root, [path for path, _ in small])
+        return [
+            self._hash_one(path, met) if one is None else Hashed(path, met, one[1], one[0])
+            for (path, met), one in zip(small, found, strict=True)
+        ]
 
     def _hash_one(self, path: bytes, met: StatIdentity) -> Hashed:
         error: FileChangedError | OSError

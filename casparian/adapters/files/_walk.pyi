@@ -1,3 +1,0 @@
-from casparian.domain.ports import FileListing
-
-def list_directory(fd: int, prefix: bytes) -> list[FileListing | bytes]: ...
