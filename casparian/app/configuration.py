@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from casparian.app.expectations import expectations_of
@@ -13,6 +13,7 @@ from casparian.app.targets import Targets
 from casparian.domain.errors import ConfigurationError
 from casparian.domain.plugins import (
     EVERY_TOPIC,
+    Duplicates,
     PluginConfig,
     TopicConfig,
     check_plugin_name,
@@ -95,7 +96,8 @@ def _plugin(
                     f"{target}; give each topic a target of its own."
                 )
             used[target] = topic
-        topics.append(TopicConfig(topic, uri, table.mode))
+        topics.append(TopicConfig(topic, uri, table.mode, table.duplicates))
+    _check_duplicates(settings, name, topics)
     return PluginConfig(
         plugin=name,
         tags=frozenset(section.tags),
@@ -106,6 +108,29 @@ def _plugin(
         cpu_s=section.cpu_s,
         max_rejects=section.max_rejects,
     )
+
+
+def _check_duplicates(settings: Settings, plugin: str, topics: Sequence[TopicConfig]) -> None:
+    """A job publishes all topics of its plugin, or is skipped for all of them."""
+    rows = [topic for topic in topics if topic.topic != REJECTS]
+    skipping = [topic for topic in topics if topic.duplicates is Duplicates.SKIP]
+    if not skipping:
+        return
+    where = settings.place("plugin", plugin, "topics", skipping[0].topic, "duplicates")
+    others = [topic.topic for topic in rows if topic.duplicates is not Duplicates.SKIP]
+    if others:
+        raise ConfigurationError(
+            f'{where} = "skip", and topic {others[0]!r} of the same plugin does not say so: a file '
+            "is skipped for all topics of a plugin or for none. Write it into each of their "
+            "tables, or split the plugin in two."
+        )
+    modes = {topic.mode for topic in rows}
+    if len(modes) > 1:
+        raise ConfigurationError(
+            f'{where} = "skip" needs topics of one mode, and those of {plugin} have both: when a '
+            "file is corrected, the rows of its former content would go from some and stay in "
+            "others. Give them one mode, or split the plugin in two."
+        )
 
 
 @contextmanager

@@ -8,14 +8,17 @@ from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
+from casparian.app.decider import Staged
 from casparian.app.leases import Leases
 from casparian.app.publisher import Publisher
 from casparian.app.verify import ContentCheck
 from casparian.domain.errors import ErrorClass, JobError, UnavailableError
-from casparian.domain.jobs import Claim
+from casparian.domain.files import path_text
+from casparian.domain.jobs import Claim, JobKind
 from casparian.domain.observer import JobObserver
 from casparian.domain.plugins import LivePlugin
 from casparian.domain.ports import JobQueue
+from casparian.domain.publish import Manifest
 
 IDLE_WAIT_S = 0.5
 LONGEST_IDLE_WAIT_S = 1.0
@@ -31,6 +34,7 @@ class Feeder:
     def __init__(
         self,
         worker: str,
+        installation: str,
         jobs: JobQueue,
         leases: Leases,
         check: ContentCheck,
@@ -41,6 +45,7 @@ class Feeder:
         observer: JobObserver,
     ) -> None:
         self._worker = worker
+        self._installation = installation
         self._jobs = jobs
         self._leases = leases
         self._check = check
@@ -131,6 +136,10 @@ class Feeder:
         return total
 
     def _prepare(self, claim: Claim, plugin: LivePlugin) -> Claim | None:
+        if claim.kind is JobKind.WITHDRAW:
+            manifest = without_rows(claim, self._installation)
+            self._publisher.submit(Staged(claim, plugin.config, manifest))
+            return None
         try:
             return self._check.prepare(claim)
         except JobError as error:
@@ -139,3 +148,21 @@ class Feeder:
             newer = gone and plugin.config.replaces_everything
             self._publisher.fail(claim, error.error_class, error.message, supersede_if_newer=newer)
             return None
+
+
+def without_rows(claim: Claim, installation: str) -> Manifest:
+    """What a job stages that no plugin runs for: nothing. What is emptied by it is planned when
+    it is decided."""
+    return Manifest(
+        installation=installation,
+        job_id=claim.job_id,
+        attempt=claim.attempt,
+        plugin=claim.plugin,
+        plugin_hash="",
+        location_id=claim.location_id,
+        file_version_id=claim.file_version_id,
+        ordinal=claim.ordinal,
+        root_path=path_text(claim.root_path),
+        path=path_text(claim.path),
+        content_hash=claim.content_hash,
+    )

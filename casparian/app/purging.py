@@ -17,6 +17,7 @@ import structlog
 from casparian.adapters.queue import QueueStores, wall_clock_us
 from casparian.app.context import EtlContext
 from casparian.app.decider import Staged
+from casparian.app.feeder import without_rows
 from casparian.app.keeper import Keeper
 from casparian.app.leases import Leases
 from casparian.app.promoter import Decided
@@ -25,10 +26,9 @@ from casparian.app.settings import Settings
 from casparian.app.sink_guard import SinkGuard
 from casparian.app.targets import Targets
 from casparian.domain.errors import ErrorClass, UnavailableError
-from casparian.domain.files import path_text
 from casparian.domain.jobs import UNFINISHED, Claim, JobKind, JobStatus, RetryPolicy
 from casparian.domain.ports import Promoting, Unfinished
-from casparian.domain.publish import JobFate, Manifest
+from casparian.domain.publish import JobFate
 
 ROLE = "purge"
 GROUP = 100
@@ -63,20 +63,7 @@ class End(NamedTuple):
 def purge_of(claim: Claim, installation: str) -> Staged:
     """A purge as the publisher takes it: nothing is staged, and what is emptied is planned when
     it is decided."""
-    manifest = Manifest(
-        installation=installation,
-        job_id=claim.job_id,
-        attempt=claim.attempt,
-        plugin=claim.plugin,
-        plugin_hash=claim.plugin_hash,
-        location_id=claim.location_id,
-        file_version_id=claim.file_version_id,
-        ordinal=claim.ordinal,
-        root_path=path_text(claim.root_path),
-        path=path_text(claim.path),
-        content_hash=claim.content_hash,
-    )
-    return Staged(claim, None, manifest)
+    return Staged(claim, None, without_rows(claim, installation))
 
 
 class Purger:

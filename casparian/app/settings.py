@@ -21,7 +21,7 @@ from casparian.app.settings_file import SettingsFile
 from casparian.app.settings_roots import ArchiveSection, ExpectSection, SourceRootSection
 from casparian.domain.errors import ConfigurationError
 from casparian.domain.files import DEFAULT_IGNORED_SUFFIXES
-from casparian.domain.plugins import Mode
+from casparian.domain.plugins import Duplicates, Mode
 
 PREFIX = "CASPARIAN_"
 DEFAULT_FILE = "casparian.toml"
@@ -241,6 +241,9 @@ class TopicSection(Section):
     """parquet://DIR or sqlite://FILE/TABLE (under "*", the table must contain {topic})."""
     mode: Mode = Mode.REPLACE
     """replace: a corrected file replaces its earlier rows; append: each version's rows stay."""
+    duplicates: Duplicates = Duplicates.PROCESS
+    """process: files with the same content are each published; skip: one of them is. The same for
+    all topics of a plugin, which then have one mode."""
 
 
 class PluginSection(Section):

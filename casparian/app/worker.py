@@ -164,6 +164,7 @@ class Worker:
         )
         self._feeder = Feeder(
             self._context.id,
+            self._ledger.installation,
             self._jobs,
             self._leases,
             self._check,

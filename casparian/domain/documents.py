@@ -79,16 +79,32 @@ class BriefJobDocument(TypedDict):
     file_version_id: Annotated[int, "The version of the file that it reads."]
 
 
+class OriginalDocument(TypedDict):
+    """The job that does the content of a skipped file, and the file that it reads."""
+
+    job_id: Annotated[int, "The job's number."]
+    path: Annotated[str, "The path of its file, below the source root."]
+    source_root: Annotated[str, "That file's source root, as an absolute path."]
+
+
 class JobDocument(TypedDict):
-    """One job: a plugin's run on one version of a file, or a purge of its rows."""
+    """One job: a plugin's run on one version of a file, or a removal of rows."""
 
     id: Annotated[int, "The job's number; `_casparian_job_id` of its rows."]
-    kind: Annotated[Kind, "RUN: a plugin runs. PURGE: published rows are removed."]
+    kind: Annotated[
+        Kind,
+        "RUN: a plugin runs. PURGE: published rows are removed. WITHDRAW: so are those of the "
+        "file's earlier versions, since another file's job does its content.",
+    ]
     status: Annotated[Status, "How far it is."]
     plugin: Annotated[str, "The plugin's name."]
     plugin_hash: Annotated[str | None, "SHA-256 of the code that ran; null before the first."]
     path: Annotated[str, "The file's path below its source root."]
     file_version_id: Annotated[int, "The version of the file that it reads."]
+    duplicate_of: Annotated[
+        OriginalDocument | None,
+        "Who does its content, where the job is SKIPPED and somebody does; else null.",
+    ]
     attempt: Annotated[int, "How often it was begun; 0 before the first time."]
     priority: Annotated[int, "Higher first: the highest of the rules that gave the tags."]
     rows: Annotated[int, "Rows it published, over all topics."]
@@ -165,6 +181,12 @@ class PublishedDocument(TypedDict):
 # --- files ------------------------------------------------------------------------------
 
 
+class SkippedDocument(OriginalDocument):
+    """By which plugin the current version is skipped, and who does its content."""
+
+    plugin: Annotated[str, "The plugin that skips it."]
+
+
 class FileDocument(TypedDict):
     """One file, as it was last met."""
 
@@ -175,6 +197,7 @@ class FileDocument(TypedDict):
     version: Annotated[int | None, "Which version is current, counted from 1; null without one."]
     versions: Annotated[int, "How many versions there are."]
     tags: Annotated[list[str], "Tags of the current version."]
+    duplicate_of: Annotated[list[SkippedDocument], "By which plugins it is skipped, if by any."]
     deleted: Annotated[bool, "The file is no longer there."]
     file_version_id: Annotated[int | None, "`_casparian_file_version_id` of its rows."]
     seen_at: Annotated[Time | None, "When the current version was first met."]

@@ -25,6 +25,8 @@ class JobStatus(StrEnum):
     BLOCKED = "BLOCKED"
     CANCELLED = "CANCELLED"
     SUPERSEDED = "SUPERSEDED"
+    SKIPPED = "SKIPPED"
+    """Another file's job does the same content: see `casparian.domain.duplicates`."""
 
 
 class JobKind(StrEnum):
@@ -35,9 +37,16 @@ class JobKind(StrEnum):
     PURGE = "PURGE"
     """The rows that a plugin has published of a file are removed. No plugin runs, so no engine
     claims it: it is RUNNING from its beginning, held by who purges, and never QUEUED."""
+    WITHDRAW = "WITHDRAW"
+    """The rows of a file's earlier versions go, since another file's job does the content that
+    it has now. It is claimed as a run is, and decided as one that publishes nothing; no plugin
+    runs."""
 
 
 UNFINISHED = frozenset({JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.PROMOTING})
+
+
+CANCELLABLE = frozenset({JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.SKIPPED})
 
 
 GIVEN_UP = frozenset({JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.SUPERSEDED})
@@ -65,6 +74,10 @@ class JobEventKind(StrEnum):
     """It has this number since rows were taken over: no step of the job either."""
     PURGED = "PURGED"
     """Somebody purges its file: what makes a job of this kind, so not in TRANSITIONS."""
+    REPLACED = "REPLACED"
+    """It was skipped, and another job runs on its file now, since the doer is one no more."""
+    ENQUEUED = "ENQUEUED"
+    """It runs on a file that was skipped: what makes such a job, so not in TRANSITIONS."""
 
 
 # Every step a job can take. Whatever is not here is illegal. The guards (token, lease,
@@ -84,9 +97,14 @@ TRANSITIONS: dict[tuple[JobStatus, JobEventKind], frozenset[JobStatus]] = {
     (JobStatus.PROMOTING, JobEventKind.SUPERSEDED): frozenset({JobStatus.SUPERSEDED}),
     (JobStatus.PROMOTING, JobEventKind.BLOCKED): frozenset({JobStatus.BLOCKED}),
     (JobStatus.BLOCKED, JobEventKind.SUPERSEDED): frozenset({JobStatus.SUPERSEDED}),
-    (JobStatus.FAILED, JobEventKind.RETRIED): frozenset({JobStatus.QUEUED}),
-    (JobStatus.CANCELLED, JobEventKind.RETRIED): frozenset({JobStatus.QUEUED}),
+    # SUPERSEDED where another file's job does the same content meanwhile.
+    (JobStatus.FAILED, JobEventKind.RETRIED): frozenset({JobStatus.QUEUED, JobStatus.SUPERSEDED}),
+    (JobStatus.CANCELLED, JobEventKind.RETRIED): frozenset(
+        {JobStatus.QUEUED, JobStatus.SUPERSEDED}
+    ),
     (JobStatus.BLOCKED, JobEventKind.RETRIED): frozenset({JobStatus.PROMOTING}),
+    (JobStatus.SKIPPED, JobEventKind.REPLACED): frozenset({JobStatus.SUPERSEDED}),
+    (JobStatus.SKIPPED, JobEventKind.CANCELLED): frozenset({JobStatus.CANCELLED}),
     # A plugin under quarantine takes its waiting jobs with it.
     (JobStatus.QUEUED, JobEventKind.FAILED): frozenset({JobStatus.FAILED}),
 }
@@ -154,6 +172,7 @@ class Claim(NamedTuple):
     priority: int = 0
     enqueued_at_us: int = 0
     input_path: str = ""
+    kind: JobKind = JobKind.RUN
 
     @property
     def source(self) -> bytes:

@@ -59,6 +59,13 @@ def check_topic_name(topic: str) -> str | None:
     return None
 
 
+class Duplicates(StrEnum):
+    """What is done with a file whose content another file of the same plugin has."""
+
+    PROCESS = "process"
+    SKIP = "skip"
+
+
 @dataclass(frozen=True, slots=True)
 class PluginManifest:
     """One version of a plugin's code, addressed by its hash."""
@@ -78,6 +85,7 @@ class TopicConfig:
     topic: str
     sink: str
     mode: Mode = Mode.REPLACE
+    duplicates: Duplicates = Duplicates.PROCESS
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +114,12 @@ class PluginConfig:
     def replaces_everything(self) -> bool:
         """True when an older version's rows would be replaced by a newer one's in any case."""
         return all(t.mode is Mode.REPLACE for t in self.topics)
+
+    @property
+    def skips_duplicates(self) -> bool:
+        """True when one of several files of the same content is published."""
+        rows = [t for t in self.topics if t.topic != REJECTS_TOPIC]
+        return bool(rows) and all(t.duplicates is Duplicates.SKIP for t in rows)
 
     def settings_json(self) -> str:
         return json.dumps(dict(self.settings), sort_keys=True)

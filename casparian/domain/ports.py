@@ -277,6 +277,14 @@ class JobQueue(Protocol):
     13. A purge is never QUEUED: `fail` and `reap` end it FAILED whatever the policy, `release`
         changes nothing, `retry` takes it up only where it is BLOCKED. It counts as no job of
         the version where jobs are enqueued for versions that have none.
+    14. Of the versions of one content that a plugin wants which skips duplicates, one has a job
+        that is not SKIPPED: the doer. Where rows of a skipped file's earlier versions stand, or
+        may come to stand, a job of kind WITHDRAW is QUEUED for it as well. When a doer ends
+        FAILED, CANCELLED or SUPERSEDED, or its rows are replaced or purged, one of the skipped
+        files that is there, as it was, gets a QUEUED job in the same transaction: the doer from
+        then on.
+    15. `retry` ends a job SUPERSEDED whose content is done by another file's meanwhile; `cancel`
+        ends a SKIPPED one.
     """
 
     def claim(

@@ -34,15 +34,18 @@ class Subscription:
 
     plugin: str
     tags: frozenset[str]
+    skips_duplicates: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Routed:
-    """What routing made of one path: each tag with the rule that gave it, and the plugins."""
+    """What routing made of one path: each tag with the rule that gave it, and the plugins, of
+    which some skip duplicates (`skipping`)."""
 
     tags: dict[str, RoutingRule]
     plugins: tuple[str, ...]
     priority: int
+    skipping: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -79,8 +82,11 @@ class RoutingTable:
             known = tags.get(rule.tag)
             if known is None or rule.priority > known.priority:
                 tags[rule.tag] = rule
-        plugins = tuple(sorted(s.plugin for s in self.subscriptions if not s.tags.isdisjoint(tags)))
-        return Routed(tags, plugins, max((r.priority for r in tags.values()), default=0))
+        wanting = [s for s in self.subscriptions if not s.tags.isdisjoint(tags)]
+        plugins = tuple(sorted(s.plugin for s in wanting))
+        skipping = frozenset(s.plugin for s in wanting if s.skips_duplicates)
+        priority = max((r.priority for r in tags.values()), default=0)
+        return Routed(tags, plugins, priority, skipping)
 
 
 def due_us(enqueued_at_us: int, priority: int, ageing_us: int) -> int:

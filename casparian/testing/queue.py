@@ -11,6 +11,7 @@ from casparian.domain.errors import ErrorClass
 from casparian.domain.jobs import COSTS, Claim, Failure, JobStatus, RetryPolicy
 from casparian.domain.ports import JobQueue, WorkerNode
 from casparian.domain.routing import RoutingRule
+from casparian.testing.duplicates import DuplicateContract
 from casparian.testing.purges import PurgeContract
 from casparian.testing.world import (
     HASH,
@@ -42,7 +43,7 @@ def node(name: str = "n1", pid: int = 7, stopped: bool = False) -> WorkerNode:
     )  # fmt: skip
 
 
-class JobQueueContract(PurgeContract):
+class JobQueueContract(PurgeContract, DuplicateContract):
     """Hold an adapter to the promises of JobQueue."""
 
     @pytest.fixture

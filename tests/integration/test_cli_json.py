@@ -34,6 +34,13 @@ class Handler(BasePlugin):
                     self.publish("output", [{"line": line.decode()}])
                     self.publish("more", [{"line": line.decode()}])
 """
+ONCE = """
+from casparian.sdk import BasePlugin
+
+class Handler(BasePlugin):
+    def execute(self, file_path):
+        self.publish("lines", [{"n": 1}])
+"""
 CONFIGURATION = """
 [database]
 url = "sqlite:///{database}"
@@ -56,6 +63,11 @@ tags = ["text"]
 max_rejects = 2
 [plugin.lines.topics."*"]
 sink = "parquet://./output"
+[plugin.once]
+tags = ["text"]
+[plugin.once.topics."*"]
+sink = "parquet://./once"
+duplicates = "skip"
 [[expect]]
 pattern = "good.txt"
 by = "00:01"
@@ -136,6 +148,7 @@ def live(project: Project, told: Told) -> None:
     (project.directory / "leaving").mkdir()
     configure(project, "first.db")
     project.plugin("lines", PLUGIN)
+    project.plugin("once", ONCE)
     project.drop("nobody.bin", b"1")
     for name in ("good.txt", "gone.txt", "again.txt"):
         project.drop(name, "1\nodd\n2\n")
@@ -143,6 +156,10 @@ def live(project: Project, told: Told) -> None:
     told("check")
     told("scan")
     told("status")
+    told("files")
+    for job in told("jobs", "--status", "SKIPPED"):
+        told("trace", str(job["id"]))
+        told("why", job["path"])
     waiting = told("jobs", "--status", "QUEUED")
     told("trace", str(waiting[0]["id"]))
     again = [str(job["id"]) for job in waiting if job["path"] == "again.txt"]

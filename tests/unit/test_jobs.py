@@ -74,7 +74,12 @@ class TestTransitions:
 
     def test_every_event_leads_somewhere(self) -> None:
         steps = {event for _, event in TRANSITIONS}
-        notes = {JobEventKind.FORGOTTEN, JobEventKind.ADOPTED, JobEventKind.PURGED}
+        notes = {
+            JobEventKind.FORGOTTEN,
+            JobEventKind.ADOPTED,
+            JobEventKind.PURGED,
+            JobEventKind.ENQUEUED,
+        }
         assert steps == set(JobEventKind) - notes
 
 

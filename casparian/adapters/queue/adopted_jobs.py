@@ -24,6 +24,7 @@ from sqlalchemy import (
 from casparian.adapters.queue.common import JobEvent
 from casparian.adapters.queue.conditions import has_status
 from casparian.adapters.queue.database import Dialect, chunks
+from casparian.adapters.queue.duplicate_choices import move_doer, move_duplicates
 from casparian.adapters.queue.rows import log_events, queued_job
 from casparian.adapters.queue.tables import job_event, processing_job, publish_slot
 from casparian.domain.bundles import revisions_of
@@ -31,7 +32,12 @@ from casparian.domain.jobs import JobEventKind, JobKind, JobStatus, check_transi
 from casparian.domain.publish import BundleKey, Manifest
 
 _job = processing_job.c
-_UNDECIDED = [JobStatus.QUEUED.value, JobStatus.FAILED.value, JobStatus.CANCELLED.value]
+_UNDECIDED = [
+    JobStatus.QUEUED.value,
+    JobStatus.FAILED.value,
+    JobStatus.CANCELLED.value,
+    JobStatus.SKIPPED.value,
+]
 _DONE = (JobStatus.COMPLETED.value, JobStatus.SUPERSEDED.value)
 
 
@@ -58,8 +64,9 @@ def do_again(connection: Connection, now_us: int, actor: str) -> Redone:
         held = update(publish_slot).where(publish_slot.c.holder == row.id)
         connection.execute(held.values(holder=None))
         said = "Rows of others were taken over before it came to its end"
-        if row.kind == JobKind.RUN:
+        if row.kind != JobKind.PURGE:
             again = _enqueue(connection, [row], now_us)[0]
+            move_doer(connection, row.id, again)
             told = f"It does again what job {row.id} had decided."
             log_events(connection, [_adopted(again, now_us, told, actor)])
             said += f": job {again} does it again."
@@ -76,7 +83,7 @@ def give_back(connection: Connection, now_us: int) -> None:
     """RUNNING jobs, of workers that have ended: runs wait again, purges have done nothing."""
     running = update(processing_job).where(has_status(JobStatus.RUNNING))
     gone = {"token": None, "lease_until_us": 0}
-    runs = running.where(_job.kind == JobKind.RUN.value)
+    runs = running.where(_job.kind != JobKind.PURGE.value)
     connection.execute(runs.values(status=JobStatus.QUEUED.value, **gone))
     connection.execute(running.values(status=JobStatus.FAILED.value, finished_at_us=now_us, **gone))
 
@@ -96,6 +103,7 @@ def renumber(connection: Connection, dialect: Dialect, past: int, now_us: int, a
     connection.execute(
         update(job_event).where(event.job_id.in_(ids)).values(job_id=event.job_id + offset)
     )
+    move_duplicates(connection, ids, offset)
     connection.execute(delete(processing_job).where(mine))
     before = literal("It was job ") + cast(_job.id - offset, Unicode(20))
     said = before + literal(": rows that were taken over have that number.")
@@ -146,6 +154,7 @@ def _enqueue(connection: Connection, rows: Sequence[Any], now_us: int) -> list[i
             now_us,
             row.due,
         )._asdict()
+        | {"kind": row.kind}
         for row in rows
     ]
     statement = insert(processing_job).returning(_job.id, sort_by_parameter_order=True)

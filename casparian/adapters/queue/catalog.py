@@ -18,6 +18,7 @@ from casparian.adapters.queue.database import (
     row_insert,
 )
 from casparian.adapters.queue.departures import SqlDepartures
+from casparian.adapters.queue.duplicates import Due, enqueue_shared
 from casparian.adapters.queue.rows import (
     INSERT_JOB,
     INSERT_TAG,
@@ -36,6 +37,7 @@ from casparian.adapters.queue.tables import (
     processing_job,
     source_root,
 )
+from casparian.domain.duplicates import Wanted
 from casparian.domain.files import (
     SCANS_UNTIL_DELETED,
     FileLocation,
@@ -65,6 +67,18 @@ class _Seen(NamedTuple):
     @property
     def touched(self) -> bool:
         return self.standing and self.location.content_hash == self.sighting.content_hash
+
+    def wanted(self, plugin: str, version_id: int) -> Wanted:
+        known = self.location
+        return Wanted(
+            plugin,
+            self.sighting.content_hash,
+            version_id,
+            known.id,
+            known.versions + 1,
+            self.routed.priority,
+            forgotten=known.versions > 0 and not known.deleted and known.content_hash is None,
+        )
 
 
 class SqlCatalog(SqlDepartures):
@@ -216,9 +230,18 @@ class SqlCatalog(SqlDepartures):
             )
             for s, version in versioned
             for plugin in s.routed.plugins
+            if plugin not in s.routed.skipping
         ]
         insert_rows(connection, INSERT_JOB, jobs)
-        return len(jobs)
+        shared = [
+            s.wanted(plugin, version)
+            for s, version in versioned
+            for plugin in s.routed.plugins
+            if plugin in s.routed.skipping
+        ]
+        if not shared:
+            return len(jobs)
+        return len(jobs) + enqueue_shared(connection, shared, Due(now, ageing))
 
     def _add_contents(self, connection: Connection, seen: Sequence[_Seen], now: int) -> None:
         contents = {s.sighting.content_hash: s.sighting.identity.size for s in seen}

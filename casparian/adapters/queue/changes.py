@@ -31,7 +31,7 @@ class RoutingChange:
         self._new_rules = [rule for rule in new.rules if _identity(rule) not in known]
         wanted = {s.plugin: s.tags for s in old.subscriptions}
         newly = [
-            Subscription(s.plugin, s.tags - wanted.get(s.plugin, frozenset()))
+            Subscription(s.plugin, s.tags - wanted.get(s.plugin, frozenset()), s.skips_duplicates)
             for s in new.subscriptions
         ]
         self._newly_wanted = [s for s in newly if s.tags]
@@ -56,4 +56,7 @@ def _identity(rule: RoutingRule) -> tuple[str, str, int]:
 
 
 def subscriptions_of(applied: Applied) -> list[Subscription]:
-    return [Subscription(c.plugin, c.tags) for c in sorted(applied.plugins, key=lambda c: c.plugin)]
+    return [
+        Subscription(c.plugin, c.tags, c.skips_duplicates)
+        for c in sorted(applied.plugins, key=lambda c: c.plugin)
+    ]

@@ -18,13 +18,13 @@ from casparian.adapters.queue.tables import (
     processing_job,
     source_root,
 )
-from casparian.domain.jobs import NO_WAIT_BEYOND_US, Claim, JobStatus
+from casparian.domain.jobs import NO_WAIT_BEYOND_US, Claim, JobKind, JobStatus
 
 _job = processing_job.c
 
 CLAIMED = (
     "id", "plugin_name", "plugin_hash", "attempt", "token", "file_version_id", "location_id",
-    "ordinal", "priority", "enqueued_at_us", "due",
+    "ordinal", "priority", "enqueued_at_us", "kind", "due",
 )  # fmt: skip
 _DUE_THEN_ID = itemgetter(CLAIMED.index("due"), CLAIMED.index("id"))
 _VERSION_ID = CLAIMED.index("file_version_id")
@@ -89,7 +89,7 @@ def read_claims(connection: Connection, won: Sequence[Any]) -> list[Claim]:
 def _claim_of(won: Any, version: Any) -> Claim:
     (
         job_id, plugin, plugin_hash, attempt, token, version_id, location_id, ordinal, priority,
-        enqueued_at_us, _,
+        enqueued_at_us, kind, _,
     ) = won  # fmt: skip
     _, root_path, path, content_hash, standing, current_id, *stats = version
     still_there = current_id == version_id and standing == content_hash
@@ -98,5 +98,5 @@ def _claim_of(won: Any, version: Any) -> Claim:
     # By position, in Claim's own order: a batch makes a hundred of them.
     return Claim(
         job_id, plugin, plugin_hash or "", attempt, token, version_id, location_id, ordinal,
-        root_path, path, content_hash, stat, priority, enqueued_at_us,
+        root_path, path, content_hash, stat, priority, enqueued_at_us, "", JobKind(kind),
     )  # fmt: skip

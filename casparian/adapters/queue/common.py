@@ -143,6 +143,26 @@ def reaped_because(job: ProcessingJob, dead: bool) -> str:
     return f"The engine that ran it ({job.worker}) did not renew its lease in time."
 
 
+def taken_up(new_id: int) -> str:
+    """Of a skipped job: another one runs on its file now."""
+    return f"Job {new_id} runs on the file now."
+
+
+def taking_up(skipped_id: int, former_id: int | None, why: str) -> str:
+    """Of a job that runs on a file that was skipped. `why`: the status in which the job of the
+    same content has ended, or what became of its rows."""
+    if former_id is None:
+        return f"Job {skipped_id} skipped the file, and no other job does its content."
+    if why in ("purged", "replaced"):
+        return f"Job {skipped_id} skipped the file, and the rows of job {former_id} were {why}."
+    return f"Job {skipped_id} skipped the file for job {former_id}, which ended {why}."
+
+
+def done_elsewhere(doer_id: int) -> str:
+    """Of a job that is not tried again."""
+    return f"Job {doer_id} does the same content, of another file."
+
+
 def published_by(manifest: Manifest) -> list[PublishedSlot]:
     """The slots that will hold a marker, and maybe rows, once the manifest is promoted."""
     return [PublishedSlot(i.target, i.mode, i.slot, i.bundle) for i in manifest.items if i.staged]

@@ -17,7 +17,7 @@ WAITING: ColumnElement[bool] = _job.status == literal_column("'QUEUED'")
 HELD: ColumnElement[bool] = _job.token.is_not(None)
 """RUNNING or PROMOTING."""
 ENDED: ColumnElement[bool] = _job.finished_at_us.is_not(None)
-"""COMPLETED, FAILED, BLOCKED, CANCELLED or SUPERSEDED."""
+"""COMPLETED, FAILED, BLOCKED, CANCELLED, SUPERSEDED or SKIPPED."""
 
 
 def has_status(*statuses: JobStatus) -> ColumnElement[bool]:

@@ -136,7 +136,7 @@ def _candidates(root_id: int, not_since_us: int) -> Select[Any]:
     done = run & (status == JobStatus.COMPLETED.value)
     in_the_way = or_(
         run & (status != JobStatus.COMPLETED.value),
-        ~run & status.not_in([s.value for s in GIVEN_UP]),
+        (_job.kind == JobKind.PURGE.value) & status.not_in([s.value for s in GIVEN_UP]),
     )
     standing = or_(_OPEN, _departure.outcome == Outcome.GONE.value)
     lately = _departure.ended_at_us > not_since_us

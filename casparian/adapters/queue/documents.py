@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         JobOriginDocument,
         JobStoryDocument,
         LoadDocument,
+        OriginalDocument,
         OutputDocument,
         PluginDocument,
         PruningDocument,
@@ -62,7 +63,12 @@ def event_document(event: JobEvent) -> EventDocument:
     }
 
 
-def job_document(job: ProcessingJob, path: bytes, events: Sequence[JobEvent]) -> JobDocument:
+def job_document(
+    job: ProcessingJob,
+    path: bytes,
+    events: Sequence[JobEvent],
+    original: OriginalDocument | None = None,
+) -> JobDocument:
     """One job of `casparian jobs`. A job that is blocked has no error class but its status."""
     error: ErrorDocument | None = None
     if job.error_message is not None:
@@ -79,6 +85,7 @@ def job_document(job: ProcessingJob, path: bytes, events: Sequence[JobEvent]) ->
         "plugin_hash": job.plugin_hash,
         "path": path_text(path),
         "file_version_id": job.file_version_id,
+        "duplicate_of": original,
         "attempt": job.attempt,
         "priority": job.priority,
         "rows": job.rows,
@@ -118,8 +125,13 @@ def outputs_of(story: JobStory, others: Iterable[JobStory]) -> list[OutputDocume
 
 
 def file_document(
-    location: FileLocation, root: SourceRoot, version: FileVersion | None, tags: Iterable[str]
+    location: FileLocation,
+    root: SourceRoot,
+    version: FileVersion | None,
+    tags: Iterable[str],
+    originals: Mapping[str, OriginalDocument],
 ) -> FileDocument:
+    """`originals`: who does its content, by plugin that skips it."""
     return {
         "path": path_text(location.path),
         "source_root": path_text(root.path),
@@ -128,6 +140,7 @@ def file_document(
         "version": version.ordinal if version else None,
         "versions": location.versions,
         "tags": sorted(tags),
+        "duplicate_of": [{**originals[plugin], "plugin": plugin} for plugin in sorted(originals)],
         "deleted": location.deleted,
         "file_version_id": version.id if version else None,
         "seen_at": iso(version.seen_at_us) if version else None,
@@ -219,7 +232,7 @@ def _job_story(
     location: FileLocation, one: JobStory, others: Iterable[JobStory]
 ) -> JobStoryDocument:
     return {
-        **job_document(one.job, location.path, one.events),
+        **job_document(one.job, location.path, one.events, one.original),
         "events": [event_document(event) for event in one.events],
         "outputs": outputs_of(one, others),
     }

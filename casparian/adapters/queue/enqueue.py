@@ -9,6 +9,7 @@ from sqlalchemy import Connection, select
 
 from casparian.adapters.queue.changes import Added, RoutingChange
 from casparian.adapters.queue.database import insert_rows
+from casparian.adapters.queue.duplicates import Due, enqueue_shared
 from casparian.adapters.queue.rows import INSERT_JOB, INSERT_TAG, queued_job
 from casparian.adapters.queue.tables import (
     file_location,
@@ -16,6 +17,7 @@ from casparian.adapters.queue.tables import (
     file_version,
     processing_job,
 )
+from casparian.domain.duplicates import Wanted
 from casparian.domain.jobs import JobKind
 from casparian.domain.routing import due_us
 
@@ -28,6 +30,7 @@ def enqueue_added(
     change: RoutingChange,
     roots: set[int],
     fresh: set[int],
+    skipping: set[str],
     now_us: int,
     ageing_us: int,
 ) -> int:
@@ -40,7 +43,7 @@ def enqueue_added(
         added = [(row, gained) for row, gained in added if gained.tags or gained.plugins]
         if added:
             _add_tags(connection, added)
-            jobs += _add_jobs(connection, added, now_us, ageing_us)
+            jobs += _add_jobs(connection, added, skipping, now_us, ageing_us)
     return jobs
 
 
@@ -48,7 +51,7 @@ def _current_versions(connection: Connection, roots: set[int]) -> Iterator[Seque
     statement = (
         select(
             _location.id, _location.source_root_id, _location.path, _version.ordinal,
-            _version.id.label("version_id"),
+            _version.id.label("version_id"), _version.content_hash,
         )
         .join(file_version, _version.id == _location.current_version_id)
         .where(_location.source_root_id.in_(sorted(roots)), ~_location.deleted)
@@ -76,7 +79,11 @@ def _add_tags(connection: Connection, added: Sequence[tuple[Any, Added]]) -> Non
 
 
 def _add_jobs(
-    connection: Connection, added: Sequence[tuple[Any, Added]], now_us: int, ageing_us: int
+    connection: Connection,
+    added: Sequence[tuple[Any, Added]],
+    skipping: set[str],
+    now_us: int,
+    ageing_us: int,
 ) -> int:
     job = processing_job.c
     versions = [row.version_id for row, _ in added]
@@ -85,6 +92,12 @@ def _add_jobs(
     )
     rows = connection.execute(statement)
     known = {tuple(row) for row in rows}
+    new = [
+        (row, gained, plugin)
+        for row, gained in added
+        for plugin in gained.plugins
+        if (row.version_id, plugin) not in known
+    ]
     values = [
         queued_job(
             plugin,
@@ -95,9 +108,15 @@ def _add_jobs(
             now_us,
             due_us(now_us, gained.priority, ageing_us),
         )
-        for row, gained in added
-        for plugin in gained.plugins
-        if (row.version_id, plugin) not in known
+        for row, gained, plugin in new
+        if plugin not in skipping
     ]
     insert_rows(connection, INSERT_JOB, values)
-    return len(values)
+    shared = [
+        Wanted(plugin, row.content_hash, row.version_id, row.id, row.ordinal, gained.priority)
+        for row, gained, plugin in new
+        if plugin in skipping
+    ]
+    if not shared:
+        return len(values)
+    return len(values) + enqueue_shared(connection, shared, Due(now_us, ageing_us))

@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Connection, bindparam, select, update
 from casparian.adapters.queue.common import JobEvent, reaped_because
 from casparian.adapters.queue.conditions import WAITING, lost_jobs
 from casparian.adapters.queue.database import Database, chunks, storable, write_all
+from casparian.adapters.queue.duplicates import Ended, pass_on_ended
 from casparian.adapters.queue.rows import JOB_COLUMNS, job_of, log_events
 from casparian.adapters.queue.tables import file_location, file_version, processing_job
 from casparian.domain.errors import ErrorClass
@@ -61,7 +62,7 @@ class Failures:
                 outcomes = [
                     (job, self.event(job, event), JobStatus.QUEUED, {"not_before_us": until})
                     for job in self._running(connection, ids)
-                    if job.token == jobs[job.id] and job.kind is JobKind.RUN
+                    if job.token == jobs[job.id] and job.kind is not JobKind.PURGE
                 ]
                 self._write(connection, outcomes)
             released.update(job.id for job, *_ in outcomes)
@@ -117,19 +118,22 @@ class Failures:
 
     def fail_queued(self, plugin: str, message: str) -> int:
         quarantined = {"error_class": ErrorClass.QUARANTINED.value, "message": message}
+        ended = 0
         with self._db.write() as connection:
-            waiting = (WAITING, _job.plugin_name == plugin)
-            outcomes: list[Outcome] = [
-                (
-                    job,
-                    self.event(job, JobEventKind.FAILED, **quarantined),
-                    JobStatus.FAILED,
-                    {"finished_at_us": self._db.clock()},
-                )
-                for job in _locked(connection, *waiting)
-            ]
-            self._write(connection, outcomes)
-        return len(outcomes)
+            # Files that were skipped for those that fail are enqueued, and fail with them.
+            while waiting := _locked(connection, WAITING, _job.plugin_name == plugin):
+                outcomes: list[Outcome] = [
+                    (
+                        job,
+                        self.event(job, JobEventKind.FAILED, **quarantined),
+                        JobStatus.FAILED,
+                        {"finished_at_us": self._db.clock()},
+                    )
+                    for job in waiting
+                ]
+                self._write(connection, outcomes)
+                ended += len(outcomes)
+        return ended
 
     def reap(self, policy: RetryPolicy, dead_workers: Iterable[str] = ()) -> int:
         dead = set(dead_workers)
@@ -181,6 +185,19 @@ class Failures:
             )
         write_all(connection, _END_ATTEMPT, values)
         log_events(connection, [event for _, event, _, _ in outcomes])
+        self.pass_on(connection, [(job, status) for job, _, status, _ in outcomes])
+
+    def pass_on(
+        self, connection: Connection, ends: Iterable[tuple[ProcessingJob, JobStatus]]
+    ) -> None:
+        """What those of them that have ended were to do for skipped files, others do."""
+        ended = [
+            Ended(job.id, job.plugin, job.location_id, status)
+            for job, status in ends
+            if status is not JobStatus.QUEUED and job.kind is JobKind.RUN
+        ]
+        if ended:
+            pass_on_ended(connection, ended, self._db.clock())
 
 
 def _has_newer(connection: Connection, job: ProcessingJob) -> bool:

@@ -9,17 +9,21 @@ from sqlalchemy import Connection, bindparam, func, select, update
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from casparian.adapters.queue.claims import claim_statement, read_claims
+from casparian.adapters.queue.common import done_elsewhere
 from casparian.adapters.queue.conditions import WAITING, counted
 from casparian.adapters.queue.database import Database, chunks, write_all
+from casparian.adapters.queue.duplicate_choices import skipping_plugins
+from casparian.adapters.queue.duplicates import Due, done_by_other, forget_copies
 from casparian.adapters.queue.failures import Failures, locked_jobs
 from casparian.adapters.queue.pruning import prune_some, record
 from casparian.adapters.queue.purges import Holder, begin_some
-from casparian.adapters.queue.rows import log_events
+from casparian.adapters.queue.rows import ageing_us, log_events
 from casparian.adapters.queue.slots import take_slot
 from casparian.adapters.queue.tables import processing_job
 from casparian.adapters.queue.workers import beat, read_workers
 from casparian.domain.errors import ErrorClass
 from casparian.domain.jobs import (
+    CANCELLABLE,
     Claim,
     Failure,
     JobEventKind,
@@ -116,7 +120,12 @@ class SqlJobs:
         event, now = JobEventKind.RETRIED, self._db.clock()
         changes: dict[str, Any] = {"tries": 0, "crashes": 0, "finished_at_us": None}
         changes |= {"error_class": None, "error_message": None}
-        if job.kind is JobKind.RUN and job.status in (JobStatus.FAILED, JobStatus.CANCELLED):
+        ended = job.status in (JobStatus.FAILED, JobStatus.CANCELLED)
+        if ended and job.kind is not JobKind.PURGE:
+            if (doer := self._done_by(connection, job)) is not None:
+                over = JobStatus.SUPERSEDED
+                self._move(connection, job, event, over, actor, {}, done_elsewhere(doer))
+                return True
             status = JobStatus.QUEUED
             changes |= {"not_before_us": now}
         elif job.status is JobStatus.BLOCKED and take_slot(
@@ -130,6 +139,12 @@ class SqlJobs:
         self._move(connection, job, event, status, actor, changes)
         return True
 
+    def _done_by(self, connection: Connection, job: ProcessingJob) -> int | None:
+        """The job of another file that does the content of this one meanwhile."""
+        if job.kind is not JobKind.RUN or job.plugin not in skipping_plugins(connection):
+            return None
+        return done_by_other(connection, job, Due(self._db.clock(), ageing_us(connection)))
+
     def cancel(self, job_ids: Sequence[int], actor: str) -> list[int]:
         done: list[int] = []
         for ids in chunks(list(dict.fromkeys(job_ids))):
@@ -137,12 +152,16 @@ class SqlJobs:
                 jobs = {job.id: job for job in locked_jobs(connection, ids)}
                 for job_id in ids:
                     job = jobs.get(job_id)
-                    if job and job.status in (JobStatus.QUEUED, JobStatus.RUNNING):
+                    if job and job.status in CANCELLABLE:
                         gone: dict[str, Any] = {"token": None, "lease_until_us": 0}
                         gone["finished_at_us"] = self._db.clock()
                         event, status = JobEventKind.CANCELLED, JobStatus.CANCELLED
                         self._move(connection, job, event, status, actor, gone)
+                        if job.status is JobStatus.SKIPPED:
+                            forget_copies(connection, [job_id])
+                        self._failures.pass_on(connection, [(job, status)])
                         done.append(job_id)
+        self._db.waiters.wake()
         return done
 
     def begin_purges(
@@ -178,11 +197,12 @@ class SqlJobs:
         status: JobStatus,
         actor: str,
         changes: Mapping[str, Any],
+        message: str | None = None,
     ) -> None:
         check_transition(job.id, job.status, event, status)
         guarded = update(processing_job).where(_job.id == job.id, _job.status == job.status.value)
         connection.execute(guarded.values(status=status.value, **changes))
-        log_events(connection, [self._failures.event(job, event, actor=actor)])
+        log_events(connection, [self._failures.event(job, event, actor=actor, message=message)])
 
     # --- the state of the queue ---
 

@@ -16,6 +16,7 @@ from casparian.adapters.queue.common import (
 from casparian.adapters.queue.conditions import has_status, lost_jobs
 from casparian.adapters.queue.database import Database, chunks, storable, write_all
 from casparian.adapters.queue.decisions import JobHead, Key, refusals_of
+from casparian.adapters.queue.duplicates import Ended, pass_on_completed, pass_on_ended
 from casparian.adapters.queue.rows import log_events
 from casparian.adapters.queue.slots import (
     bundle_states,
@@ -186,6 +187,28 @@ class SqlLedger:
             )
         completed = [c.job_id for c in completions if c.status is JobStatus.COMPLETED]
         self._end_blocked(connection, completed, jobs)
+        self._pass_on(connection, completions, jobs)
+
+    def _pass_on(
+        self,
+        connection: Connection,
+        completions: Sequence[Completion],
+        jobs: Mapping[int, JobHead],
+    ) -> None:
+        """Skipped files whose content is no longer published by these are enqueued."""
+        now = self._db.clock()
+        over = [
+            Ended(c.job_id, *jobs[c.job_id].key, c.status)
+            for c in completions
+            if c.status is JobStatus.SUPERSEDED
+        ]
+        done = {
+            c.job_id: jobs[c.job_id].key for c in completions if c.status is JobStatus.COMPLETED
+        }
+        count = pass_on_ended(connection, over, now) if over else 0
+        count += pass_on_completed(connection, done, now) if done else 0
+        if count:
+            self._db.waiters.wake()
 
     def _end_blocked(
         self, connection: Connection, completed: Sequence[int], jobs: Mapping[int, JobHead]

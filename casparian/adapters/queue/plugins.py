@@ -11,6 +11,8 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 from casparian.adapters.queue.changes import RoutingChange
 from casparian.adapters.queue.common import unknown_manifest
 from casparian.adapters.queue.database import Database, storable
+from casparian.adapters.queue.duplicate_choices import apply_choices, skipping_plugins
+from casparian.adapters.queue.duplicates import Due
 from casparian.adapters.queue.enqueue import enqueue_added
 from casparian.adapters.queue.rows import dumps, manifest_of
 from casparian.adapters.queue.tables import (
@@ -24,7 +26,14 @@ from casparian.adapters.queue.tables import (
 )
 from casparian.domain.files import path_bytes, path_text
 from casparian.domain.jobs import JobStatus
-from casparian.domain.plugins import LivePlugin, Mode, PluginConfig, PluginManifest, TopicConfig
+from casparian.domain.plugins import (
+    Duplicates,
+    LivePlugin,
+    Mode,
+    PluginConfig,
+    PluginManifest,
+    TopicConfig,
+)
 from casparian.domain.ports import Applied
 from casparian.domain.routing import RoutingRule, RoutingTable, Subscription
 
@@ -48,6 +57,7 @@ class SqlPlugins:
     def apply(self, applied: Applied) -> int:
         with self._db.write() as connection:
             before, was_active = _routing(connection), _active_roots(connection)
+            skipped_before = skipping_plugins(connection)
             changed = [
                 self._apply_roots(connection, applied),
                 self._apply_rules(connection, applied),
@@ -58,11 +68,14 @@ class SqlPlugins:
             if any(changed):
                 _raise_revision(connection)
             active = _active_roots(connection)
-            jobs = enqueue_added(
+            due = Due(self._db.clock(), applied.ageing_us)
+            jobs = apply_choices(connection, skipped_before, due)
+            jobs += enqueue_added(
                 connection,
                 RoutingChange(before, _routing(connection)),
                 active,
                 active - was_active,
+                skipping_plugins(connection),
                 self._db.clock(),
                 applied.ageing_us,
             )
@@ -216,9 +229,13 @@ def _routing(connection: Connection) -> RoutingTable:
     rules = connection.execute(select(routing_rule).where(_rule.active).order_by(_rule.position))
     tags = select(_config.plugin_name, _config.tags).where(_config.active)
     plugins = connection.execute(tags.order_by(_config.plugin_name))
+    skipping = skipping_plugins(connection)
     return RoutingTable(
         tuple(RoutingRule(row.pattern, row.tag, row.priority, row.id) for row in rules),
-        tuple(Subscription(name, frozenset(json.loads(text))) for name, text in plugins),
+        tuple(
+            Subscription(name, frozenset(json.loads(text)), name in skipping)
+            for name, text in plugins
+        ),
     )
 
 
@@ -241,6 +258,7 @@ def _topic_values(plugin: str, position: int, topic: TopicConfig) -> dict[str, A
         "topic": topic.topic,
         "sink": path_bytes(topic.sink),
         "mode": topic.mode.value,
+        "duplicates": topic.duplicates.value,
         "position": position,
         "active": True,
     }
@@ -252,7 +270,8 @@ def read_configs(connection: Connection, only_active: bool) -> dict[str, PluginC
     rows = connection.execute(select(topic_config).order_by(_topic.position))
     for row in rows:
         if row.active or not only_active:
-            topic = TopicConfig(row.topic, path_text(row.sink), Mode(row.mode))
+            sink, mode = path_text(row.sink), Mode(row.mode)
+            topic = TopicConfig(row.topic, sink, mode, Duplicates(row.duplicates))
             topics.setdefault(row.plugin_name, []).append(topic)
     return {
         row.plugin_name: PluginConfig(

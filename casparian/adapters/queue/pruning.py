@@ -9,7 +9,13 @@ from sqlalchemy import Connection, delete, insert, select, update
 from casparian.adapters.queue import documents
 from casparian.adapters.queue.conditions import ENDED
 from casparian.adapters.queue.database import CHUNK
-from casparian.adapters.queue.tables import file_location, job_event, processing_job, pruning
+from casparian.adapters.queue.tables import (
+    content_copy,
+    file_location,
+    job_event,
+    processing_job,
+    pruning,
+)
 from casparian.domain.ports import Pruned
 
 if TYPE_CHECKING:
@@ -45,7 +51,11 @@ def prune_some(connection: Connection, before_us: int) -> Pruned:
     )
     # The deleting statement asks again: a job may have been retried since it was chosen.
     remove = delete(processing_job).where(_job.id.in_(jobs), *old)
-    return Pruned(connection.execute(remove).rowcount, 0)
+    pruned = connection.execute(remove).rowcount
+    if pruned:
+        copies = content_copy.c.job_id
+        connection.execute(delete(content_copy).where(copies.not_in(select(_job.id))))
+    return Pruned(pruned, 0)
 
 
 def record(

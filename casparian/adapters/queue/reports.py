@@ -11,6 +11,7 @@ from casparian.adapters.queue import documents
 from casparian.adapters.queue.adopted_rows import adopted_rows, of_job, of_location
 from casparian.adapters.queue.conditions import WAITING, counted, has_status
 from casparian.adapters.queue.database import Database, chunks
+from casparian.adapters.queue.duplicate_choices import originals_of, originals_of_versions
 from casparian.adapters.queue.plugins import read_configs
 from casparian.adapters.queue.pruning import newest_prunings
 from casparian.adapters.queue.rows import (
@@ -137,12 +138,14 @@ class SqlReports:
         with self._db.read() as connection:
             versions = _current_versions(connection)
             tags = _current_tags(connection)
+            originals = originals_of_versions(connection)
             return [
                 documents.file_document(
                     location_of(row),
                     SourceRoot(row.source_root_id, row.root_path),
                     versions.get(row.current_version_id),
                     tags.get(row.current_version_id, ()),
+                    originals.get(row.current_version_id, {}),
                 )
                 for row in connection.execute(statement)
             ]
@@ -326,6 +329,11 @@ def _job_documents(
     rows = connection.execute(statement).all()
     # Only a job that failed shows its history.
     events = events_of(connection, [row.id for row in rows if row.error_message is not None])
+    skipped = [row.id for row in rows if row.status == JobStatus.SKIPPED]
+    originals = originals_of(connection, skipped)
     return [
-        documents.job_document(job_of(row), row.file_path, events.get(row.id, ())) for row in rows
+        documents.job_document(
+            job_of(row), row.file_path, events.get(row.id, ()), originals.get(row.id)
+        )
+        for row in rows
     ]

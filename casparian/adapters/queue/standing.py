@@ -23,6 +23,7 @@ from casparian.domain.publish import (
 
 if TYPE_CHECKING:
     from casparian.domain.documents import (
+        OriginalDocument,
         PublishedDocument,
         PublishedOutputDocument,
         PurgedByDocument,
@@ -38,6 +39,7 @@ class JobStory:
     job: ProcessingJob
     events: Sequence[JobEvent]
     manifest: Manifest | None
+    original: OriginalDocument | None = None
 
     @property
     def generation(self) -> Generation:
@@ -85,7 +87,7 @@ def newest_purges(jobs: Iterable[JobStory]) -> dict[str, JobStory]:
     for story in jobs:
         if story.job.kind is JobKind.RUN:
             newest.pop(story.job.plugin, None)
-        elif story.job.status is JobStatus.COMPLETED:
+        elif story.job.kind is JobKind.PURGE and story.job.status is JobStatus.COMPLETED:
             newest[story.job.plugin] = story
     return newest
 

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Row, select
 from casparian.adapters.queue import documents
 from casparian.adapters.queue.common import JobEvent
 from casparian.adapters.queue.database import chunks
+from casparian.adapters.queue.duplicate_choices import originals_of
 from casparian.adapters.queue.rows import JOB_COLUMNS, event_of, job_of, version_of
 from casparian.adapters.queue.slots import slot_states
 from casparian.adapters.queue.standing import JobStory, published_document
@@ -84,11 +85,13 @@ def _job_stories(connection: Connection, *where: ColumnElement[bool]) -> list[Jo
     statement = select(*JOB_COLUMNS, _job.manifest).where(*where)
     rows = connection.execute(statement.order_by(_job.id)).all()
     events = events_of(connection, [row.id for row in rows])
+    originals = originals_of(connection, [row.id for row in rows])
     return [
         JobStory(
             job_of(row),
             events.get(row.id, ()),
             Manifest.from_json(row.manifest) if row.manifest else None,
+            originals.get(row.id),
         )
         for row in rows
     ]

@@ -184,6 +184,7 @@ topic_config = _table(
     Column("mode", String(10), nullable=False),
     _whole("position"),
     Column("active", Boolean, nullable=False),
+    Column("duplicates", String(10), nullable=False, server_default="process"),
     UniqueConstraint("plugin_name", "topic"),
 )
 
@@ -205,7 +206,8 @@ plugin_manifest = _table(
 # --- jobs -------------------------------------------------------------------------------
 
 # `token` is set while someone holds the job (RUNNING, PROMOTING), `finished_at_us` when it has
-# ended (COMPLETED, FAILED, BLOCKED, CANCELLED, SUPERSEDED); `worker` tells who held it last.
+# ended (COMPLETED, FAILED, BLOCKED, CANCELLED, SUPERSEDED, SKIPPED); `worker` tells who held it
+# last.
 # The manifest comes last, so that nothing else lies behind its length, but for what was added
 # to the table later.
 processing_job = _table(
@@ -265,6 +267,27 @@ job_event = _table(
     Column("message", UnicodeText),
     Column("detail", UnicodeText),
     Column("actor", Unicode(200)),
+)
+
+# Of plugins that skip duplicates: the job that does each content, and those skipped for it. A
+# job's id changes when rows are taken over, so neither refers to the table of jobs.
+content_doer = Table(
+    "content_doer",
+    metadata,
+    Column("plugin_name", Name, primary_key=True),
+    Column("content_hash", Hash, primary_key=True),
+    _whole("job_id"),
+    _whole("location_id"),
+    Index("ix_content_doer_file", "plugin_name", "location_id"),
+)
+
+content_copy = Table(
+    "content_copy",
+    metadata,
+    Column("job_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("plugin_name", Name, nullable=False),
+    Column("content_hash", Hash, nullable=False),
+    Index("ix_content_copy_content", "plugin_name", "content_hash"),
 )
 
 worker_node = Table(

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         EventDocument,
         FileStoryDocument,
         JobDocument,
+        OriginalDocument,
         OutputDocument,
         PurgedByDocument,
         RuleDocument,
@@ -82,8 +83,10 @@ def _version(version: VersionDocument, versions: list[VersionDocument]) -> Itera
         yield "  job      none: no plugin subscribes to these tags"
 
 
-def _is_purge(job: JobDocument) -> bool:
-    return job["kind"] == "PURGE"
+_REMOVALS = {
+    "PURGE": "purge of the rows of plugin",
+    "WITHDRAW": "withdrawal of the rows of earlier versions of the file, by plugin",
+}
 
 
 def _reason(rule: RuleDocument) -> str:
@@ -98,16 +101,29 @@ def _job(
     tags = ", ".join(job["subscription"])
     because = f"subscribes to {tags}" if tags else "subscribed to it then, and no longer does"
     code = f" (code {job['plugin_hash'][:12]})" if job["plugin_hash"] else ""
-    if _is_purge(job):
-        yield f"  job {job['id']:<4} {job['status']}: purge of the rows of plugin {job['plugin']}"
+    if job["kind"] in _REMOVALS:
+        yield f"  job {job['id']:<4} {job['status']}: {_REMOVALS[job['kind']]} {job['plugin']}"
     else:
         yield f"  job {job['id']:<4} {job['status']}: plugin {job['plugin']} {because}{code}"
-        yield f"    {moment(job['enqueued_at'])}  queued"
+        yield f"    {moment(job['enqueued_at'])}  {_beginning(job)}"
     for event in job["events"]:
         yield from _event(event)
     yield from _last_attempt(job)
     for output in job["outputs"]:
         yield f"    {_output(output, job, version, versions)}"
+
+
+def _beginning(job: JobDocument) -> str:
+    if job["status"] != "SKIPPED":
+        return "queued"
+    return f"skipped: {original(job['duplicate_of'])}"
+
+
+def original(of: OriginalDocument | None) -> str:
+    """Who does the content of a skipped file, as part of a sentence."""
+    if of is None:
+        return "another file had the same content, and its rows were purged"
+    return f"job {of['job_id']} does the same content, of {printable(of['path'])}"
 
 
 def _event(event: EventDocument) -> Iterator[str]:
@@ -132,7 +148,7 @@ def _last_attempt(job: JobDocument) -> Iterator[str]:
 
 
 def _rows(job: JobDocument) -> str:
-    if _is_purge(job):
+    if job["kind"] in _REMOVALS:
         return "removed the rows"
     if not job["rejects"]:
         return f"published {count(job['rows'], 'row')}"

@@ -10,13 +10,11 @@ import typer
 from casparian.app.cli._jobs import actor, brief, numbered
 from casparian.app.cli._output import count, show_json, show_table
 from casparian.app.cli._shared import ConfigOption, Exit, JsonOption, load_settings, open_stores
-from casparian.domain.jobs import JobStatus
+from casparian.domain.jobs import CANCELLABLE, JobStatus
 from casparian.domain.publish import JobFate
 
 if TYPE_CHECKING:
     from casparian.app.cli.shapes import CancelledDocument, LeftJobDocument
-
-CANCELLABLE = (JobStatus.QUEUED, JobStatus.RUNNING)
 
 WHY_NOT = {
     JobStatus.PROMOTING: "its rows are decided and being published",
@@ -24,7 +22,7 @@ WHY_NOT = {
     JobStatus.FAILED: "it has ended",
     JobStatus.BLOCKED: "it has ended; its rows wait for `casparian retry`",
     JobStatus.CANCELLED: "it is cancelled already",
-    JobStatus.SUPERSEDED: "a newer version of its file stands",
+    JobStatus.SUPERSEDED: "a newer version of its file stands, or another job is in its place",
 }
 
 
@@ -34,7 +32,7 @@ def cancel(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take jobs that are queued or running out of the queue.
+    """Take jobs that are queued, running or skipped out of the queue.
 
     A running job can publish nothing from that moment on; its engine ends the plugin's run when
     it next renews its leases ([worker] renew_s). `casparian retry` queues a cancelled job again.

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from casparian.domain.documents import (
         ErrorDocument,
         ExpectedDocument,
+        JobDocument,
         PluginDocument,
         WorkerDocument,
     )
@@ -201,12 +202,14 @@ def jobs(
             (
                 job["id"],
                 job["status"],
-                f"{job['plugin']} (purge)" if job["kind"] == "PURGE" else job["plugin"],
+                job["plugin"]
+                if job["kind"] == "RUN"
+                else f"{job['plugin']} ({job['kind'].lower()})",
                 job["attempt"],
                 job["rows"],
                 job["rejects"],
                 job["path"],
-                _error_line(job["error"]),
+                _remark(job),
             )
             for job in documents
         ],
@@ -223,6 +226,12 @@ def _status_named(text: str | None) -> str | None:
         raise ConfigurationError(
             f"There is no status {text!r}; known: {', '.join(JobStatus)}."
         ) from None
+
+
+def _remark(job: JobDocument) -> str:
+    if job["duplicate_of"] is not None:
+        return printable(f"job {job['duplicate_of']['job_id']} does the same content")
+    return _error_line(job["error"])
 
 
 def _error_line(error: ErrorDocument | None) -> str:

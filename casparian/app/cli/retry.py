@@ -28,7 +28,8 @@ WHY_NOT = {
     JobStatus.RUNNING: "it is being worked on",
     JobStatus.PROMOTING: "its rows are being published",
     JobStatus.COMPLETED: "its rows are published",
-    JobStatus.SUPERSEDED: "a newer version of its file stands",
+    JobStatus.SUPERSEDED: "a newer version of its file stands, or another job is in its place",
+    JobStatus.SKIPPED: "another file's job does the same content",
     JobStatus.BLOCKED: "another job of the same plugin and file is publishing; try again after it",
 }
 

@@ -10,7 +10,7 @@ import typer
 
 from casparian.app.cli._output import count, moment, printable, show_json
 from casparian.app.cli._shared import ConfigOption, JsonOption, load_settings, open_stores
-from casparian.app.cli._story import purged, slot
+from casparian.app.cli._story import original, purged, slot
 from casparian.domain.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -133,8 +133,10 @@ def _own_outputs(job: JobStoryDocument, row: int | None, topic: str | None) -> l
 
 
 def _wrote(job: JobDocument, names: str) -> str:
-    if job["kind"] == "PURGE":
-        return "it is a purge, which removes rows and writes none"
+    if job["kind"] != "RUN":
+        return f"it is a {job['kind'].lower()}, which removes rows and writes none"
+    if job["status"] == "SKIPPED":
+        return f"it is SKIPPED: {original(job['duplicate_of'])}"
     return f"it wrote {names}" if names else f"it is {job['status']} and wrote no rows"
 
 
@@ -189,8 +191,10 @@ def _lines(
             lines.append(("", f"no longer there: {purged(output['purged'])}"))
     worker = f" on worker {job['worker']}" if job["worker"] else ""
     ended = f", {moment(job['finished_at'])}" if job["finished_at"] else ""
-    purge = ", a purge" if job["kind"] == "PURGE" else ""
-    lines.append(("job", f"{job['id']}, {job['status']}{ended}{purge}"))
+    removal = f", a {job['kind'].lower()}" if job["kind"] != "RUN" else ""
+    lines.append(("job", f"{job['id']}, {job['status']}{ended}{removal}"))
+    if job["status"] == "SKIPPED":
+        lines.append(("since", original(job["duplicate_of"])))
     lines.append(("attempt", f"{job['attempt']}{worker}"))
     code = f"code {job['plugin_hash']}" if job["plugin_hash"] else "no code has run"
     lines.append(("plugin", f"{job['plugin']}, {code}"))

@@ -15,6 +15,8 @@ TABLES = {
     "topic_config": "What the configuration says of each topic of a plugin.",
     "plugin_manifest": "Each content that a plugin's file ever had, with the code itself.",
     "processing_job": "One plugin on one version: the unit of work.",
+    "content_doer": "Of plugins that skip duplicates, which job does each content.",
+    "content_copy": "The jobs that are skipped for these.",
     "job_event": "The history of jobs: attempts that failed, and what operators did.",
     "worker_node": "Processes of engines, running or not.",
     "publish_slot": "The lock and the generation of each plugin and location.",
@@ -118,6 +120,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "mode": "`replace` or `append`.",
         "position": "Its place among the plugin's topics.",
         "active": _ACTIVE,
+        "duplicates": "`process` or `skip`.",
     },
     "plugin_manifest": {
         "id": "",
@@ -133,7 +136,8 @@ COLUMNS: dict[str, dict[str, str]] = {
     },
     "processing_job": {
         "id": "",
-        "status": "QUEUED, RUNNING, PROMOTING, COMPLETED, FAILED, BLOCKED, CANCELLED, SUPERSEDED.",
+        "status": "QUEUED, RUNNING, PROMOTING, COMPLETED, FAILED, BLOCKED, CANCELLED, SUPERSEDED, "
+        "SKIPPED.",
         "plugin_name": "",
         "plugin_hash": "The code that ran; NULL before the first attempt.",
         "file_version_id": "",
@@ -157,7 +161,19 @@ COLUMNS: dict[str, dict[str, str]] = {
         "error_class": "Of its last failed attempt.",
         "error_message": "What went wrong in it.",
         "manifest": "What it publishes, as decided: JSON.",
-        "kind": "RUN of the plugin, or PURGE of the rows that it has published of the file.",
+        "kind": "RUN of the plugin; PURGE of the rows that it has published of the file; WITHDRAW "
+        "of those of the file's earlier versions, where another file's job does its content.",
+    },
+    "content_doer": {
+        "plugin_name": "",
+        "content_hash": "SHA-256, in hexadecimal.",
+        "job_id": "The one job that does it: it waits, runs, or its rows stand.",
+        "location_id": "Of its file.",
+    },
+    "content_copy": {
+        "job_id": "A job that is SKIPPED.",
+        "plugin_name": "",
+        "content_hash": "SHA-256, in hexadecimal.",
     },
     "job_event": {
         "id": "",

@@ -7,6 +7,8 @@ from dataclasses import replace
 
 from casparian.adapters.queue.common import below_range
 from casparian.adapters.queue.memory.departures import MemoryDepartures
+from casparian.adapters.queue.memory.duplicates import MemoryDuplicates
+from casparian.domain.duplicates import Wanted
 from casparian.domain.errors import ConfigurationError
 from casparian.domain.files import (
     SCANS_UNTIL_DELETED,
@@ -21,7 +23,7 @@ from casparian.domain.ports import RecordOutcome
 from casparian.domain.routing import Routed, RoutingTable
 
 
-class MemoryCatalog(MemoryDepartures):
+class MemoryCatalog(MemoryDepartures, MemoryDuplicates):
     """Locations, versions, content registry, tags."""
 
     def roots(self) -> Sequence[SourceRoot]:
@@ -79,6 +81,7 @@ class MemoryCatalog(MemoryDepartures):
         if known is not None and self._has_departed(known, sighting):
             return "ignored", 0
         standing = known is not None and not known.deleted and known.content_hash is not None
+        forgotten = known is not None and not known.deleted and known.content_hash is None
         if known is None:
             known = self._new_location(root_id, sighting.path)
         known = replace(
@@ -96,9 +99,18 @@ class MemoryCatalog(MemoryDepartures):
             deleted=False,
         )
         self.tags[version.id] = dict(routed.tags)
-        for plugin in routed.plugins:
+        alone = [plugin for plugin in routed.plugins if plugin not in routed.skipping]
+        for plugin in alone:
             self.enqueue(plugin, version, routed.priority)
-        return ("changed" if standing else "new"), len(routed.plugins)
+        shared = [
+            Wanted(
+                plugin, sighting.content_hash, version.id, known.id, version.ordinal,
+                routed.priority, forgotten,
+            )
+            for plugin in routed.plugins
+            if plugin in routed.skipping
+        ]  # fmt: skip
+        return ("changed" if standing else "new"), len(alone) + self._enqueue_shared(shared)
 
     def _new_location(self, root_id: int, path: bytes) -> FileLocation:
         location_id = self.next_id("file_location")

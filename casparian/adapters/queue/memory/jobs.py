@@ -6,10 +6,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from casparian.adapters.queue.common import FORGET_WORKER_US, identity_of, reaped_because
-from casparian.adapters.queue.memory.state import MemoryState, no_token
+from casparian.adapters.queue.common import (
+    FORGET_WORKER_US,
+    done_elsewhere,
+    identity_of,
+    reaped_because,
+)
+from casparian.adapters.queue.memory.duplicates import MemoryDuplicates
+from casparian.adapters.queue.memory.state import no_token
 from casparian.domain.errors import ErrorClass
 from casparian.domain.jobs import (
+    CANCELLABLE,
     NO_WAIT_BEYOND_US,
     UNFINISHED,
     Claim,
@@ -24,7 +31,7 @@ from casparian.domain.ports import Pruned, PurgesBegun, Unfinished, WorkerNode
 from casparian.domain.routing import due_us
 
 
-class MemoryJobs(MemoryState):
+class MemoryJobs(MemoryDuplicates):
     """Claims, leases, failures."""
 
     def claim(
@@ -75,6 +82,7 @@ class MemoryJobs(MemoryState):
             identity=identity_of(version, location),
             priority=job.priority,
             enqueued_at_us=job.enqueued_at_us,
+            kind=job.kind,
         )
 
     def renew(self, worker: str, jobs: Mapping[int, str], lease_us: int) -> set[int]:
@@ -98,7 +106,7 @@ class MemoryJobs(MemoryState):
             until, released = self.clock() + delay_us, set()
             for job_id, token in jobs.items():
                 job = self._running(job_id, token)
-                if job is not None and job.kind is JobKind.RUN:
+                if job is not None and job.kind is not JobKind.PURGE:
                     self.log(job, JobEventKind.RELEASED)
                     changes: dict[str, Any] = {"not_before_us": until, **no_token()}
                     self.move(job, JobEventKind.RELEASED, JobStatus.QUEUED, **changes)
@@ -113,6 +121,7 @@ class MemoryJobs(MemoryState):
                 job = self._running(failure.job_id, failure.token)
                 if job is not None and job.attempt == failure.attempt:
                     done[job.id] = self._fail(job, failure, policy)
+            self._pass_on_ended(i for i, s in done.items() if s is not JobStatus.QUEUED)
         self.waiters.wake()
         return done
 
@@ -146,14 +155,20 @@ class MemoryJobs(MemoryState):
         failed, error_class = JobStatus.FAILED, ErrorClass.QUARANTINED
         with self.lock:
             ended = 0
-            for job in list(self.job_by_id.values()):
-                if job.status is JobStatus.QUEUED and job.plugin == plugin:
+            # Files that were skipped for those that fail are enqueued, and fail with them.
+            while waiting := self._waiting(plugin):
+                for job in waiting:
                     self.log(job, JobEventKind.FAILED, message, error_class)
                     changes: dict[str, Any] = {"finished_at_us": self.clock()}
                     changes |= {"error_class": error_class, "error_message": message}
                     self.move(job, JobEventKind.FAILED, failed, **changes)
-                    ended += 1
+                self._pass_on_ended(job.id for job in waiting)
+                ended += len(waiting)
             return ended
+
+    def _waiting(self, plugin: str) -> list[ProcessingJob]:
+        jobs = self.job_by_id.values()
+        return [job for job in jobs if job.status is JobStatus.QUEUED and job.plugin == plugin]
 
     def reap(self, policy: RetryPolicy, dead_workers: Iterable[str] = ()) -> int:
         dead = set(dead_workers)
@@ -170,6 +185,8 @@ class MemoryJobs(MemoryState):
                 self.log(job, JobEventKind.REAPED, message, ErrorClass.ENGINE)
                 changes |= {"error_class": ErrorClass.ENGINE, "error_message": message}
                 self.move(job, JobEventKind.REAPED, status, **changes, **no_token())
+            ended = (self.job_by_id[job.id] for job in lost)
+            self._pass_on_ended(job.id for job in ended if job.status is not JobStatus.QUEUED)
         if lost:
             self.waiters.wake()
         return len(lost)
@@ -186,7 +203,12 @@ class MemoryJobs(MemoryState):
             return False
         changes: dict[str, Any] = {"tries": 0, "crashes": 0, "finished_at_us": None}
         changes |= {"error_class": None, "error_message": None}
-        if job.kind is JobKind.RUN and job.status in (JobStatus.FAILED, JobStatus.CANCELLED):
+        ended = job.status in (JobStatus.FAILED, JobStatus.CANCELLED)
+        if ended and job.kind is not JobKind.PURGE:
+            if (doer := self._done_by_other(job)) is not None:
+                self.log(job, event, done_elsewhere(doer), actor=actor)
+                self.move(job, event, JobStatus.SUPERSEDED)
+                return True
             self.log(job, event, actor=actor)
             self.move(job, event, JobStatus.QUEUED, not_before_us=self.clock(), **changes)
             return True
@@ -205,10 +227,12 @@ class MemoryJobs(MemoryState):
         with self.lock:
             for job_id in dict.fromkeys(job_ids):
                 job = self.job_by_id.get(job_id)
-                if job and job.status in (JobStatus.QUEUED, JobStatus.RUNNING):
+                if job and job.status in CANCELLABLE:
                     self.log(job, JobEventKind.CANCELLED, actor=actor)
                     changes: dict[str, Any] = {"finished_at_us": self.clock(), **no_token()}
                     self.move(job, JobEventKind.CANCELLED, JobStatus.CANCELLED, **changes)
+                    self.content_copies.pop(job_id, None)
+                    self._pass_on_ended([job_id])
                     cancelled.append(job_id)
         return cancelled
 
@@ -266,6 +290,7 @@ class MemoryJobs(MemoryState):
             gone = [i for i in old - told - self.manifests.keys() if self._replaced(i)]
             for job_id in gone:
                 del self.job_by_id[job_id]
+                self.content_copies.pop(job_id, None)
             pruned = Pruned(len(gone), removed)
             if pruned != (0, 0):
                 self.prunings.append((self.clock(), actor, before_us, pruned))

@@ -12,7 +12,8 @@ from casparian.adapters.queue.common import (
     slot_order,
 )
 from casparian.adapters.queue.decisions import JobHead, Key, refusals_of
-from casparian.adapters.queue.memory.state import MemoryState, SlotRow, no_token
+from casparian.adapters.queue.memory.duplicates import MemoryDuplicates
+from casparian.adapters.queue.memory.state import SlotRow, no_token
 from casparian.domain.bundles import BundleState, revisions_of
 from casparian.domain.jobs import JobEventKind, JobStatus, ProcessingJob
 from casparian.domain.ports import Promoting
@@ -29,7 +30,7 @@ from casparian.domain.publish import (
 from casparian.domain.schemas import TargetSchema
 
 
-class MemoryLedger(MemoryState):
+class MemoryLedger(MemoryDuplicates):
     """Slots, target schemas, manifests."""
 
     @property
@@ -107,6 +108,9 @@ class MemoryLedger(MemoryState):
                 if job is not None:
                     self._complete(job, completion)
                     done.add(job.id)
+            over = {i for i in done if self.job_by_id[i].status is JobStatus.SUPERSEDED}
+            self._pass_on_ended(over)
+            self._pass_on_completed(done - over)
         return done
 
     def _complete(self, job: ProcessingJob, completion: Completion) -> None:

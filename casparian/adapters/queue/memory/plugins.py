@@ -7,7 +7,9 @@ from dataclasses import replace
 
 from casparian.adapters.queue.changes import Added, RoutingChange
 from casparian.adapters.queue.common import unknown_manifest
-from casparian.adapters.queue.memory.state import Code, MemoryState
+from casparian.adapters.queue.memory.duplicates import MemoryDuplicates
+from casparian.adapters.queue.memory.state import Code
+from casparian.domain.duplicates import Wanted
 from casparian.domain.files import FileLocation
 from casparian.domain.jobs import JobKind
 from casparian.domain.plugins import LivePlugin, PluginManifest
@@ -15,13 +17,13 @@ from casparian.domain.ports import Applied
 from casparian.domain.routing import RoutingTable, Subscription
 
 
-class MemoryPlugins(MemoryState):
+class MemoryPlugins(MemoryDuplicates):
     """Plugin code and configuration."""
 
     def apply(self, applied: Applied) -> int:
         with self.lock:
             before, was_active = self.routing(), set(self.active_roots)
-            seen_before = self._seen_by_workers()
+            seen_before, skipped_before = self._seen_by_workers(), self._skipping()
             self._apply_roots(applied)
             self._apply_rules(applied)
             self.configs.update((config.plugin, config) for config in applied.plugins)
@@ -32,7 +34,8 @@ class MemoryPlugins(MemoryState):
             if self._seen_by_workers() != seen_before:
                 self.changes += 1
             fresh = self.active_roots - was_active
-            jobs = self._enqueue_added(RoutingChange(before, self.routing()), fresh)
+            jobs = self._apply_choices(skipped_before)
+            jobs += self._enqueue_added(RoutingChange(before, self.routing()), fresh)
         if jobs:
             self.waiters.wake()
         return jobs
@@ -89,28 +92,46 @@ class MemoryPlugins(MemoryState):
             for job in self.job_by_id.values()
             if job.kind is JobKind.RUN
         }
+        shared: list[Wanted] = []
         for location in sorted(self.location_by_id.values(), key=lambda known: known.id):
             root_id = location.source_root_id
             if not location.deleted and root_id in self.active_roots:
                 added = change.added(location.path, root_id in fresh)
-                jobs += self._add(location, added, done)
-        return jobs
+                jobs += self._add(location, added, done, shared)
+        return jobs + self._enqueue_shared(shared)
 
-    def _add(self, location: FileLocation, added: Added, done: set[tuple[int, str]]) -> int:
+    def _add(
+        self,
+        location: FileLocation,
+        added: Added,
+        done: set[tuple[int, str]],
+        shared: list[Wanted],
+    ) -> int:
         if location.current_version_id is None:
             return 0
         version = self.versions[location.current_version_id]
         for tag, rule in added.tags.items():
             self.tags[version.id].setdefault(tag, rule)
         plugins = [plugin for plugin in added.plugins if (version.id, plugin) not in done]
-        for plugin in plugins:
+        skipping = self._skipping()
+        alone = [plugin for plugin in plugins if plugin not in skipping]
+        for plugin in alone:
             self.enqueue(plugin, version, added.priority)
-        return len(plugins)
+        shared += [
+            Wanted(
+                plugin, version.content_hash, version.id, location.id, version.ordinal,
+                added.priority,
+            )
+            for plugin in plugins
+            if plugin in skipping
+        ]  # fmt: skip
+        return len(alone)
 
     def routing(self) -> RoutingTable:
         with self.lock:
             subscriptions = [
-                Subscription(name, self.configs[name].tags) for name in sorted(self.active_plugins)
+                Subscription(name, self.configs[name].tags, self.configs[name].skips_duplicates)
+                for name in sorted(self.active_plugins)
             ]
             return RoutingTable(tuple(self.rules), tuple(subscriptions))
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from casparian.adapters.queue import documents
 from casparian.adapters.queue.common import JobEvent, slot_order
-from casparian.adapters.queue.memory.state import Code, MemoryState
+from casparian.adapters.queue.memory.duplicates import MemoryDuplicates
+from casparian.adapters.queue.memory.state import Code
 from casparian.adapters.queue.standing import JobStory, published_document
 from casparian.domain.files import FileLocation, FileVersion, SourceRoot, path_text
 from casparian.domain.jobs import JobKind, JobStatus, ProcessingJob
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     )
 
 
-class MemoryReports(MemoryState):
+class MemoryReports(MemoryDuplicates):
     """Read-only views."""
 
     def status(self) -> StatusDocument:
@@ -114,6 +115,7 @@ class MemoryReports(MemoryState):
                     self._root_of(location),
                     version := self._current(location),
                     self.tags[version.id] if version else (),
+                    self._originals(version),
                 )
                 for location in self._in_order()
             ]
@@ -148,7 +150,10 @@ class MemoryReports(MemoryState):
         events = self._events()
         return [
             documents.job_document(
-                job, self.location_by_id[job.location_id].path, events.get(job.id, [])
+                job,
+                self.location_by_id[job.location_id].path,
+                events.get(job.id, []),
+                self._original(job.id),
             )
             for job in jobs
         ]
@@ -245,4 +250,4 @@ class MemoryReports(MemoryState):
 
     def _job_story(self, job: ProcessingJob) -> JobStory:
         events = [event for event in self.events if event.job_id == job.id]
-        return JobStory(job, events, self.manifests.get(job.id))
+        return JobStory(job, events, self.manifests.get(job.id), self._original(job.id))

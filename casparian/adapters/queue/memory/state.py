@@ -76,6 +76,8 @@ class MemoryState:
         self.active_plugins: set[str] = set()
         self.code: dict[tuple[str, str], Code] = {}
         self.job_by_id: dict[int, ProcessingJob] = {}
+        self.content_doers: dict[tuple[str, str], int] = {}
+        self.content_copies: dict[int, tuple[str, str]] = {}
         self.events: list[JobEvent] = []
         self.manifests: dict[int, Manifest] = {}
         self.nodes: dict[tuple[str, int], WorkerNode] = {}
@@ -93,7 +95,8 @@ class MemoryState:
     def last_id(self, table: str) -> int:
         return self._last_ids.get(table, 0)
 
-    def enqueue(self, plugin: str, version: FileVersion, priority: int) -> None:
+    def enqueue(self, plugin: str, version: FileVersion, priority: int) -> int:
+        """A new job waits; its id."""
         now, job_id = self.clock(), self.next_id("processing_job")
         self.job_by_id[job_id] = ProcessingJob(
             id=job_id,
@@ -108,6 +111,7 @@ class MemoryState:
             not_before_us=now,
             enqueued_at_us=now,
         )
+        return job_id
 
     def move(
         self, job: ProcessingJob, event: JobEventKind, status: JobStatus, **changes: Any

@@ -43,7 +43,22 @@ CREATE TABLE alembic_version (
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
 
-INSERT INTO "alembic_version" VALUES('0007');
+INSERT INTO "alembic_version" VALUES('0008');
+
+CREATE TABLE content_copy (
+	job_id BIGINT NOT NULL, 
+	plugin_name VARCHAR(100) NOT NULL, 
+	content_hash VARCHAR(64) NOT NULL, 
+	CONSTRAINT pk_content_copy PRIMARY KEY (job_id)
+);
+
+CREATE TABLE content_doer (
+	plugin_name VARCHAR(100) NOT NULL, 
+	content_hash VARCHAR(64) NOT NULL, 
+	job_id BIGINT NOT NULL, 
+	location_id BIGINT NOT NULL, 
+	CONSTRAINT pk_content_doer PRIMARY KEY (plugin_name, content_hash)
+);
 
 CREATE TABLE file_departure (
 	file_version_id INTEGER NOT NULL, 
@@ -268,7 +283,7 @@ CREATE TABLE topic_config (
 	sink BLOB NOT NULL, 
 	mode VARCHAR(10) NOT NULL, 
 	position BIGINT NOT NULL, 
-	active BOOLEAN NOT NULL, 
+	active BOOLEAN NOT NULL, duplicates VARCHAR(10) DEFAULT 'process' NOT NULL, 
 	CONSTRAINT fk_topic_config_plugin_name_plugin_config FOREIGN KEY(plugin_name) REFERENCES plugin_config (plugin_name), 
 	CONSTRAINT uq_topic_config_plugin_name_topic UNIQUE (plugin_name, topic)
 );
@@ -311,3 +326,7 @@ CREATE INDEX ix_adopted_slot_location_id ON adopted_slot (location_id);
 CREATE INDEX ix_adopted_slot_former_job_id ON adopted_slot (former_job_id);
 
 CREATE INDEX ix_file_departure_location_id ON file_departure (location_id);
+
+CREATE INDEX ix_content_doer_file ON content_doer (plugin_name, location_id);
+
+CREATE INDEX ix_content_copy_content ON content_copy (plugin_name, content_hash);
