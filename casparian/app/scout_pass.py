@@ -17,6 +17,7 @@ from casparian.app.scout_markers import lacks_marker
 from casparian.app.scout_memory import ArchiveMemory, FutureStamps, remember
 from casparian.app.scout_missing import Missing
 from casparian.app.scout_quiet import Alongside, Compared, QuietRuns
+from casparian.app.scout_recording import Recording
 from casparian.app.scout_unpack import CLASH, Archives
 from casparian.domain.files import (
     FileLocation,
@@ -34,13 +35,16 @@ from casparian.domain.ports import (
     FileEntry,
     FileRun,
     FileSource,
+    RecordOutcome,
     WalkError,
 )
 from casparian.domain.roots import RootRules
 from casparian.domain.routing import RoutingTable
 from casparian.domain.unpacking import Refused
 
-BATCH = 500
+# The first batch is small: its jobs can begin while the scan goes on.
+FIRST_BATCH, BATCH = 250, 2000
+MISSED_TOGETHER = 500
 BATCH_US = 1_000_000
 REMEMBERED_LINKS = 65_536
 
@@ -86,6 +90,8 @@ class ScanPass:
         self._report = ScanReport()
         self._sightings: list[Sighting] = []
         self._seen: list[int] = []
+        self._batch = min(FIRST_BATCH, BATCH)
+        self._recording = Recording(parts.catalog, root, parts.routing, self._count)
         self._began_us = self._flushed_us = parts.clock()
         self._hashing: dict[StatIdentity, list[bytes]] = {}
         self._hashed: OrderedDict[StatIdentity, str] = OrderedDict()
@@ -96,7 +102,7 @@ class ScanPass:
 
     def whole(self) -> ScanReport:
         before = self._root_identity()
-        with ParallelFileScanner(self._parts.source, self._root.path) as files:
+        with self._files() as files, self._recording:
             self._join_all(files)
             self._finish(files)
         after = self._root_identity()
@@ -108,13 +114,16 @@ class ScanPass:
         return self._report
 
     def only(self, paths: Iterable[bytes]) -> ScanReport:
-        with ParallelFileScanner(self._parts.source, self._root.path) as files:
+        with self._files() as files, self._recording:
             for path in without_nested(paths):
                 if self._must_stop():
                     break
                 self._one(files, path)
             self._finish(files)
         return self._report
+
+    def _files(self) -> ParallelFileScanner:
+        return ParallelFileScanner(self._parts.source, self._root.path)
 
     def _one(self, files: ParallelFileScanner, path: bytes) -> None:
         done = self._root_rules.done
@@ -329,6 +338,7 @@ class ScanPass:
                     self._sightings.append(Sighting(path, hashed.met, hashed.content_hash))
                 else:
                     self._defer(path, None, CHANGED_WHILE_READ)
+        self._recording.look()
         self._flush_if_due()
 
     def _take_one(self, path: bytes, hashed: Hashed) -> None:
@@ -369,29 +379,36 @@ class ScanPass:
     def _finish(self, files: ParallelFileScanner) -> None:
         for results in files.finish(timeout_s=BATCH_US / 1e6):
             self._take(results)
-        self._flush()
+        self._recording.finish(self._sightings)
+        self._flush_seen()
 
     def _flush_if_due(self) -> None:
         waiting = len(self._sightings) + len(self._seen)
-        due_us = self._flushed_us + BATCH_US
-        if waiting >= BATCH or (waiting and self._parts.clock() >= due_us):
+        if not waiting:
+            return
+        if waiting >= self._batch or self._parts.clock() >= self._flushed_us + BATCH_US:
             self._flush()
 
     def _flush(self) -> None:
         """Record what is known so far, in one short transaction."""
-        sightings, self._sightings = self._sightings, []
+        if self._sightings:
+            self._recording.put(self._sightings)
+            self._sightings = []
+            self._batch = min(2 * self._batch, BATCH)
+        self._flush_seen()
+        self._flushed_us = self._parts.clock()
+
+    def _flush_seen(self) -> None:
         seen, self._seen = self._seen, []
-        if sightings:
-            outcome = self._parts.catalog.record(self._root.id, sightings, self._parts.routing())
-            self._report.new += outcome.new
-            self._report.changed += outcome.changed
-            self._report.unchanged += outcome.touched
-            self._report.jobs += outcome.jobs
         if seen:
             self._parts.catalog.seen(seen)
-        self._flushed_us = self._parts.clock()
-        if sightings:
-            self._on_progress(self._report)
+
+    def _count(self, outcome: RecordOutcome) -> None:
+        self._report.new += outcome.new
+        self._report.changed += outcome.changed
+        self._report.unchanged += outcome.touched
+        self._report.jobs += outcome.jobs
+        self._on_progress(self._report)
 
     def _root_identity(self) -> StatIdentity | None:
         try:
@@ -408,8 +425,9 @@ class ScanPass:
 
     def _miss(self, root_device: int) -> None:
         ids, withheld = self._missing.ids(root_device)
-        for start in range(0, len(ids), BATCH):
-            self._report.deleted += self._parts.catalog.missed(ids[start : start + BATCH])
+        for start in range(0, len(ids), MISSED_TOGETHER):
+            part = ids[start : start + MISSED_TOGETHER]
+            self._report.deleted += self._parts.catalog.missed(part)
             self._parts.quiet.disturbed(self._root.id)
         if withheld:
             self._report.complete = False

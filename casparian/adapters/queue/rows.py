@@ -107,6 +107,9 @@ def job_of(row: Any) -> ProcessingJob:
     )
 
 
+_QUEUED = JobStatus.QUEUED.value
+
+
 class QueuedJob(NamedTuple):
     """The values of a new job, by column."""
 
@@ -130,9 +133,8 @@ def queued_job(
     now_us: int,
     due: int,
 ) -> QueuedJob:
-    status = JobStatus.QUEUED.value
     return QueuedJob(
-        status, plugin, version_id, location_id, ordinal, priority, due, now_us, now_us
+        _QUEUED, plugin, version_id, location_id, ordinal, priority, due, now_us, now_us
     )
 
 
