@@ -18,6 +18,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tests.support import forked
+
+Engine = forked.Process | subprocess.Popen[bytes]
+
 CSV_PLUGIN = """
 import pyarrow.csv as pc
 from casparian.sdk import BasePlugin
@@ -87,9 +91,14 @@ mode = "{mode}"
         module = "casparian.app.cli.engine" if program == "casparian-engine" else program
         return [sys.executable, "-m", module, *arguments]
 
-    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
-        """Start `casparian-engine run`; its log goes to engine.log."""
+    def start(self, *arguments: str, **environment: str) -> Engine:
+        """Start `casparian-engine run`; its log goes to engine.log. With variables of its own it
+        is a new interpreter, which some of them are for."""
         with (self.directory / "engine.log").open("ab") as log:
+            if not environment:
+                return forked.start(
+                    "casparian-engine", "run", *arguments, cwd=self.directory, stderr=log
+                )
             return subprocess.Popen(
                 self.command("casparian-engine", "run", *arguments),
                 cwd=self.directory,
@@ -99,7 +108,7 @@ mode = "{mode}"
             )
 
     @contextlib.contextmanager
-    def running(self, *arguments: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    def running(self, *arguments: str, **environment: str) -> Iterator[Engine]:
         process = self.start(*arguments, **environment)
         try:
             yield process
@@ -120,6 +129,12 @@ mode = "{mode}"
             if process.poll() is None:
                 process.kill()
                 process.wait()
+
+    def casparian(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        """Run the operator's tool here, and see its exit code."""
+        done = forked.run("casparian", *arguments, cwd=self.directory)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done
 
     def log(self) -> str:
         with contextlib.suppress(FileNotFoundError):
