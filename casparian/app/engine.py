@@ -78,6 +78,7 @@ class Engine:
         self._worker: Worker | None = None
         self._stop = threading.Event()
         self._abort = threading.Event()
+        self._moved = threading.Event()
         self._ended = False
 
     # --- what callers do ------------------------------------------------------------------
@@ -166,6 +167,7 @@ class Engine:
             if self._worker is not None:
                 self._worker.abort()
         self._stop.set()
+        self._moved.set()
 
     def close(self) -> None:
         """Close the database, if this engine has opened one."""
@@ -248,16 +250,19 @@ class Engine:
 
     def _wait_until_done(self, worker: Worker) -> None:
         scan_at = time.monotonic() + self.settings.scout.interval_s
+        worker.on_end = lambda job_id, status: self._moved.set()
         while not self._stop.is_set():
             self._check_health(worker)
-            if not self._busy(worker):
-                if self._nothing_left(worker):
-                    return
-                if SCOUT in self.roles and time.monotonic() >= scan_at:
-                    # Only retries are left. One may wait for its file to be recorded anew.
-                    self.scan()
-                    scan_at = time.monotonic() + self.settings.scout.interval_s
-            self._stop.wait(DRAIN_POLL_S)
+            if self._nothing_left(worker):
+                return
+            due = SCOUT in self.roles and time.monotonic() >= scan_at
+            if due and not self._busy(worker):
+                # Only retries are left. One may wait for its file to be recorded anew.
+                self.scan()
+                scan_at = time.monotonic() + self.settings.scout.interval_s
+            # A job that ended may have been the last; what others do is looked for.
+            self._moved.wait(DRAIN_POLL_S)
+            self._moved.clear()
 
     def _busy(self, worker: Worker) -> bool:
         if not worker.idle:
@@ -270,7 +275,8 @@ class Engine:
         two of them is in neither: so nothing may wait, before and after nothing runs."""
         queue, live = self.stores.queue, list(worker.live_plugins())
         return (
-            queue.next_due_us(live) is None
+            worker.idle
+            and queue.next_due_us(live) is None
             and not self._busy(worker)
             and queue.next_due_us(live) is None
         )

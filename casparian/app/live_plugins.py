@@ -12,6 +12,8 @@ from casparian.domain.schemas import TargetSchema
 
 REFRESH_S = 0.5
 SCHEMA_AGE_S = 1.0
+# Until a new target's first rows are decided, every job would ask.
+NONE_AGE_S = 0.1
 
 
 class LivePlugins:
@@ -71,14 +73,13 @@ class KnownSchemas:
 
     def __init__(self, ledger: PublishLedger) -> None:
         self._ledger = ledger
-        self._known: dict[Target, tuple[float, TargetSchema]] = {}
+        self._known: dict[Target, tuple[float, TargetSchema | None]] = {}
 
     def of(self, target: Target) -> TargetSchema | None:
         now = time.monotonic()
         entry = self._known.get(target)
-        if entry is not None and now - entry[0] <= SCHEMA_AGE_S:
+        if entry is not None and now - entry[0] <= (SCHEMA_AGE_S if entry[1] else NONE_AGE_S):
             return entry[1]
         schema = self._ledger.schemas([target]).get(target)
-        if schema is not None:
-            self._known[target] = (now, schema)
+        self._known[target] = (now, schema)
         return schema
