@@ -55,8 +55,11 @@ def test_a_drain_ends_when_its_job_has_ended(
     stores: Any = SimpleNamespace(catalog=None, queue=queue, ledger=None, store=None, reports=None)
     worker: Any = SimpleNamespace(failure=None, idle=True, live_plugins=lambda: {"p": None})
     engine = Engine(Settings.of({}, tmp_path), roles=("worker",), queue=stores)
+    # What nothing asks about moves on by itself: what waits, where only looks at what runs move
+    # it, and what runs, where only looks at what waits do.
+    if moving_at == "backlog":
+        queue.moves = lambda look: look == "backlog" or queue.status is JobStatus.QUEUED
     if moving_at == "next_due_us":
-        # Nothing is asked while a job runs: what runs moves on by itself.
         queue.moves = lambda look: look == "next_due_us" or queue.status is not JobStatus.QUEUED
     engine._wait_until_done(worker)
     assert queue.status in (JobStatus.COMPLETED, JobStatus.FAILED)
