@@ -16,7 +16,7 @@ from casparian.adapters.files.archive import VersionArchive
 from casparian.app.scout_markers import lacks_marker
 from casparian.app.scout_memory import ArchiveMemory, FutureStamps, remember
 from casparian.app.scout_missing import Missing
-from casparian.app.scout_quiet import Alongside, Compared, QuietRuns
+from casparian.app.scout_quiet import Alongside, Compared, QuietRuns, directories_above
 from casparian.app.scout_recording import Recording
 from casparian.app.scout_unpack import CLASH, Archives
 from casparian.domain.files import (
@@ -114,8 +114,10 @@ class ScanPass:
         return self._report
 
     def only(self, paths: Iterable[bytes]) -> ScanReport:
+        chosen = [self._meant(path) for path in without_nested(paths)]
+        self._parts.quiet.looked_at(self._root.id, chosen)
         with self._files() as files, self._recording:
-            for path in without_nested(paths):
+            for path in chosen:
                 if self._must_stop():
                     break
                 self._one(files, path)
@@ -125,10 +127,12 @@ class ScanPass:
     def _files(self) -> ParallelFileScanner:
         return ParallelFileScanner(self._parts.source, self._root.path)
 
-    def _one(self, files: ParallelFileScanner, path: bytes) -> None:
+    def _meant(self, path: bytes) -> bytes:
+        """The file that is looked at: for a done marker the one that it is about."""
         done = self._root_rules.done
-        if path and done is not None and done.is_marker(path):
-            path = done.about(path)
+        return done.about(path) if path and done is not None and done.is_marker(path) else path
+
+    def _one(self, files: ParallelFileScanner, path: bytes) -> None:
         if not path:
             self._join(files, path)
             return
@@ -408,6 +412,7 @@ class ScanPass:
         self._report.changed += outcome.changed
         self._report.unchanged += outcome.touched
         self._report.jobs += outcome.jobs
+        self._parts.quiet.disturbed(self._root.id, outcome.disturbed)
         self._on_progress(self._report)
 
     def _root_identity(self) -> StatIdentity | None:
@@ -447,13 +452,6 @@ def without_nested(paths: Iterable[bytes]) -> list[bytes]:
     if b"" in given:
         return [b""]
     return sorted(p for p in given if given.isdisjoint(directories_above(p)))
-
-
-def directories_above(path: bytes) -> Iterator[bytes]:
-    above = path.rpartition(b"/")[0]
-    while above:
-        yield above
-        above = above.rpartition(b"/")[0]
 
 
 def below_of(directory: bytes) -> bytes:

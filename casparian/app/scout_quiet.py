@@ -11,7 +11,8 @@ what is forgotten is compared again.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from bisect import bisect_left
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -102,10 +103,31 @@ class QuietRuns:
         known.last, known.now = known.now, {}
         return known
 
-    def disturbed(self, root_id: int) -> None:
-        """This scout itself told the catalog of missed files, which are in no quiet run."""
+    def disturbed(self, root_id: int, times: int = 1) -> None:
+        """This scout itself told the catalog of files that are in no quiet run: it missed them,
+        or has just met them."""
         if root_id in self._roots:
-            self._roots[root_id].disturbances += 1
+            self._roots[root_id].disturbances += times
+
+    def looked_at(self, root_id: int, paths: Sequence[bytes]) -> None:
+        """These were looked at beside the scans, and what is below them: what the catalog has
+        there by now may be gone before the next scan, which then finds nothing changed."""
+        root, ordered = self._roots.get(root_id), sorted(paths)
+        if root is None:
+            return
+
+        def touched(begin: bytes, end: bytes | None) -> bool:
+            at = bisect_left(ordered, begin)
+            if at < len(ordered) and (end is None or ordered[at] < end):
+                return True
+            return any(above in given for above in directories_above(begin))
+
+        given = set(ordered)
+        if b"" in given:
+            root.now = {}
+        root.now = {
+            begin: quiet for begin, quiet in root.now.items() if not touched(begin, quiet.end)
+        }
 
 
 class Alongside:
@@ -150,3 +172,10 @@ class Alongside:
     def _step(self) -> None:
         assert self._rows is not None
         self._next = next(self._rows, None)
+
+
+def directories_above(path: bytes) -> Iterator[bytes]:
+    above = path.rpartition(b"/")[0]
+    while above:
+        yield above
+        above = above.rpartition(b"/")[0]

@@ -137,12 +137,13 @@ class FileSource(Protocol):
 @dataclass(frozen=True, slots=True)
 class RecordOutcome:
     """What recording made of sightings: counts of new, changed and merely touched files,
-    and of the jobs enqueued."""
+    and of the jobs enqueued. `disturbed`: by how much it has raised the root's disturbances."""
 
     new: int = 0
     changed: int = 0
     touched: int = 0
     jobs: int = 0
+    disturbed: int = 0
 
 
 class FileCatalog(Protocol):
@@ -160,7 +161,8 @@ class FileCatalog(Protocol):
     7. `forget` makes the next recording a new version, whatever the content; the jobs of the
        version that stands say who asked (`job_event`).
     8. `disturbances` of a root grows by one with each `forget` and each `missed` of its
-       locations, whoever calls them, and with nothing else.
+       locations, whoever calls them; with a `record` by which locations come to stand, as its
+       outcome says; and with nothing else.
     """
 
     def roots(self) -> Sequence[SourceRoot]: ...

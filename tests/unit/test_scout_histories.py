@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from hypothesis import HealthCheck, settings
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from casparian.adapters.files import LocalFileSource
-from casparian.adapters.queue import open_memory
+from casparian.adapters.queue import QueueStores, open_memory, open_sqlite
 from casparian.app.scout import Scout
 from casparian.domain.files import SCANS_UNTIL_DELETED, ScanReport, ScanRules
 from casparian.domain.ports import Applied
@@ -22,6 +23,14 @@ from tests.support.examples import examples
 
 NAMES = st.sampled_from(["a", "a.b", "a-dir/x", "b/c/d", "b/c.d", "z\udcff"])
 CONTENTS = st.sampled_from([b"", b"A", b"B", b"AA", b"x" * 200_000])
+LONG_AGO_NS = 1_000_000_000_000_000_000
+
+
+@dataclass
+class File:
+    """What is on the disk, under as many names as hard links give it."""
+
+    content: bytes
 
 
 def next_tick() -> None:
@@ -41,24 +50,34 @@ class Histories(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.added_us = 0
-        self.path = Path(tempfile.mkdtemp())
-        self.files: dict[str, bytes] = {}
+        self.directory = Path(tempfile.mkdtemp())
+        self.path = self.directory / "root"
+        self.path.mkdir()
+        (self.directory / "outside").write_bytes(b"not ours")
+        self.files: dict[str, File] = {}
+        self.links: set[str] = set()
         self.versions: dict[str, list[bytes]] = {}
         self.standing: dict[str, bytes] = {}
         self.missed: dict[str, int] = {}
-        stores = open_memory(self.clock)
-        stores.store.apply(Applied((os.fsencode(self.path),), (), (), ()))
-        self.catalog = stores.catalog
+        self.stores = self.open_stores()
+        self.stores.store.apply(Applied((os.fsencode(self.path),), (), (), ()))
+        self.catalog = self.stores.catalog
         (self.root,) = self.catalog.roots()
-        self.scout = Scout(
-            self.catalog, LocalFileSource(), ScanRules(), self.clock, stores.store.routing
-        )
+        self.scout = self.new_scout()
+
+    def new_scout(self) -> Scout:
+        routing = self.stores.store.routing
+        return Scout(self.catalog, LocalFileSource(), ScanRules(), self.clock, routing)
+
+    def open_stores(self) -> QueueStores:
+        return open_memory(self.clock)
 
     def clock(self) -> int:
         return time.time_ns() // 1000 + self.added_us
 
     def teardown(self) -> None:
-        shutil.rmtree(self.path)
+        self.stores.close()
+        shutil.rmtree(self.directory)
 
     @initialize()
     def an_empty_root(self) -> None:
@@ -66,21 +85,27 @@ class Histories(RuleBasedStateMachine):
 
     # --- what happens to files ---
 
-    @rule(name=NAMES, content=CONTENTS)
-    def write(self, name: str, content: bytes) -> None:
+    def place(self, name: str) -> Path:
+        """Where a file of this name goes; a symbolic link of this name makes way."""
         path = self.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-        self.files[name] = content
+        if name in self.links:
+            path.unlink()
+            self.links.remove(name)
+        return path
+
+    @rule(name=NAMES, content=CONTENTS)
+    def write(self, name: str, content: bytes) -> None:
+        """In place, so under all of its names."""
+        self.place(name).write_bytes(content)
+        self.files.setdefault(name, File(content)).content = content
 
     @rule(name=NAMES, content=CONTENTS)
     def replace(self, name: str, content: bytes) -> None:
-        path = self.path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
         other = self.path / "other.tmp"
         other.write_bytes(content)
-        other.rename(path)
-        self.files[name] = content
+        other.rename(self.place(name))
+        self.files[name] = File(content)
 
     @precondition(lambda self: self.files)
     @rule(data=st.data(), more=st.sampled_from([b"A", b"more"]))
@@ -88,7 +113,16 @@ class Histories(RuleBasedStateMachine):
         name = self.draw_file(data)
         with (self.path / name).open("ab") as file:
             file.write(more)
-        self.files[name] += more
+        self.files[name].content += more
+
+    @precondition(lambda self: self.files)
+    @rule(data=st.data(), size=st.sampled_from([0, 1, 100_000]))
+    def truncate(self, data: st.DataObject, size: int) -> None:
+        """Or grow, by a hole."""
+        name = self.draw_file(data)
+        os.truncate(self.path / name, size)
+        file = self.files[name]
+        file.content = file.content[:size].ljust(size, b"\0")
 
     @precondition(lambda self: self.files)
     @rule(data=st.data())
@@ -97,29 +131,56 @@ class Histories(RuleBasedStateMachine):
         name = self.draw_file(data)
         path = self.path / name
         before = path.stat()
-        content = bytes(byte ^ 1 for byte in self.files[name])
+        content = bytes(byte ^ 1 for byte in self.files[name].content)
         with path.open("r+b") as file:
             file.write(content)
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-        self.files[name] = content
+        self.files[name].content = content
+
+    @precondition(lambda self: self.files)
+    @rule(data=st.data(), mtime_ns=st.sampled_from([None, LONG_AGO_NS]))
+    def touch(self, data: st.DataObject, mtime_ns: int | None) -> None:
+        """Its times change, and nothing else: no version."""
+        path = self.path / self.draw_file(data)
+        if mtime_ns is None:
+            os.utime(path)
+        else:
+            os.utime(path, ns=(mtime_ns, mtime_ns))
 
     @precondition(lambda self: self.files)
     @rule(data=st.data(), to=NAMES)
     def rename(self, data: st.DataObject, to: str) -> None:
         name = self.draw_file(data)
-        (self.path / to).parent.mkdir(parents=True, exist_ok=True)
-        (self.path / name).rename(self.path / to)
-        self.files[to] = self.files.pop(name)
+        (self.path / name).rename(self.place(to))
+        if self.files[name] is not self.files.get(to) or name == to:
+            self.files[to] = self.files.pop(name)
+        # Else they are names of one file, which the system leaves as they are.
 
     @precondition(lambda self: self.files)
     @rule(data=st.data(), to=NAMES)
     def copy(self, data: st.DataObject, to: str) -> None:
         name = self.draw_file(data)
-        if to in self.files:
-            return
-        (self.path / to).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(self.path / name, self.path / to)
-        self.files[to] = self.files[name]
+        if to not in self.files:
+            shutil.copy2(self.path / name, self.place(to))
+            self.files[to] = File(self.files[name].content)
+
+    @precondition(lambda self: self.files)
+    @rule(data=st.data(), to=NAMES)
+    def link(self, data: st.DataObject, to: str) -> None:
+        """Another name of the same file: a location of its own."""
+        name = self.draw_file(data)
+        if to not in self.files:
+            os.link(self.path / name, self.place(to))
+            self.files[to] = self.files[name]
+
+    @rule(name=NAMES, to=st.sampled_from(["a", "a.b", ".", "..", "../outside", "nowhere"]))
+    def link_symbolically(self, name: str, to: str) -> None:
+        """In place of a file, too: to a file, a loop, the way out, nothing. It is no file."""
+        path = self.place(name)
+        path.unlink(missing_ok=True)
+        self.files.pop(name, None)
+        path.symlink_to(os.path.relpath(self.path / to, path.parent))
+        self.links.add(name)
 
     @precondition(lambda self: self.files)
     @rule(data=st.data())
@@ -146,12 +207,21 @@ class Histories(RuleBasedStateMachine):
     @rule()
     def look_at_everything(self) -> None:
         self.added_us += 5_000_000
-        report = self.scout.look(self.root, [os.fsencode(name) for name in self.files] + [b"gone"])
+        names = [*self.files, *self.links, "gone"]
+        report = self.scout.look(self.root, [os.fsencode(name) for name in names])
         self.expect_seen(report)
+
+    @rule()
+    def somebody_else_scans(self) -> None:
+        """Another program, with a memory of its own."""
+        mine, self.scout = self.scout, self.new_scout()
+        self.scan_settled()
+        self.scout = mine
 
     def expect_seen(self, report: ScanReport) -> None:
         expected = {"new": 0, "changed": 0, "unchanged": 0}
-        for name, content in self.files.items():
+        for name, file in self.files.items():
+            content = file.content
             self.missed.pop(name, None)
             case = "changed" if name in self.standing else "new"
             if self.standing.get(name) == content:
@@ -177,6 +247,13 @@ class Histories(RuleBasedStateMachine):
                 assert location.missed_scans == self.missed.get(name, 0)
 
 
+class HistoriesInSqlite(Histories):
+    """The same, with the catalog that is used in earnest."""
+
+    def open_stores(self) -> QueueStores:
+        return open_sqlite(str(self.directory / "queue.sqlite3"), self.clock)
+
+
 TestHistories = Histories.TestCase
 TestHistories.settings = settings(
     max_examples=examples(20),
@@ -184,3 +261,5 @@ TestHistories.settings = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
+TestHistoriesInSqlite = HistoriesInSqlite.TestCase
+TestHistoriesInSqlite.settings = settings(TestHistories.settings, max_examples=examples(10))

@@ -161,6 +161,22 @@ def test_another_scouts_miss_during_own_misses_is_noticed(world: World) -> None:
     assert world.known("c/d/x").missed_scans == 0
 
 
+@pytest.mark.parametrize("who", ["a look", "a look at the directory", "another scout"])
+def test_a_file_that_comes_and_goes_between_two_scans_is_missed(world: World, who: str) -> None:
+    """The directory is then as the last scan found it, and the catalog is not."""
+    path = world.write("a/z")
+    if who == "another scout":
+        world.new_scout().scan(world.root)
+    else:
+        world.scout.look(world.root, [b"a/z" if who == "a look" else b"a"])
+    path.unlink()
+    world.reads.take()
+    assert world.scan() == {"unchanged": 6}
+    if who != "another scout":
+        assert set(world.reads.take()) <= {b"a/x", b"a/y", b"a/z", b"b/x"}
+    assert world.scan() == {"unchanged": 6, "deleted": 1}
+
+
 def test_the_weekly_hashing_goes_on(world: World) -> None:
     hashed_us = {name: world.known(name).hashed_at_us for name in ("a/x", "a/y", "b/x", "c/d/y")}
     assert world.scan() == {"unchanged": 6}

@@ -160,7 +160,11 @@ class SqlCatalog(SqlDepartures):
         newer = [s for s in seen if not s.touched]
         jobs = self._add_versions(connection, newer, now, set(ids)) if newer else 0
         changed = sum(s.standing for s in newer)
-        return RecordOutcome(len(newer) - changed, changed, len(seen) - len(newer), jobs)
+        new_here = len(newer) - changed
+        if new_here:
+            connection.execute(_DISTURB_ROOT, {"root_id": root_id})
+        touched = len(seen) - len(newer)
+        return RecordOutcome(new_here, changed, touched, jobs, int(new_here > 0))
 
     def _touch(self, connection: Connection, seen: Sequence[_Seen], now: int) -> None:
         values = [
@@ -297,6 +301,11 @@ class SqlCatalog(SqlDepartures):
             )
 
 
+_DISTURB_ROOT = (
+    update(source_root)
+    .where(source_root.c.id == bindparam("root_id"))
+    .values(disturbances=source_root.c.disturbances + 1)
+)
 _DISTURB = (
     update(source_root)
     .where(
@@ -372,4 +381,5 @@ def _sum(one: RecordOutcome, other: RecordOutcome) -> RecordOutcome:
         one.changed + other.changed,
         one.touched + other.touched,
         one.jobs + other.jobs,
+        one.disturbed + other.disturbed,
     )

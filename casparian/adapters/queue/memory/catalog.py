@@ -71,10 +71,12 @@ class MemoryCatalog(MemoryDepartures, MemoryDuplicates):
                 case, jobs = self._record(root_id, sighting, route)
                 counts[case] += 1
                 counts["jobs"] += jobs
+            disturbed = int(counts["new"] > 0)
+            self.root_disturbances[root_id] += disturbed
         if counts["jobs"]:
             self.waiters.wake()
         del counts["ignored"]
-        return RecordOutcome(**counts)
+        return RecordOutcome(**counts, disturbed=disturbed)
 
     def _record(self, root_id: int, sighting: Sighting, routed: Routed) -> tuple[str, int]:
         known = self.find(root_id, sighting.path)
