@@ -5,6 +5,7 @@ Nothing is believed: each batch is validated in full before anything touches it.
 
 from __future__ import annotations
 
+import itertools
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -58,7 +59,8 @@ def read_batch(payload: Buffer, schema: pa.Schema) -> pa.RecordBatch:
 
 
 def read_stream(payload: Buffer) -> tuple[pa.Schema, pa.RecordBatch]:
-    """A stream of one batch. Raises as `read_schema` and `read_batch`."""
+    """A stream of one batch, or of several small ones, which are made one. Raises as
+    `read_schema` and `read_batch`."""
     split = _split(payload)
     if split is not None:
         schema_payload, rest = split
@@ -88,15 +90,25 @@ def _is_one_message(payload: memoryview) -> bool:
 
 def _read_any_stream(payload: Buffer) -> tuple[pa.Schema, pa.RecordBatch]:
     try:
-        with pa.ipc.open_stream(pa.py_buffer(payload)) as reader:
+        source = pa.BufferReader(payload)
+        with pa.ipc.open_stream(source) as reader:
             _check_columns(reader.schema)
-            batches = list(reader)
-        if len(batches) != 1:
-            raise GarbledPayload(f"a stream of {len(batches)} batches where one was due")
-        batches[0].validate(full=True)
+            most = DEFAULT_LIMITS.batches
+            batches = list(itertools.islice(reader, most + 1))
+            if not 1 <= len(batches) <= most:
+                raise GarbledPayload(f"a stream of no batch, or of more than {most:,}")
+            _check_end(source)
+        pa.Table.from_batches(batches).validate(full=True)
+        batch = batches[0] if len(batches) == 1 else pa.concat_batches(batches)
     except (pa.ArrowException, OSError, ValueError, TypeError, StopIteration) as error:
         raise GarbledPayload(f"a payload is no valid Arrow stream: {error}") from error
-    return batches[0].schema, batches[0]
+    return batch.schema, batch
+
+
+def _check_end(source: pa.BufferReader) -> None:
+    """Arrow takes a stream that stops for one that ends: what lies behind its end is refused."""
+    if source.tell() != source.size():
+        raise GarbledPayload("a stream is followed by something else")
 
 
 def _check_columns(schema: pa.Schema) -> None:

@@ -20,7 +20,7 @@ from casparian.domain.jobs import Claim
 from casparian.domain.messages import TopicTotals
 from casparian.domain.ports import Buffer
 from casparian.domain.publish import Manifest
-from casparian.domain.wire import Flag
+from casparian.domain.wire import Flag, credit_for
 
 log = structlog.get_logger("casparian.staging")
 
@@ -31,7 +31,9 @@ WORTH_WAKING_BYTES = 128 * 1024
 class StagingEvents(Protocol):
     """What the pool reports; called from its threads."""
 
-    def consumed(self, session: str, size: int) -> None: ...
+    def consumed(self, session: str, size: int) -> None:
+        """`size`: what the frames have used of the credit."""
+        ...
 
     def staged(self, claim: Claim, manifest: Manifest, context: WorkerContext) -> None: ...
 
@@ -144,7 +146,7 @@ class StagingPool:
                 lane = self._lanes[key] = _Lane(claim)
             lane.tasks.append(task)
             if isinstance(task, _Frame):
-                lane.waiting_bytes += len(task.payload)
+                lane.waiting_bytes += credit_for(len(task.payload))
             if lane.scheduled or not lane.worth_waking:
                 return
             lane.scheduled = True
@@ -169,7 +171,7 @@ class StagingPool:
         for task in tasks:
             self._work(lane, task)
             if isinstance(task, _Frame):
-                consumed += len(task.payload)
+                consumed += credit_for(len(task.payload))
                 # The buffer goes before its credit comes back.
                 task.payload = b""
                 if consumed >= WORTH_WAKING_BYTES:

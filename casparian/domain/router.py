@@ -34,7 +34,7 @@ from casparian.domain.messages import (
 from casparian.domain.plugins import REJECTS_TOPIC, LivePlugin, check_topic_name
 from casparian.domain.pool import Phase, Pool, Run, Sidecar, given_back, refuse_waiting
 from casparian.domain.ports import Buffer, SidecarExit
-from casparian.domain.wire import Flag
+from casparian.domain.wire import Flag, credit_for
 
 DEPLOY_REFUSED = "DEPLOY is not accepted: this engine takes plugins from its plugin directory only"
 
@@ -75,8 +75,8 @@ class Router:
         return out, unstarted
 
     def consumed(self, session: str, size: int) -> list[Instruction]:
-        """The sinks are done with `size` bytes of this session's: they are credited again,
-        little ones together."""
+        """The sinks are done with DATA of this session's that used `size` bytes of credit: it
+        is given back, little amounts together."""
         sidecar = self.pool.sidecars.get(session)
         if sidecar is None or sidecar.phase is not Phase.READY:
             return []
@@ -204,7 +204,8 @@ class Router:
         self, sidecar: Sidecar, run: Run, message: Data, payload: Buffer
     ) -> list[Instruction]:
         size = len(payload)
-        sidecar.outstanding += size
+        used = credit_for(size)
+        sidecar.outstanding += used
         if message.sequence != run.sequence:
             text = f"DATA number {message.sequence} where {run.sequence} was due"
             return self._offence(sidecar, text)
@@ -212,13 +213,13 @@ class Router:
             return self._offence(sidecar, "more DATA than it had credit for")
         run.sequence += 1
         if run.condemned:
-            return self.consumed(sidecar.session, size)
+            return self.consumed(sidecar.session, used)
         totals = run.received.get(message.topic)
         if totals is None:
             problem = _topic_problem(sidecar.plugin, message.topic)
             if problem is not None:
                 out = self._condemn(sidecar, run, *problem)
-                return out + self.consumed(sidecar.session, size)
+                return out + self.consumed(sidecar.session, used)
             if not message.flags & (Flag.SCHEMA | Flag.STREAM):
                 return self._offence(sidecar, f"rows of topic {message.topic!r} before a schema")
             totals = TopicTotals()

@@ -19,7 +19,7 @@ from casparian.domain.messages import (
     FromRouter,
     TopicTotals,
 )
-from casparian.domain.wire import Flag, LocalProtocolError
+from casparian.domain.wire import Flag, LocalProtocolError, credit_for
 
 # In DONE a topic is its name, and three counts of up to 19 digits, within the metadata's limit.
 COUNTS_SIZE = len(":[,,],") + 3 * 19
@@ -29,8 +29,8 @@ LARGEST_TOTALS = 60_000
 class Session:
     """One sidecar's session with a router.
 
-    `credit` is how many payload bytes may still be sent; `window` is all that was granted
-    at first, so no single payload can be larger.
+    `credit` is what may still be sent, in bytes as `credit_for` counts them; `window` is all that
+    was granted at first.
     """
 
     def __init__(self, secret: str) -> None:
@@ -71,18 +71,17 @@ class Session:
         return self.current
 
     def data(self, topic: str, flags: Flag, rows: int, size: int) -> Data:
-        """The message for a payload of `size` bytes; the caller has waited for the credit.
+        """The message for a payload of `size` bytes; the caller has waited for its credit.
 
         Raises LocalProtocolError for a topic beyond those that DONE has room for.
         """
         job = self._job("send DATA")
-        if size > self.credit:
-            raise IllegalTransitionError(
-                "session", f"{self.credit} bytes of credit", f"send {size}"
-            )
+        used = credit_for(size)
+        if used > self.credit:
+            raise IllegalTransitionError("session", f"{self.credit} bytes of credit", f"use {used}")
         if topic not in self._totals:
             self._begin_topic(topic)
-        self.credit -= size
+        self.credit -= used
         message = Data(self.secret, job.job_id, job.attempt, topic, self._sequence, flags)
         self._sequence += 1
         known = self._totals.get(topic, TopicTotals())

@@ -46,7 +46,7 @@ class Flag(IntFlag):
     SCHEMA = 1
     """The payload is the Arrow schema of a topic."""
     STREAM = 2
-    """The payload is a whole Arrow IPC stream, schema included."""
+    """The payload is a whole Arrow IPC stream: a schema, and batches of it."""
 
 
 class Header(NamedTuple):
@@ -69,13 +69,24 @@ class Limits:
     nesting: int = 32
     """Depth of objects and lists in metadata, the outermost object counted."""
     columns: int = 10_000
+    overhead: int = 4096
+    """What each DATA uses of the credit beside its payload: frames and objects at both ends."""
+    batches: int = 1024
+    """Batches in one payload."""
     session_window: int = 64 * 1024 * 1024
-    """Bytes that one session may have sent and not yet seen credited."""
+    """Credit that one session may have used and not yet got back, in bytes."""
     total_window: int = 256 * 1024 * 1024
     """The same, of all sessions of one router together."""
 
 
 DEFAULT_LIMITS = Limits()
+
+
+def credit_for(payload_bytes: int) -> int:
+    """What a DATA uses of its session's credit, in bytes: ever so many small ones are bounded,
+    too."""
+    return payload_bytes + DEFAULT_LIMITS.overhead
+
 
 # Looking an enum up by value costs several times what the rest of a header does.
 OPCODES: Mapping[int, OpCode] = {int(code): code for code in OpCode}

@@ -9,6 +9,17 @@ from typing import Any
 import pyarrow as pa
 
 ROWS_PER_CHUNK = 10_000
+_SIMPLE = frozenset(
+    kind.id
+    for kind in (
+        *(pa.bool_(), pa.int8(), pa.int16(), pa.int32(), pa.int64()),
+        *(pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()),
+        *(pa.float16(), pa.float32(), pa.float64(), pa.decimal128(1), pa.decimal256(1)),
+        *(pa.string(), pa.large_string(), pa.binary(), pa.large_binary(), pa.null()),
+        *(pa.date32(), pa.date64(), pa.time32("s"), pa.time64("us"), pa.timestamp("us")),
+    )
+)
+"""Types that hold neither views nor dictionaries, nor any other type: most of all."""
 
 
 def record_batches(data: Any) -> Iterator[tuple[pa.Schema, pa.RecordBatch | None]]:
@@ -55,6 +66,8 @@ def _stream(
 
 def _without_views(schema: pa.Schema) -> pa.Schema:
     """The same object where there are no views of text or bytes in it."""
+    if all(kind.id in _SIMPLE for kind in schema.types):
+        return schema
     fields = [field.with_type(_plain(field.type)) for field in schema]
     plain = pa.schema(fields, schema.metadata)
     return schema if plain.equals(schema, check_metadata=True) else plain
@@ -122,7 +135,9 @@ def _from_dicts(rows: Iterable[Any]) -> Iterator[tuple[pa.Schema, pa.RecordBatch
 def split(batch: pa.RecordBatch, most_bytes: int) -> Iterator[pa.RecordBatch]:
     """The batch in slices of about `most_bytes` bytes of data each, at least one row."""
     rows = batch.num_rows
-    if batch.nbytes <= most_bytes or rows <= 1:
+    # The first says it at once of most batches that are small; columns may share their buffers.
+    little = batch.get_total_buffer_size() * batch.num_columns <= most_bytes
+    if little or rows <= 1 or batch.nbytes <= most_bytes:
         yield batch
         return
     # What is sent, which nbytes does not tell where rows share what they refer to.
@@ -139,7 +154,7 @@ def split(batch: pa.RecordBatch, most_bytes: int) -> Iterator[pa.RecordBatch]:
 
 def has_dictionaries(schema: pa.Schema) -> bool:
     """True when a batch cannot be read from its schema alone."""
-    return any(_has_dictionary(field.type) for field in schema)
+    return any(kind.id not in _SIMPLE and _has_dictionary(kind) for kind in schema.types)
 
 
 def _has_dictionary(kind: pa.DataType) -> bool:

@@ -30,8 +30,9 @@ from casparian.domain.messages import (
 from casparian.domain.peers import Buffer, Connection, PeerBusy
 from casparian.domain.plugins import REJECTS_TOPIC
 from casparian.domain.session import Session
-from casparian.domain.wire import DEFAULT_LIMITS, Flag, LocalProtocolError
+from casparian.domain.wire import DEFAULT_LIMITS, Flag, LocalProtocolError, credit_for
 from casparian.sdk.convert import has_dictionaries, record_batches, split
+from casparian.sdk.gather import SMALL_BYTES, Gatherer
 from casparian.sdk.plugin import CaspPlugin, Job, JobFields
 from casparian.sdk.rejects import Rejects, reject_row, topic_problem
 
@@ -119,6 +120,7 @@ class Runtime:
         self._broken: BaseException | None = None
         self._schemas: dict[str, pa.Schema] = {}
         self._rejects = Rejects(self._send_rejects)
+        self._gathered = Gatherer(self._send_gathered)
         self._wire = threading.Thread(target=self._serve_wire, name="casparian-wire", daemon=True)
 
     # --- the plugin's thread --------------------------------------------------------------
@@ -164,6 +166,7 @@ class Runtime:
             job = self.session.begin()
         self._schemas = {}
         self._rejects = Rejects(self._send_rejects)
+        self._gathered = Gatherer(self._send_gathered)
         return job
 
     def _execute(self, handler: CaspPlugin, job: Execute) -> None:
@@ -171,6 +174,7 @@ class Runtime:
         try:
             handler.execute(job.input_path)
             self._rejects.flush()
+            self._gathered.flush_all()
         except JobAbandoned:
             self._end(ErrorClass.DATA, "the engine gave the job up", "")
         except SessionEnded:
@@ -202,6 +206,7 @@ class Runtime:
         for schema, batch in record_batches(data):
             rows += self._send_rows(topic, schema, batch)
             self._rejects.flush_old()
+        self._gathered.flush_old()
         return rows
 
     def reject(
@@ -228,9 +233,9 @@ class Runtime:
         whole_stream = has_dictionaries(schema)
         known = self._schemas.get(topic)
         if known is None or not known.equals(schema, check_metadata=True):
+            self._gathered.flush(topic)
             self._schemas[topic] = schema
             if not whole_stream and batch is not None and self._is_small(batch):
-                # Each message costs both sides as much as some kilobytes of data.
                 whole = b"".join((schema.serialize(), batch.serialize()))
                 self._send_data(topic, Flag.STREAM, batch.num_rows, whole)
                 return int(batch.num_rows)
@@ -239,31 +244,47 @@ class Runtime:
         if batch is None:
             return 0
         for part in split(batch, min(BATCH_BYTES, max(1, self._window() // 2))):
-            self._send_batch(topic, part, whole_stream)
+            if whole_stream:
+                self._send_stream(topic, part)
+            else:
+                self._send_part(topic, part)
         return int(batch.num_rows)
 
     def _is_small(self, batch: pa.RecordBatch) -> bool:
         return bool(batch.get_total_buffer_size() < min(WORTH_WAKING_BYTES, self._window() // 2))
 
-    def _send_batch(self, topic: str, batch: pa.RecordBatch, whole_stream: bool) -> None:
-        if whole_stream:
-            out = pa.BufferOutputStream()
-            with pa.ipc.new_stream(out, batch.schema) as writer:
-                writer.write_batch(batch)
-            self._send_data(topic, Flag.STREAM, batch.num_rows, out.getvalue())
+    def _send_stream(self, topic: str, batch: pa.RecordBatch) -> None:
+        out = pa.BufferOutputStream()
+        with pa.ipc.new_stream(out, batch.schema) as writer:
+            writer.write_batch(batch)
+        self._send_data(topic, Flag.STREAM, batch.num_rows, out.getvalue())
+
+    def _send_part(self, topic: str, batch: pa.RecordBatch) -> None:
+        data = batch.serialize()
+        if data.size < SMALL_BYTES and topic != REJECTS_TOPIC:
+            self._gathered.add(topic, batch.num_rows, data)
         else:
-            self._send_data(topic, Flag(0), batch.num_rows, batch.serialize())
+            self._gathered.flush(topic)
+            self._send_data(topic, Flag(0), batch.num_rows, data)
+
+    def _send_gathered(self, topic: str, rows: int, batches: list[pa.Buffer]) -> None:
+        if len(batches) == 1:
+            self._send_data(topic, Flag(0), rows, batches[0])
+        else:
+            stream = b"".join([self._schemas[topic].serialize(), *batches])
+            self._send_data(topic, Flag.STREAM, rows, stream)
 
     def _send_data(self, topic: str, flags: Flag, rows: int, data: pa.Buffer | bytes) -> None:
         payload = memoryview(data)
         size = payload.nbytes
-        most = min(self._window(), DEFAULT_LIMITS.message)
+        used = credit_for(size)
+        most = min(self._window() - credit_for(0), DEFAULT_LIMITS.message)
         if size > most:
             raise ValueError(
                 f"one row of topic {topic!r} takes {size} bytes; at most {most} can be sent"
             )
         with self._changed:
-            while self.session.credit < size:
+            while self.session.credit < used:
                 self._check_wire()
                 self._connection.wake()
                 self._changed.wait()

@@ -38,7 +38,7 @@ from casparian.domain.messages import decode_from_sidecar, encode
 from casparian.domain.plugins import LivePlugin, PluginConfig, TopicConfig, code_hash
 from casparian.domain.ports import PeerGone, PluginHost, SidecarExit, SidecarSpec, Transport
 from casparian.domain.router import Router
-from casparian.domain.wire import Flag
+from casparian.domain.wire import Flag, credit_for
 
 OpenHost = Callable[[Callable[[], None]], PluginHost]
 
@@ -176,7 +176,7 @@ class Loop:
                 case StageFrame(session, claim, topic, flags, payload):
                     kept = StageFrame(session, claim, topic, flags, bytes(payload))
                     self.frames.append(kept)
-                    self.perform(self.router.consumed(session, len(payload)))
+                    self.perform(self.router.consumed(session, credit_for(len(payload))))
                 case FinishJob(claim) | FailJob(claim):
                     assert claim.job_id not in self.ends
                     self.ends[claim.job_id] = instruction

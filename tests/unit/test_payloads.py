@@ -1,4 +1,5 @@
-"""Payloads: a stream of one batch is read by its parts, and anything else as it deserves."""
+"""Payloads: a stream of one batch is read by its parts, small batches are made one, and anything
+else is taken as it deserves."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import pytest
 
 from casparian.app.payloads import GarbledPayload, read_batch, read_stream
 from casparian.domain.errors import JobError
+from casparian.domain.wire import DEFAULT_LIMITS
 
 ROWS = pa.record_batch({"n": [1, 2, None], "s": ["a", None, "ç"], "l": [[1], [], None]})
 CODED = pa.record_batch({"d": pa.array(["x", "y", "x"]).dictionary_encode()})
@@ -49,8 +51,8 @@ def test_an_empty_batch_is_one() -> None:
 @pytest.mark.parametrize(
     "payload",
     [
-        stream(ROWS, ROWS),
-        parts(ROWS) + ROWS.serialize().to_pybytes(),
+        stream(*[ROWS] * (DEFAULT_LIMITS.batches + 1)),
+        stream(ROWS, ROWS) + b"more",
         ROWS.schema.serialize().to_pybytes(),
         parts(ROWS) + b"more",
         parts(ROWS)[:-200],
@@ -62,9 +64,28 @@ def test_an_empty_batch_is_one() -> None:
     ],
     ids=lambda payload: f"{len(payload)} bytes",
 )
-def test_what_is_no_stream_of_one_batch_is_refused(payload: bytes) -> None:
+def test_what_is_no_stream_of_batches_is_refused(payload: bytes) -> None:
     with pytest.raises(GarbledPayload):
         read_stream(payload)
+
+
+@pytest.mark.parametrize("batch", [ROWS, CODED, ROWS.select([])], ids=["plain", "coded", "none"])
+def test_small_batches_are_made_one_in_their_order(batch: pa.RecordBatch) -> None:
+    parts_of_it = [batch.slice(at, 1) for at in range(batch.num_rows)]
+    schema, whole = read_stream(stream(batch.slice(0, 0), *parts_of_it))
+    assert whole.to_pylist() == batch.to_pylist()
+    assert (whole.num_rows, whole.schema) == (batch.num_rows, schema)
+
+
+def test_one_garbled_batch_among_good_ones_is_refused() -> None:
+    """Text that is no UTF-8 is not seen where only the first is looked at."""
+    bad = pa.RecordBatch.from_arrays(
+        [pa.Array.from_buffers(pa.string(), 1, pa.array([b"\xff"]).buffers())], names=["s"]
+    )
+    good = pa.record_batch({"s": ["a"]})
+    assert read_stream(stream(good, good))[1].num_rows == 2
+    with pytest.raises(GarbledPayload):
+        read_stream(stream(good, bad))
 
 
 def test_every_cut_and_every_flipped_byte_is_refused_or_read_in_full() -> None:

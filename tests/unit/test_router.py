@@ -30,7 +30,7 @@ from casparian.domain.messages import (
 )
 from casparian.domain.plugins import REJECTS_TOPIC
 from casparian.domain.pool import Phase
-from casparian.domain.wire import Flag, Limits
+from casparian.domain.wire import Flag, Limits, credit_for
 from tests.support.router import BATCH, Bench, FakeSidecar, claim, controls, live, of, sent_jobs
 
 JOB = claim(1)
@@ -367,18 +367,29 @@ class TestCredit:
         bench = Bench(limits=SMALL)
         sidecar = bench.ready(JOB)
         window = 2 << 20
-        part = bytes(window // 16)
+        part = bytes(window // 16 - credit_for(0))
         bench.hear(sidecar, sidecar.data(JOB, b"s", Flag.SCHEMA), b"s")
         for _ in range(3):
             bench.hear(sidecar, sidecar.data(JOB, part), part)
         consumed = bench.router.consumed
-        assert consumed(sidecar.session, 1) == []
-        assert consumed(sidecar.session, len(part)) == []
-        assert controls(consumed(sidecar.session, len(part))) == [Control(2 * len(part) + 1)]
+        schema, each = credit_for(1), credit_for(len(part))
+        assert consumed(sidecar.session, schema) == []
+        assert consumed(sidecar.session, each) == []
+        assert controls(consumed(sidecar.session, each)) == [Control(2 * each + schema)]
         assert controls(bench.router.tick(bench.now)) == []  # A part is still with the sinks.
-        assert consumed(sidecar.session, len(part)) == []
-        assert controls(bench.router.tick(bench.now)) == [Control(len(part))]
+        assert consumed(sidecar.session, each) == []
+        assert controls(bench.router.tick(bench.now)) == [Control(each)]
         assert controls(bench.router.tick(bench.now)) == []
+
+    def test_is_used_by_messages_of_nothing(self) -> None:
+        """A sidecar that sends ever so many of them, past its credit, is ended."""
+        bench = Bench(limits=SMALL)
+        sidecar = bench.ready(JOB)
+        bench.hear(sidecar, sidecar.data(JOB, b"", Flag.SCHEMA), b"")
+        most = (2 << 20) // credit_for(0)
+        for _ in range(most - 1):
+            assert not of(KillSidecar, bench.hear(sidecar, sidecar.data(JOB, b""), b""))
+        assert of(KillSidecar, bench.hear(sidecar, sidecar.data(JOB, b""), b""))
 
     def test_of_a_sidecar_that_is_gone_is_nobodys(self) -> None:
         bench = Bench()

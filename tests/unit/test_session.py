@@ -20,7 +20,7 @@ from casparian.domain.messages import (
     encode,
 )
 from casparian.domain.session import Session
-from casparian.domain.wire import Flag, LocalProtocolError
+from casparian.domain.wire import Flag, LocalProtocolError, credit_for
 
 BATCH = Flag(0)
 
@@ -29,7 +29,7 @@ def job(number: int, attempt: int = 1) -> Execute:
     return Execute(number, attempt, f"/in/f{number}", f"f{number}", 100 + number, "c" * 64)
 
 
-def at_work(credit: int = 1000) -> Session:
+def at_work(credit: int = 1_000_000) -> Session:
     session = Session("secret")
     session.handle(Control(credit=credit))
     session.handle(job(1))
@@ -59,18 +59,27 @@ class TestCredit:
         assert (session.window, session.credit) == (100, 150)
 
     def test_is_never_overdrawn(self) -> None:
-        session = at_work(credit=10)
+        session = at_work(credit=credit_for(4) + credit_for(6))
         session.data("rows", Flag.SCHEMA, 0, 4)
-        with pytest.raises(IllegalTransitionError, match="6 bytes of credit"):
+        with pytest.raises(IllegalTransitionError, match=f"{credit_for(6)} bytes of credit"):
             session.data("rows", BATCH, 1, 7)
         session.data("rows", BATCH, 1, 6)
-        session.handle(Control(credit=7))
+        session.handle(Control(credit=credit_for(7)))
         session.data("rows", BATCH, 1, 7)
         assert session.credit == 0
 
+    def test_is_used_by_messages_of_nothing(self) -> None:
+        """However small they are, no more than a known number is on the way."""
+        session = at_work(credit=1 << 20)
+        session.data("rows", Flag.SCHEMA, 0, 0)
+        with contextlib.suppress(IllegalTransitionError):
+            for _ in range(1 << 20):
+                session.data("rows", BATCH, 1, 0)
+        assert session.done().topics["rows"].batches < 500
+
     def test_outlives_the_job(self) -> None:
         """What was sent of one job is on its way while the next is at work."""
-        session = at_work(credit=10)
+        session = at_work(credit=credit_for(4) + 6)
         session.data("rows", Flag.SCHEMA, 0, 4)
         session.done()
         assert session.credit == 6

@@ -15,7 +15,7 @@ from casparian.domain.errors import ErrorClass, JobError, UnavailableError
 from casparian.domain.jobs import Claim
 from casparian.domain.messages import TopicTotals
 from casparian.domain.ports import Buffer
-from casparian.domain.wire import Flag
+from casparian.domain.wire import Flag, credit_for
 from tests.support.router import claim
 
 PATIENCE_S = 20.0
@@ -143,7 +143,9 @@ def test_jobs_are_staged_side_by_side(bench: Bench) -> None:
 
 def test_frames_worth_a_waking_are_staged_before_the_job_ends(bench: Bench) -> None:
     bench.frame_alone(ONE, "x" * WORTH_WAKING_BYTES)
-    assert bench.events.until("consumed") == [("consumed", "session-1", WORTH_WAKING_BYTES)]
+    assert bench.events.until("consumed") == [
+        ("consumed", "session-1", credit_for(WORTH_WAKING_BYTES))
+    ]
 
 
 def test_little_frames_wait_for_more_for_the_end_or_to_be_handed_over(bench: Bench) -> None:
@@ -159,7 +161,7 @@ def test_little_frames_wait_for_more_for_the_end_or_to_be_handed_over(bench: Ben
     bench.events.until("consumed", "consumed")
     bench.frame_alone(ONE, "last")
     bench.pool.hand_over()
-    assert ("consumed", "session-1", 4) in bench.events.until(*["consumed"] * 3)
+    assert ("consumed", "session-1", credit_for(4)) in bench.events.until(*["consumed"] * 3)
 
 
 def test_a_slow_job_does_not_keep_the_others_waiting(bench: Bench) -> None:
@@ -172,7 +174,7 @@ def test_a_slow_job_does_not_keep_the_others_waiting(bench: Bench) -> None:
     assert ("staged", 2, "manifest") in bench.events.until("staged")
     go_on.set()
     bench.pool.finish(ONE, {})
-    bench.events.until_consumed("session-1", 5)
+    bench.events.until_consumed("session-1", 5 * credit_for(1))
 
 
 def test_every_payload_is_credited_once_and_after_it_is_let_go(bench: Bench) -> None:
@@ -193,7 +195,7 @@ def test_every_payload_is_credited_once_and_after_it_is_let_go(bench: Bench) -> 
     frame("s", ONE, "rows", Flag(0), payload)
     del payload
     bench.pool.hand_over()
-    assert bench.events.until("consumed") == [("consumed", "s", 77)]
+    assert bench.events.until("consumed") == [("consumed", "s", credit_for(77))]
     assert alive == [False]
 
 
@@ -219,8 +221,8 @@ def test_a_failure_is_its_jobs_own(
     bench.pool.finish(ONE, {})
     bench.frame(TWO, "b")
     bench.pool.finish(TWO, {})
-    bench.events.until_consumed("session-1", 3)
-    bench.events.until_consumed("session-2", 1)
+    bench.events.until_consumed("session-1", 3 * credit_for(1))
+    bench.events.until_consumed("session-2", credit_for(1))
     seen = bench.events.until("staged", "failed")
     (failed,) = [e for e in seen if e[0] == "failed"]
     assert failed[1:3] == (1, error_class)

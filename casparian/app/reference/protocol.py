@@ -59,8 +59,9 @@ TAIL = """\
 - The totals of `DONE` must agree with what arrived, or the attempt fails.
 - Unknown fields, unknown opcodes, metadata that is not JSON: the attempt fails and the sidecar is
   ended. The engine goes on, whatever arrives.
-- A sidecar sends no more bytes than it was granted as credit; `publish` waits meanwhile. Credit is
-  given as the writer takes batches.
+- A sidecar sends no more than it was granted as credit; `publish` waits meanwhile. A DATA uses the
+  bytes of its payload and `overhead`, so that ever so many small ones fill nobody's memory. Credit is
+  given back as the writer takes batches.
 - A sidecar sends a heartbeat every second, a busy one too; every frame counts as one.
 """
 
@@ -68,14 +69,16 @@ TAIL = """\
 # What the docstrings of these members say, which cannot be read at run time.
 FLAGS = {
     wire.Flag.SCHEMA: "The payload is the Arrow schema of a topic.",
-    wire.Flag.STREAM: "The payload is a whole Arrow IPC stream, schema included.",
+    wire.Flag.STREAM: "The payload is a whole Arrow IPC stream: a schema, and batches of it.",
 }
 LIMITS = {
     "message": "Bytes of one payload; a larger batch is split by its sender.",
     "metadata": "Bytes of metadata of one message.",
     "nesting": "Depth of objects and lists in metadata, the outermost object counted.",
     "columns": "Columns of a schema.",
-    "session_window": "Bytes that one session may have sent and not yet seen credited.",
+    "overhead": "What each DATA uses of the credit beside its payload, in bytes.",
+    "batches": "Batches in one payload; several come as a stream, and count as one.",
+    "session_window": "Credit that one session may have used and not yet got back, in bytes.",
     "total_window": "The same, of all sessions of one engine together.",
 }
 
