@@ -7,6 +7,7 @@ stays open as a lifeline: when the engine is gone, so is this process.
 from __future__ import annotations
 
 import base64
+import contextlib
 import ctypes
 import io
 import json
@@ -36,6 +37,11 @@ def main() -> int:
     """Read the instructions, run the plugin. Exit code 0 when told to stop, ENGINE_GONE when
     the engine went away without a word."""
     line = sys.stdin.buffer.readline()
+    if not line.endswith(b"\n"):
+        # Launched ahead of its instructions, and there came none: nobody else clears up.
+        with contextlib.suppress(OSError):
+            os.rmdir(os.environ["TMPDIR"])
+        return ENGINE_GONE
     instructions: dict[str, Any] = json.loads(line)
     _die_with_parent(instructions["parent_pid"])
     _take_lifeline()

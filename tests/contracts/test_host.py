@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from casparian.adapters.host import launch
 from casparian.adapters.host import subprocess as subprocess_host
 from casparian.adapters.host.inline import InlineHost
+from casparian.adapters.host.launch import Launched
 from casparian.adapters.host.subprocess import SubprocessHost
 from casparian.adapters.transport import connection_for
 from casparian.adapters.transport.memory import MemoryTransport
 from casparian.adapters.transport.zmq_ipc import ZmqIpcTransport
+from casparian.app.sidecar import ENGINE_GONE
 from casparian.domain.errors import ConfigurationError
 from casparian.domain.plugins import LivePlugin, PluginConfig
 from casparian.domain.ports import PluginHost, SidecarSpec, Transport
@@ -90,6 +94,47 @@ class Handler(BasePlugin):
             "the last one, without an end",
         ]
         assert "".join(line for line in lines if "x" in line) == "x" * 5000
+
+
+class TestLaunchedAhead:
+    """A process that was launched before it was known what for."""
+
+    @pytest.fixture
+    def launched(self) -> Iterator[Launched]:
+        launch.launch_ahead(2)
+        ((_, _, launched),) = launch._ahead
+        yield launched
+        launch.discard_ahead()
+        assert not Path(launched.scratch).exists()
+
+    def test_the_host_takes_it(self, launched: Launched, tmp_path: Path, short_dir: Path) -> None:
+        loop = Loop(ZmqIpcTransport(str(short_dir / "r.ipc")), SubprocessHost, tmp_path)
+        try:
+            loop.configure()
+            loop.run("any.csv")
+            assert launch.take_ahead(launch.COMMAND, launch.environment(2)) is None
+            (process,) = loop.host._processes.values()  # type: ignore[attr-defined]
+            assert process.launched is launched
+        finally:
+            loop.close()
+
+    def test_one_with_another_environment_is_not_what_was_asked_for(
+        self, launched: Launched, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert launch.take_ahead([*launch.COMMAND, "more"], launch.environment(2)) is None
+        monkeypatch.setenv("TZ", "Asia/Kathmandu")
+        assert launch.take_ahead(launch.COMMAND, launch.environment(2)) is None
+
+    def test_one_that_nobody_took_ends(self, launched: Launched) -> None:
+        launch.discard_ahead()
+        assert launched.popen.returncode == -signal.SIGKILL
+
+    def test_it_ends_with_an_engine_that_never_instructed_it(self, launched: Launched) -> None:
+        launched.stdin.close()
+        assert launched.popen.wait(60) == ENGINE_GONE
+        assert launched.stderr.read() == b""
+        assert not Path(launched.scratch).exists()
+        assert launch.take_ahead(launch.COMMAND, launch.environment(2)) is None
 
 
 def test_a_system_without_handles_of_processes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

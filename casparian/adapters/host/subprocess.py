@@ -16,9 +16,6 @@ import selectors
 import shutil
 import signal
 import struct
-import subprocess
-import sys
-import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -26,14 +23,14 @@ from typing import IO
 
 import structlog
 
-from casparian.adapters.host.freed_memory import KEEP_FREED_MEMORY
+from casparian.adapters.host import launch
 from casparian.adapters.host.job_note import JOB_ID, JOB_NOTE
+from casparian.adapters.host.launch import Launched
 from casparian.domain.errors import ConfigurationError
 from casparian.domain.ports import SidecarExit, SidecarSpec
 
 TAIL_BYTES = 8192
 LONGEST_LINE = 2000
-COMMAND = (sys.executable, "-I", "-m", "casparian.app.sidecar")
 OUT_OF_MEMORY_SIGNS = (b"MemoryError", b"ArrowMemoryError", b"bad_alloc", b"start new thread")
 
 log = structlog.get_logger("casparian.host")
@@ -42,13 +39,15 @@ log = structlog.get_logger("casparian.host")
 @dataclass(slots=True)
 class _Process:
     spec: SidecarSpec
-    popen: subprocess.Popen[bytes]
+    launched: Launched
     pidfd: int
-    stderr: IO[bytes]
-    scratch: str
     tail: bytearray = field(default_factory=bytearray)
     line: bytearray = field(default_factory=bytearray)
     killed: bool = False
+
+    @property
+    def stderr(self) -> IO[bytes]:
+        return self.launched.stderr
 
 
 class SubprocessHost:
@@ -62,8 +61,8 @@ class SubprocessHost:
         self,
         on_exit: Callable[[], None],
         sidecars: int = 2,
-        environment: Sequence[str] = ("TZ",),
-        command: Sequence[str] = COMMAND,
+        environment: Sequence[str] = launch.SEEN,
+        command: Sequence[str] = launch.COMMAND,
     ) -> None:
         if not (hasattr(os, "pidfd_open") and hasattr(os, "eventfd")):
             raise ConfigurationError(
@@ -74,8 +73,7 @@ class SubprocessHost:
             )
         self._on_exit = on_exit
         self._command = list(command)
-        self._environment = {n: os.environ[n] for n in environment if n in os.environ}
-        self._threads_each = max(1, (os.cpu_count() or 1) // max(1, sidecars))
+        self._environment = launch.environment(sidecars, environment)
         self._orders: queue.SimpleQueue[SidecarSpec | str | None] = queue.SimpleQueue()
         self._exits: queue.SimpleQueue[SidecarExit] = queue.SimpleQueue()
         self._processes: dict[str, _Process] = {}
@@ -149,48 +147,26 @@ class SubprocessHost:
         return closing
 
     def _start(self, spec: SidecarSpec) -> None:
-        scratch = tempfile.mkdtemp(prefix="casparian-sidecar-")
-        environment = {
-            "PATH": os.defpath,
-            "LANG": "C.UTF-8",
-            "HOME": scratch,
-            "TMPDIR": scratch,
-            "OMP_NUM_THREADS": str(self._threads_each),
-            **KEEP_FREED_MEMORY,
-            **self._environment,
-        }
-        if "CASPARIAN_PURE" in os.environ:
-            environment["CASPARIAN_PURE"] = os.environ["CASPARIAN_PURE"]
         try:
-            popen = subprocess.Popen(
-                self._command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                env=environment,
-                cwd=scratch,
-                close_fds=True,
-                start_new_session=True,
-            )
+            launched = launch.take_ahead(self._command, self._environment)
+            if launched is None:
+                launched = launch.launch(self._command, self._environment)
         except OSError as error:
-            shutil.rmtree(scratch, ignore_errors=True)
             self._report(SidecarExit(spec.session, 127, f"cannot start a process: {error}"))
             return
-        assert popen.stdin is not None
-        assert popen.stderr is not None
-        os.set_blocking(popen.stderr.fileno(), False)
-        process = _Process(spec, popen, os.pidfd_open(popen.pid), popen.stderr, scratch)
+        os.set_blocking(launched.stderr.fileno(), False)
+        process = _Process(spec, launched, os.pidfd_open(launched.popen.pid))
         self._processes[spec.session] = process
         self._selector.register(process.pidfd, selectors.EVENT_READ, (process, "pidfd"))
         self._selector.register(process.stderr, selectors.EVENT_READ, (process, "stderr"))
         # A sidecar that dies before reading is seen through its handle. The pipe stays open.
         with contextlib.suppress(BrokenPipeError):
-            popen.stdin.write(_instructions(spec))
-            popen.stdin.flush()
+            launched.stdin.write(_instructions(spec))
+            launched.stdin.flush()
 
     def _kill(self, process: _Process) -> None:
         process.killed = True
-        _kill_group(process.popen.pid)
+        _kill_group(process.launched.popen.pid)
 
     def _read_stderr(self, process: _Process) -> None:
         try:
@@ -212,17 +188,16 @@ class SubprocessHost:
     def _ended(self, process: _Process) -> None:
         self._read_rest(process)
         _log_output(process, process.line)
-        code = process.popen.wait()
+        code = process.launched.popen.wait()
         # What the plugin started in its process group ends with it.
-        _kill_group(process.popen.pid)
+        _kill_group(process.launched.popen.pid)
         self._selector.unregister(process.pidfd)
         os.close(process.pidfd)
         process.stderr.close()
-        if process.popen.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                process.popen.stdin.close()
-        job_id = _noted_job(process.scratch)
-        shutil.rmtree(process.scratch, ignore_errors=True)
+        with contextlib.suppress(BrokenPipeError):
+            process.launched.stdin.close()
+        job_id = _noted_job(process.launched.scratch)
+        shutil.rmtree(process.launched.scratch, ignore_errors=True)
         del self._processes[process.spec.session]
         tail = bytes(process.tail)
         # SIGABRT is how Arrow and C++ end on a failed allocation.

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from casparian.app.cli._lean import without_what_is_never_used
 from casparian.app.cli._shared import ConfigOption, Exit, new_program, run_program
 
 if TYPE_CHECKING:
     from casparian.app.results import DrainResult
+    from casparian.app.settings import Settings
 
 app = new_program("Watches directories, runs plugins on new file versions, publishes their rows.")
 
@@ -68,15 +70,33 @@ def run(
     from casparian.adapters.host.freed_memory import keep_freed_memory
 
     keep_freed_memory()
-    from casparian.app.cli._lean import without_what_is_never_used
+    from casparian.adapters.host.launch import discard_ahead
+    from casparian.app.ahead import launch_sidecar_ahead
+    from casparian.app.settings import Settings
 
+    settings = Settings.load(config or ctx.obj)
+    try:
+        if role is not Role.SCOUT:
+            launch_sidecar_ahead(settings, drain)
+        result = _run(settings, drain, role, log_level, log_json)
+    finally:
+        discard_ahead()
+    if result is not None and not result.ok:
+        raise typer.Exit(Exit.FAILURES)
+
+
+def _run(
+    settings: Settings,
+    drain: bool,
+    role: Role | None,
+    log_level: LogLevel | None,
+    log_json: bool | None,
+) -> DrainResult | None:
     with without_what_is_never_used():
         from casparian.app.cli._systemd import notify
         from casparian.app.engine import BOTH, Engine
         from casparian.app.logs import configure_logs_by
-        from casparian.app.settings import Settings
 
-    settings = Settings.load(config or ctx.obj)
     level = log_level.value if log_level is not None else None
     configure_logs_by(settings.log, str(settings.base), level, log_json)
     _calm_the_collector()
@@ -95,13 +115,12 @@ def run(
     try:
         if not drain:
             engine.run()
-            return
+            return None
         result = engine.drain()
     finally:
         engine.close()
     _report(result)
-    if not result.ok:
-        raise typer.Exit(Exit.FAILURES)
+    return result
 
 
 def _calm_the_collector() -> None:
