@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -36,10 +35,7 @@ def test_a_drain_archives_what_is_done_and_keeps_what_failed(tmp_path: Path) -> 
     assert project.drain() == 1
     assert names(project.inbox) == ["bad.csv", "note.txt"]
     assert names(project.directory / "done") == ["d/good.csv"]
-    said = subprocess.run(
-        [BIN / "casparian", "why", "d/good.csv"],
-        cwd=project.directory, capture_output=True, text=True, timeout=60, check=True,
-    ).stdout  # fmt: skip
+    said = project.casparian("why", "d/good.csv").stdout
     assert f"The engine archived the file as {project.directory}/done/d/good.csv at " in said
     assert project.drain() == 1
     assert project.parquet().num_rows == 2

@@ -18,6 +18,7 @@ import pytest
 import structlog
 
 from casparian.app.cli import main
+from tests.support import forked
 
 BIN = Path(sys.executable).parent
 ENGINE = "casparian-engine"
@@ -29,16 +30,8 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Run a console script as a user does, in a pipe."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("CASPARIAN_")}
-    done = subprocess.run(
-        [BIN / program, *arguments],
-        cwd=cwd,
-        env=environment | {"CASPARIAN_SCOUT__SETTLE_S": "0", "CASPARIAN_WORKER__BACKOFF_S": "0.1"},
-        capture_output=True,
-        text=True,
-        errors="surrogateescape",
-        timeout=60,
-        check=False,
-    )
+    environment |= {"CASPARIAN_SCOUT__SETTLE_S": "0", "CASPARIAN_WORKER__BACKOFF_S": "0.1"}
+    done = forked.run(program, *map(str, arguments), cwd=cwd, env=environment)
     assert done.returncode == code, done.stderr
     # The engine's log may hold what a plugin wrote; the operator's tool shows none of its own.
     assert program == ENGINE or "Traceback" not in done.stderr

@@ -35,17 +35,7 @@ class Handler(BasePlugin):
 
 
 def run(project: Project, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [PROGRAM, *arguments, "--config", "casparian.toml"],
-        cwd=project.directory,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    return done
+    return project.casparian(*arguments, "--config", "casparian.toml", code=code)
 
 
 def adopt(project: Project, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:

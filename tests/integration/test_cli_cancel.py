@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from tests.support.project import FAST, Project, wait_for
 
-PROGRAM = Path(sys.executable).parent / "casparian"
 PLUGIN = """
 import pathlib, time
 from casparian.sdk import BasePlugin
@@ -38,15 +35,9 @@ sink = "parquet://./output"
 
 
 def cancel(project: Project, *arguments: str, code: int = 0) -> tuple[Any, str]:
-    done = subprocess.run(
-        [PROGRAM, "cancel", *arguments, "--json", "--config", "casparian.toml"],
-        cwd=project.directory,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+    done = project.casparian(
+        "cancel", *arguments, "--json", "--config", "casparian.toml", code=code
     )
-    assert done.returncode == code, done.stderr
     return json.loads(done.stdout) if done.stdout else None, done.stderr
 
 
@@ -84,7 +75,7 @@ def test_a_waiting_job_never_runs(project: Project) -> None:
     project.plugin("names", PLUGIN)
     project.configure(SET_UP)
     project.drop("endless.txt", "x")
-    subprocess.run([PROGRAM, "scan"], cwd=project.directory, check=True, capture_output=True)
+    project.casparian("scan")
     document, _ = cancel(project, "1", "1")
     assert [(job["id"], job["status"]) for job in document["cancelled"]] == [(1, "QUEUED")]
     assert project.drain() == 0

@@ -4,27 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from tests.support.project import Project, wait_for
 
-PROGRAM = Path(sys.executable).parent / "casparian"
-
 
 def forget(project: Project, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [PROGRAM, "forget", *arguments, "--config", "casparian.toml"],
-        cwd=project.directory,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == code, done.stderr
-    return done
+    return project.casparian("forget", *arguments, "--config", "casparian.toml", code=code)
 
 
 @pytest.mark.parametrize(("mode", "rows"), [("replace", [1]), ("append", [1, 1])])

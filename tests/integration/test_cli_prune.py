@@ -4,26 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
-from pathlib import Path
 
 from casparian.app.cli._jobs import actor
 from tests.support.project import Project
 
-PROGRAM = Path(sys.executable).parent / "casparian"
-
 
 def prune(project: Project, before: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [PROGRAM, "prune", "--before", before, "--json"],
-        cwd=project.directory,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == code, done.stderr
-    return done
+    return project.casparian("prune", "--before", before, "--json", code=code)
 
 
 def test_old_failures_go_and_rows_stay_traced(project: Project) -> None:
@@ -39,8 +26,5 @@ def test_old_failures_go_and_rows_stay_traced(project: Project) -> None:
     (pruned,) = project.query("select actor, jobs, events from pruning")
     assert pruned == (actor(), 1, 1)
     ((job,),) = project.query("select id from processing_job")
-    traced = subprocess.run(
-        [PROGRAM, "trace", str(job), "0"], cwd=project.directory, check=True, capture_output=True
-    )
-    assert b"a.csv" in traced.stdout
+    assert "a.csv" in project.casparian("trace", str(job), "0").stdout
     assert "is no date" in prune(project, "yesterday", code=2).stderr

@@ -55,17 +55,7 @@ def configured(project: Project, kind: str, mode: str = "replace") -> Project:
 
 
 def run(project: Project, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [PROGRAM, *arguments, "--config", "casparian.toml"],
-        cwd=project.directory,
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        timeout=90,
-        check=False,
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    return done
+    return project.casparian(*arguments, "--config", "casparian.toml", code=code)
 
 
 def purge(project: Project, glob: str, *arguments: str, code: int = 0) -> Any:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 import urllib.request
 from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.support.project import Project, documents, wait_for
 
-BIN = Path(sys.executable).parent
 # Due in the first minute of the day: at any later time of the day the file is late or missing.
 EXPECT = """
 [[expect]]
@@ -33,10 +30,7 @@ def zone_past_its_first_minute() -> str:
 
 
 def status(project: Project) -> list[dict[str, object]]:
-    done = subprocess.run(
-        [BIN / "casparian", "status", "--json"],
-        cwd=project.directory, capture_output=True, text=True, timeout=60, check=True,
-    )  # fmt: skip
+    done = project.casparian("status", "--json")
     expected: list[dict[str, object]] = json.loads(done.stdout)["expected"]
     return expected
 
@@ -61,10 +55,7 @@ def test_missing_then_late(tmp_path: Path) -> None:
         wait_for(lambda: _missing(project)["orders/*.csv"] == 0)
         (late,) = _told(project, "expected file came late")
         assert late["path"] == "orders/today.csv"
-    table = subprocess.run(
-        [BIN / "casparian", "status"],
-        cwd=project.directory, capture_output=True, text=True, timeout=60, check=True,
-    )  # fmt: skip
+    table = project.casparian("status")
     assert re.search(r"orders/\*\.csv\t00:01 \S+\tarrived late\torders/today\.csv\t", table.stdout)
 
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.support.project import CSV_PLUGIN, Project
-
-BIN = Path(sys.executable).parent
 
 
 @pytest.mark.parametrize("mode", ["replace", "append"])
@@ -20,19 +16,13 @@ def test_old_versions_are_replayed_when_the_plugin_was_mended(tmp_path: Path, mo
     project.plugin("csv_table", "raise ValueError('broken')")
     for content in ("n\n1\n", "n\n2\n"):
         project.drop("a.csv", content)
-        subprocess.run(
-            [BIN / "casparian", "scan"], cwd=project.directory, check=True, timeout=60,
-            capture_output=True,
-        )  # fmt: skip
+        project.casparian("scan")
     assert project.drain() == 1
     (project.inbox / "a.csv").unlink()
     project.plugin("csv_table", CSV_PLUGIN)
     # The mended code is applied with the start; then the failed jobs are tried again.
     project.drain()
-    subprocess.run(
-        [BIN / "casparian", "retry", "--failed"], cwd=project.directory, check=True, timeout=60,
-        capture_output=True,
-    )  # fmt: skip
+    project.casparian("retry", "--failed")
     assert project.drain() == 0, project.log()
     rows = sorted(project.parquet()["n"].to_pylist())
     assert rows == ([2] if mode == "replace" else [1, 2])

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -46,13 +44,7 @@ sink = "{sink}"
 
 def told(project: Project, *arguments: str) -> Any:
     """What `casparian` says, from JSON where it is asked for."""
-    done = subprocess.run(
-        [Path(sys.executable).parent / "casparian", *arguments],
-        cwd=project.directory,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = project.casparian(*arguments)
     return json.loads(done.stdout) if "--json" in arguments else done.stdout
 
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 from tests.support.project import FAST, Project, wait_for
 
-BIN = Path(sys.executable).parent
 ROOTS = """
 [[source_root]]
 path = "inbox"
@@ -20,11 +17,7 @@ done_marker = "{name}.done"
 
 
 def casparian(project: Project, *arguments: str, code: int = 0) -> str:
-    done = subprocess.run(
-        [BIN / "casparian", *arguments],
-        cwd=project.directory, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert done.returncode == code, done.stderr
+    done = project.casparian(*arguments, code=code)
     return done.stdout + done.stderr
 
 

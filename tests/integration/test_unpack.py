@@ -5,14 +5,11 @@ from __future__ import annotations
 import gzip
 import io
 import os
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
 from tests.support.project import Project, wait_for
 
-BIN = Path(sys.executable).parent
 ROOT = '[[source_root]]\npath = "inbox"\n'
 RULE = '[[rule]]\npattern = "**/*.csv.gz"\ntag = "csv"\n'
 
@@ -34,11 +31,7 @@ def zipped(members: dict[str, str]) -> bytes:
 
 
 def why(project: Project, path: str, code: int = 0) -> str:
-    done = subprocess.run(
-        [BIN / "casparian", "why", path],
-        cwd=project.directory, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert done.returncode == code, done.stderr
+    done = project.casparian("why", path, code=code)
     return done.stdout + done.stderr
 
 

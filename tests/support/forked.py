@@ -104,7 +104,9 @@ def run(
             if process.poll() is None:
                 process.kill()
                 process.wait()
-        said = [os.pread(s.fileno(), 1 << 26, 0).decode() for s in (out, err)]
+        said = [
+            os.pread(s.fileno(), 1 << 26, 0).decode(errors="surrogateescape") for s in (out, err)
+        ]
     return subprocess.CompletedProcess(process.args, code, *said)
 
 
