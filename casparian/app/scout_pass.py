@@ -163,7 +163,7 @@ class ScanPass:
             if known is not None:
                 self._report.unchanged += known.unchanged
                 self._missing.met_again(known.device)
-                self._flush_if_due()
+                self._flush_if_due(self._parts.clock())
                 if not self._must_stop():
                     continue
             compared = Compared()
@@ -180,7 +180,8 @@ class ScanPass:
         for entry in run.files:
             if self._must_stop():
                 return False
-            self._miss_up_to(entry.path, rows, compared)
+            if rows.lag(entry.path):
+                self._miss_up_to(entry.path, rows, compared)
             known = rows.take(entry.path)
             compared.add(self._meet_entry(files, entry, known), entry.identity, known)
         self._miss_up_to(run.end, rows, compared)
@@ -259,7 +260,8 @@ class ScanPass:
             self._report.fail(path, CLASH)
             return None
         rules = self._rules
-        now_ns = self._parts.clock() * 1000
+        now_us = self._parts.clock()
+        now_ns = now_us * 1000
         case = rules.judge(identity, known, now_ns)
         if case is ScanCase.SETTLING and rules.in_future(identity, now_ns):
             since = self._parts.futures.unchanged_since_ns((self._root.id, path), identity, now_ns)
@@ -278,7 +280,7 @@ class ScanPass:
                 self._open(path, identity)
             else:
                 self._hash(files, path, identity)
-        self._flush_if_due()
+        self._flush_if_due(now_us)
         return case
 
     def _is_done(self, path: bytes, identity: StatIdentity) -> bool:
@@ -318,7 +320,7 @@ class ScanPass:
                 # The next walk tells.
                 continue
             self._open(path, identity)
-            self._flush_if_due()
+            self._flush_if_due(self._parts.clock())
 
     def _hash(self, files: ParallelFileScanner, path: bytes, identity: StatIdentity) -> None:
         """Another name of a file that this scan has read, or is reading, is not read again."""
@@ -343,7 +345,7 @@ class ScanPass:
                 else:
                     self._defer(path, None, CHANGED_WHILE_READ)
         self._recording.look()
-        self._flush_if_due()
+        self._flush_if_due(self._parts.clock())
 
     def _take_one(self, path: bytes, hashed: Hashed) -> None:
         identity, error = hashed.identity, hashed.error
@@ -386,11 +388,11 @@ class ScanPass:
         self._recording.finish(self._sightings)
         self._flush_seen()
 
-    def _flush_if_due(self) -> None:
+    def _flush_if_due(self, now_us: int) -> None:
         waiting = len(self._sightings) + len(self._seen)
         if not waiting:
             return
-        if waiting >= self._batch or self._parts.clock() >= self._flushed_us + BATCH_US:
+        if waiting >= self._batch or now_us >= self._flushed_us + BATCH_US:
             self._flush()
 
     def _flush(self) -> None:

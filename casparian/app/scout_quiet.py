@@ -155,9 +155,14 @@ class Alongside:
             yield known
             known = self._next
 
-    def take(self, path: bytes) -> FileLocation | None:
-        """The location at `path`, after `before(path)`."""
+    def lag(self, path: bytes) -> bool:
+        """Whether there is something before `path`."""
         known = self._peek()
+        return known is not None and known.path < path
+
+    def take(self, path: bytes) -> FileLocation | None:
+        """The location at `path`, when nothing is before it."""
+        known = self._next
         if known is None or known.path != path:
             return None
         self._step()

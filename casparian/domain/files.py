@@ -42,8 +42,7 @@ class SourceRoot:
     path: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class FileLocation:
+class FileLocation(NamedTuple):
     """A persistent path within a source root, with what the last scan saw there."""
 
     id: int
@@ -175,8 +174,7 @@ def rehash_due_us(known: FileLocation) -> int:
     return known.hashed_at_us + REHASH_AFTER_US - crc32(known.path) % DAY_S * 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Sighting:
+class Sighting(NamedTuple):
     """One file hashed by a scan: what the catalog turns into a version, or a refreshed stat."""
 
     path: bytes

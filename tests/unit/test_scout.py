@@ -368,15 +368,15 @@ def test_nothing_is_deleted_when_another_device_is_mounted_there(world: World) -
     world.scan()
     known = world.known("file")
     assert known.identity is not None
-    elsewhere = replace(known, identity=known.identity._replace(device=known.identity.device + 1))
+    elsewhere = known._replace(identity=known.identity._replace(device=known.identity.device + 1))
     missing = Missing()
     missing.add(elsewhere)
-    missing.add(replace(elsewhere, id=77, deleted=True))
+    missing.add(elsewhere._replace(id=77, deleted=True))
     assert missing.ids(known.identity.device) == ([], 1)
     missing.met(known.identity._replace(inode=0), None)
     assert missing.ids(known.identity.device) == ([], 1)
     # The same file under another device number: the file system was renumbered, not changed.
-    missing.met(known.identity, replace(elsewhere, id=78))
+    missing.met(known.identity, elsewhere._replace(id=78))
     assert missing.ids(known.identity.device) == ([known.id], 0)
 
 
@@ -551,7 +551,7 @@ def test_a_file_with_an_mtime_in_the_future_is_hashed_again_when_its_ctime_is_re
     known = FileLocation(1, 1, b"a", identity, "0", 1, 1, (at_ns + 10_000_000) // 1000)
     later = at_ns + 5_000_000_000
     assert ScanRules().judge(identity, known, later, at_ns) is ScanCase.HASH
-    settled = replace(known, hashed_at_us=later // 1000)
+    settled = known._replace(hashed_at_us=later // 1000)
     assert ScanRules().judge(identity, settled, later, at_ns) is ScanCase.UNCHANGED
 
 

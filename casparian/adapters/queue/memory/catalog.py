@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 from casparian.adapters.queue.common import below_range
 from casparian.adapters.queue.memory.departures import MemoryDepartures
@@ -86,15 +85,14 @@ class MemoryCatalog(MemoryDepartures, MemoryDuplicates):
         forgotten = known is not None and not known.deleted and known.content_hash is None
         if known is None:
             known = self._new_location(root_id, sighting.path)
-        known = replace(
-            known, identity=sighting.identity, hashed_at_us=self.clock(), missed_scans=0
+        known = known._replace(
+            identity=sighting.identity, hashed_at_us=self.clock(), missed_scans=0
         )
         if standing and known.content_hash == sighting.content_hash:
             self.location_by_id[known.id] = known
             return "touched", 0
         version = self._new_version(known, sighting)
-        self.location_by_id[known.id] = replace(
-            known,
+        self.location_by_id[known.id] = known._replace(
             content_hash=sighting.content_hash,
             current_version_id=version.id,
             versions=version.ordinal,
@@ -147,8 +145,8 @@ class MemoryCatalog(MemoryDepartures, MemoryDuplicates):
                     continue
                 missed = location.missed_scans + 1
                 gone = missed >= SCANS_UNTIL_DELETED
-                self.location_by_id[location_id] = replace(
-                    location, missed_scans=missed, deleted=gone
+                self.location_by_id[location_id] = location._replace(
+                    missed_scans=missed, deleted=gone
                 )
                 deleted += gone
         return deleted
@@ -158,15 +156,15 @@ class MemoryCatalog(MemoryDepartures, MemoryDuplicates):
             for location_id in location_ids:
                 location = self.location_by_id.get(location_id)
                 if location is not None and not location.deleted:
-                    self.location_by_id[location_id] = replace(location, missed_scans=0)
+                    self.location_by_id[location_id] = location._replace(missed_scans=0)
 
     def forget(self, location_id: int, actor: str) -> None:
         with self.lock:
             self._disturb(location_id)
             location = self.location_by_id.get(location_id)
             if location is not None:
-                self.location_by_id[location_id] = replace(
-                    location, identity=None, content_hash=None
+                self.location_by_id[location_id] = location._replace(
+                    identity=None, content_hash=None
                 )
                 for job in self.job_by_id.values():
                     if job.file_version_id == location.current_version_id:

@@ -84,7 +84,7 @@ class MemoryDepartures(MemoryState):
             location = self.location_by_id[departure.location_id]
             standing = location.current_version_id == version_id and location.content_hash
             if outcome is Outcome.GONE and standing:
-                self.location_by_id[location.id] = replace(location, deleted=True, missed_scans=0)
+                self.location_by_id[location.id] = location._replace(deleted=True, missed_scans=0)
 
     def _has_departed(self, location: FileLocation, sighting: Sighting) -> bool:
         """Met right before the engine took it away, by a scan that records it only now."""
