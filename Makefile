@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL_INPUTS := pyproject.toml setup.py casparian/_fastpath/_speed.pyx casparian/adapters/files/_walk.pyx
 
-.PHONY: help venv demo test test-pure properties crash-points bad-input-full torture lint docs schema reference bench bench-full clean
+.PHONY: help venv demo test test-pure properties crash-points claimers bad-input-full torture lint docs schema reference bench bench-full clean
 .DEFAULT_GOAL := help
 
 help:
@@ -14,6 +14,7 @@ help:
 	@echo "make test-pure  unit, fast path and contract tests on the pure-Python twin"
 	@echo "make properties  every property with fifty times as many examples; takes an hour"
 	@echo "make crash-points  the engine killed at every call that changes files; takes hours"
+	@echo "make claimers   16 processes on 100,000 jobs, SQLite and PostgreSQL; takes an hour"
 	@echo "make bad-input-full  a batch of 3 GB, a million batches of one row; takes many minutes"
 	@echo "make torture    a hostile drop at full size, scored by rows lost, doubled, wrong"
 	@echo "make lint       ruff, mypy, import-linter"
@@ -50,6 +51,10 @@ properties: $(VENV)/.installed-test
 
 crash-points: $(VENV)/.installed-test
 	CASPARIAN_CRASH_POINTS=all $(BIN)/python -m pytest tests/faults/test_crash_points.py
+
+claimers: $(VENV)/.installed-test
+	CASPARIAN_CLAIMERS=full $(BIN)/python -m tests.support.postgres_server \
+		$(BIN)/python -m pytest tests/faults/test_many_claimers.py
 
 bad-input-full: $(VENV)/.installed-test
 	CASPARIAN_BAD_INPUT=full $(BIN)/python -m pytest tests/faults/test_bad_input_sizes.py
