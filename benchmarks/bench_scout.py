@@ -21,24 +21,26 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from scout_plot import plot
 
 from casparian.adapters.files import LocalFileSource
 from casparian.adapters.queue.sqlite import open_database, stores_of
 from casparian.app.scout import Scout
+from casparian.app.scout_service import ScoutService
 from casparian.domain.files import ScanReport, ScanRules
 from casparian.domain.ports import Applied
 from casparian.domain.routing import RoutingRule, RoutingTable, Subscription
 
 SIZE, PER_DIRECTORY = 2000, 100
-LARGE_FILES, LARGE_MB = 4, 512
+LARGE_FILES, LARGE_MB = 4, 256
 Figures = dict[str, Any]
 
 
@@ -62,10 +64,17 @@ def tree_of(trees: Path, files: int) -> Path:
     return tree
 
 
+class Subject(NamedTuple):
+    """A scout with a new catalog, for which all files have settled."""
+
+    scout: Scout
+    scan: Callable[[], ScanReport]
+    writes: Callable[[], int]
+    """How many transactions wrote so far."""
+
+
 @contextmanager
-def scout_on(tree: Path) -> Iterator[tuple[Callable[[], ScanReport], Callable[[], int]]]:
-    """Scans of a tree by a new catalog, for which all files have settled; and how many
-    transactions wrote so far."""
+def scout_on(tree: Path) -> Iterator[Subject]:
     with tempfile.TemporaryDirectory(prefix="bench-scout-") as directory:
         database = open_database(f"{directory}/queue.sqlite3", lambda: later_us())
         writes = 0
@@ -86,7 +95,7 @@ def scout_on(tree: Path) -> Iterator[tuple[Callable[[], ScanReport], Callable[[]
         )
         scout = Scout(stores.catalog, LocalFileSource(), ScanRules(), later_us, lambda: routing)
         try:
-            yield (lambda: scout.scan(root)), (lambda: writes)
+            yield Subject(scout, lambda: scout.scan(root), lambda: writes)
         finally:
             stores.close()
 
@@ -137,7 +146,7 @@ def in_own_process(what: str, tree: Path, rounds: int) -> Figures:
 def scans(tree: Path, rounds: int) -> Figures:
     """One first scan, the bare loop before and after it; then rescans and `find` in turn."""
     bare = [timed(lambda: bare_loop(tree))]
-    with scout_on(tree) as (scan, writes):
+    with scout_on(tree) as (_, scan, writes):
         reports: list[ScanReport] = []
         scan_once = lambda: reports.append(scan())  # noqa: E731
         first = timed(scan_once)
@@ -183,10 +192,53 @@ def large(tree: Path, rounds: int) -> Figures:
             with tempfile.TemporaryDirectory(dir=tree.parent) as directory:
                 for path in some:
                     os.link(path, Path(directory) / path.name)
-                with scout_on(Path(directory)) as (scan, _):
-                    ours, _ = timed(scan)
+                with scout_on(Path(directory)) as subject:
+                    ours, _ = timed(subject.scan)
             ratios[name].append(ours / theirs)
     return {f"{name}_to_openssl": statistics.median(found) for name, found in ratios.items()}
+
+
+def events(tree: Path, rounds: int) -> Figures:
+    """From a new file to its job in the queue, by events alone; and CPU while nothing happens."""
+    directories = sorted(tree.glob("*/*"))[:: max(1, len(list(tree.glob("*/*"))) // (8 * rounds))]
+    made: list[Path] = []
+    recorded, stop = threading.Event(), threading.Event()
+    with scout_on(tree) as (scout, scan, _):
+        scan()
+        service = ScoutService(scout, interval_s=3600, on_recorded=lambda jobs: recorded.set())
+        thread = threading.Thread(target=service.run, args=(stop,))
+        thread.start()
+
+        def seen_after(directory: Path, wait_s: float) -> float | None:
+            made.append(directory / f"new-{len(made)}.csv")
+            recorded.clear()
+            began = time.perf_counter()
+            made[-1].write_bytes(b"%d\n" % time.time_ns())
+            return time.perf_counter() - began if recorded.wait(wait_s) else None
+
+        try:
+            # Watching begins after the first scan, and with one more.
+            while seen_after(directories[0], 2) is None:
+                pass
+            time.sleep(2)
+            cpu, began = cpu_s(resource.RUSAGE_SELF), time.perf_counter()
+            time.sleep(10)
+            idle = (cpu_s(resource.RUSAGE_SELF) - cpu) / (time.perf_counter() - began)
+            taken = [seen_after(directory, 30) for directory in directories]
+        finally:
+            stop.set()
+            service.wake()
+            thread.join()
+            for path in made:
+                path.unlink()
+    in_time = [one for one in taken if one is not None]
+    assert len(in_time) == len(taken)
+    return {
+        "changes": len(taken),
+        "noticed_median_s": statistics.median(in_time),
+        "noticed_worst_s": max(in_time),
+        "idle_cpu_percent": 100 * idle,
+    }
 
 
 # --- all of it -------------------------------------------------------------------------------
@@ -212,19 +264,22 @@ def show(title: str, figures: Figures) -> None:
     sys.stdout.flush()
 
 
+MEASURES = {"scans": scans, "large": large, "events": events}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--files", type=int, nargs="*", default=[10_000])
     parser.add_argument("--trees", type=Path, help="where trees are, and stay; else a new place")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--large", action="store_true", help="large files, too: 2 GB")
+    parser.add_argument("--large", action="store_true", help="large files, too: 1 GB")
+    parser.add_argument("--events", action="store_true", help="events in each tree, too")
     parser.add_argument("--plot", type=Path, help="an SVG of time and memory by files")
-    parser.add_argument("--one", choices=("scans", "large"), help=argparse.SUPPRESS)
+    parser.add_argument("--one", choices=sorted(MEASURES), help=argparse.SUPPRESS)
     parser.add_argument("tree", type=Path, nargs="?", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:
-        measure = scans if given.one == "scans" else large
-        print(json.dumps(measure(given.tree, given.rounds)))
+        print(json.dumps(MEASURES[given.one](given.tree, given.rounds)))
         return
     trees = given.trees or Path(tempfile.mkdtemp(prefix="bench-scout-"))
     trees.mkdir(parents=True, exist_ok=True)
@@ -233,6 +288,8 @@ def main() -> None:
         for files in given.files:
             found.append(in_own_process("scans", tree_of(trees, files), given.rounds))
             show(f"{files:,} files of {SIZE:,} bytes", found[-1])
+            if given.events:
+                show("events", in_own_process("events", tree_of(trees, files), given.rounds))
         if given.large:
             title = f"{LARGE_FILES} files of {LARGE_MB} MB"
             show(title, in_own_process("large", make_large(trees), given.rounds))

@@ -134,7 +134,7 @@ class ScanPass:
 
     def _one(self, files: ParallelFileScanner, path: bytes) -> None:
         if not path:
-            self._join(files, path)
+            self._join_all(files)
             return
         try:
             identity = self._parts.source.stat(self._root.path, path)

@@ -100,6 +100,17 @@ def test_nothing_is_read_of_what_stands_as_it_did(world: World) -> None:
         assert world.reads.take() == []
 
 
+def test_a_look_at_the_whole_root_reads_no_more_and_deletes_nothing(world: World) -> None:
+    for _ in range(3):
+        assert world.scout.look(world.root, [b""]).unchanged == 6
+        assert world.reads.take() == []
+    (world.path / "b/x").unlink()
+    for _ in range(3):
+        assert world.scout.look(world.root, [b""]).unchanged == 5
+    assert world.known("b/x").missed_scans == 0
+    assert [world.scan(), world.scan()] == [{"unchanged": 5}, {"unchanged": 5, "deleted": 1}]
+
+
 @pytest.mark.parametrize("directory", DIRECTORIES)
 def test_only_the_directory_with_a_change_is_compared(world: World, directory: str) -> None:
     world.write(f"{directory}/x", b"another content")
