@@ -28,6 +28,8 @@ from typing import IO, Any
 
 PROGRAMS = {"casparian": "casparian.app.cli", "casparian-engine": "casparian.app.cli.engine"}
 REQUEST_BYTES = 1 << 18
+INHERITED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+"""Whoever starts a program may have it ignore these."""
 
 
 class Process:
@@ -77,7 +79,13 @@ def start(
 ) -> Process:
     """`casparian` or `casparian-engine` with these arguments; streams are files or DEVNULL."""
     environment = dict(os.environ if env is None else env)
-    request = {"program": program, "arguments": arguments, "cwd": str(cwd), "env": environment}
+    request = {
+        "program": program,
+        "arguments": arguments,
+        "cwd": str(cwd),
+        "env": environment,
+        "ignored": [n for n in INHERITED if signal.getsignal(n) is signal.SIG_IGN],
+    }
     reading, writing = os.pipe()
     null = os.open(os.devnull, os.O_RDWR)
     try:
@@ -176,6 +184,9 @@ def _become(request: dict[str, Any], streams: Sequence[int]) -> Callable[[], Non
     sys.stderr = sys.__stderr__ = open(  # noqa: SIM115
         2, "w", buffering=1, errors="backslashreplace", closefd=False
     )
+    for number in INHERITED:
+        usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        signal.signal(number, signal.SIG_IGN if number in request["ignored"] else usual)
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])
