@@ -8,49 +8,17 @@ from typing import NamedTuple
 
 from casparian.domain.errors import ErrorClass, IllegalTransitionError
 from casparian.domain.files import StatIdentity
+from casparian.domain.statuses import CANCELLABLE as CANCELLABLE
+from casparian.domain.statuses import GIVEN_UP as GIVEN_UP
+from casparian.domain.statuses import UNFINISHED as UNFINISHED
+from casparian.domain.statuses import JobKind as JobKind
+from casparian.domain.statuses import JobStatus as JobStatus
 
 SECOND_US = 1_000_000
 LONGEST_BACKOFF_US = 600 * SECOND_US
 # What is to wait for longer was told so by a clock that was set back since: it does not wait.
 NO_WAIT_BEYOND_US = 2 * LONGEST_BACKOFF_US
 JITTER = 0.2
-
-
-class JobStatus(StrEnum):
-    QUEUED = "QUEUED"
-    RUNNING = "RUNNING"
-    PROMOTING = "PROMOTING"
-    COMPLETED = "COMPLETED"
-    FAILED = "FAILED"
-    BLOCKED = "BLOCKED"
-    CANCELLED = "CANCELLED"
-    SUPERSEDED = "SUPERSEDED"
-    SKIPPED = "SKIPPED"
-    """Another file's job does the same content: see `casparian.domain.duplicates`."""
-
-
-class JobKind(StrEnum):
-    """What a job does."""
-
-    RUN = "RUN"
-    """A plugin runs on a version of a file."""
-    PURGE = "PURGE"
-    """The rows that a plugin has published of a file are removed. No plugin runs, so no engine
-    claims it: it is RUNNING from its beginning, held by who purges, and never QUEUED."""
-    WITHDRAW = "WITHDRAW"
-    """The rows of a file's earlier versions go, since another file's job does the content that
-    it has now. It is claimed as a run is, and decided as one that publishes nothing; no plugin
-    runs."""
-
-
-UNFINISHED = frozenset({JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.PROMOTING})
-
-
-CANCELLABLE = frozenset({JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.SKIPPED})
-
-
-GIVEN_UP = frozenset({JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.SUPERSEDED})
-"""How a purge ends that has removed nothing."""
 
 
 class JobEventKind(StrEnum):

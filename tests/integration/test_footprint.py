@@ -63,7 +63,10 @@ except SystemExit:
 """
     # The version stands in the package's metadata, which are an e-mail's head.
     allowed = {"email"} if arguments == ["--version"] else set()
-    assert loaded_after(code, tmp_path) & HEAVY <= allowed
+    loaded = loaded_after(code, tmp_path)
+    assert loaded & HEAVY <= allowed
+    ours = {name for name in loaded if name.startswith(("casparian.domain.", "casparian.adapters"))}
+    assert ours <= {"casparian.domain.errors", "casparian.domain.statuses"}
 
 
 def test_a_sidecar_loads_what_a_plugin_needs_and_no_more(tmp_path: Path) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
 import os
-import socket
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -17,6 +15,9 @@ if TYPE_CHECKING:
 
 def actor() -> str:
     """Who asks, for the history: user@host."""
+    import getpass
+    import socket
+
     try:
         user = getpass.getuser()
     except (KeyError, OSError):

@@ -5,7 +5,6 @@ Names of files come from strangers: what a terminal would obey is written as an 
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -15,6 +14,8 @@ Row = Sequence[object]
 
 def show_json(document: Any) -> None:
     """One document on standard output. Bytes that are no UTF-8 are lone surrogates, escaped."""
+    import json
+
     print(json.dumps(document, indent=2))
 
 

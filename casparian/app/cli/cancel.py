@@ -10,11 +10,11 @@ import typer
 from casparian.app.cli._jobs import actor, brief, numbered
 from casparian.app.cli._output import count, show_json, show_table
 from casparian.app.cli._shared import ConfigOption, Exit, JsonOption, load_settings, open_stores
-from casparian.domain.jobs import CANCELLABLE, JobStatus
-from casparian.domain.publish import JobFate
+from casparian.domain.statuses import CANCELLABLE, JobStatus
 
 if TYPE_CHECKING:
     from casparian.app.cli.shapes import CancelledDocument, LeftJobDocument
+    from casparian.domain.publish import JobFate
 
 WHY_NOT = {
     JobStatus.PROMOTING: "its rows are decided and being published",

@@ -9,10 +9,8 @@ import typer
 
 from casparian.app.cli._jobs import actor
 from casparian.app.cli._output import count, show_json, show_table
-from casparian.app.cli._paths import find, unknown
 from casparian.app.cli._shared import ConfigOption, JsonOption, load_settings, open_stores
 from casparian.domain.errors import ConfigurationError
-from casparian.domain.files import path_bytes, path_text
 
 if TYPE_CHECKING:
     from casparian.adapters.queue import QueueStores
@@ -65,6 +63,9 @@ def _location(
     stores: QueueStores, path: str, settings: Settings
 ) -> tuple[int, ForgottenFileDocument]:
     """The location that `path` means, and how it is told."""
+    from casparian.app.cli._paths import find, unknown
+    from casparian.domain.files import path_bytes, path_text
+
     documents = find(stores, path)
     if not documents:
         raise ConfigurationError(f"{unknown(stores, path, settings)} Nothing was forgotten.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path
 from typing import Annotated
 
@@ -54,6 +53,8 @@ def _exists(path: Path) -> bool:
 
 
 def _write(directory: Path) -> None:
+    from importlib import resources
+
     templates = resources.files("casparian.app.cli") / "templates"
     directory.mkdir(parents=True, exist_ok=True)
     (directory / PLUGINS).mkdir()

@@ -12,7 +12,7 @@ from casparian.app.cli._output import count, moment, printable, show_json, show_
 from casparian.app.cli._shared import ConfigOption, JsonOption, load_settings, open_stores
 from casparian.app.cli._watch import watch
 from casparian.domain.errors import ConfigurationError
-from casparian.domain.jobs import JobStatus
+from casparian.domain.statuses import JobStatus
 
 if TYPE_CHECKING:
     from casparian.app.cli.shapes import StatusTodayDocument

@@ -13,7 +13,6 @@ from casparian.app.cli._jobs import actor
 from casparian.app.cli._output import count, printable, show_json, show_table
 from casparian.app.cli._shared import ConfigOption, Exit, JsonOption, load_settings, open_stores
 from casparian.domain.errors import ConfigurationError
-from casparian.domain.routing import compile_glob
 
 if TYPE_CHECKING:
     from casparian.adapters.queue import QueueStores
@@ -56,6 +55,8 @@ def purge(
     Example: casparian purge --path 'flights/2013-*.csv'
     """
     settings = load_settings(ctx, config)
+    from casparian.domain.routing import compile_glob
+
     glob = compile_glob(path)
     ends: Mapping[Key, End] = {}
     with closing(open_stores(settings)) as stores:
@@ -87,6 +88,8 @@ def purge(
 
 def _check_known(stores: QueueStores, path: str) -> None:
     """Raises ConfigurationError where not even a file without published rows matches."""
+    from casparian.domain.routing import compile_glob
+
     glob = compile_glob(path)
     if not any(glob.fullmatch(file["path"]) for file in stores.reports.files()):
         raise ConfigurationError(

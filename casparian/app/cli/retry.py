@@ -13,8 +13,7 @@ from casparian.app.cli._jobs import actor, brief, numbered
 from casparian.app.cli._output import count, show_json, show_table
 from casparian.app.cli._shared import ConfigOption, Exit, JsonOption, load_settings, open_stores
 from casparian.domain.errors import ConfigurationError
-from casparian.domain.jobs import JobKind, JobStatus
-from casparian.domain.routing import compile_glob
+from casparian.domain.statuses import JobKind, JobStatus
 
 if TYPE_CHECKING:
     from casparian.adapters.queue import QueueStores
@@ -96,6 +95,8 @@ def _selected(
     stores: QueueStores, failed: bool, path: str | None, plugin: str | None
 ) -> list[JobDocument]:
     """Every job that satisfies the options and has a status that can be retried."""
+    from casparian.domain.routing import compile_glob
+
     glob = compile_glob(path) if path is not None else None
     known = [one["name"] for one in stores.reports.status()["plugins"]]
     if plugin is not None and plugin not in known:

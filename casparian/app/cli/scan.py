@@ -11,10 +11,10 @@ import typer
 
 from casparian.app.cli._output import count, printable, show_json, show_table
 from casparian.app.cli._shared import ConfigOption, Exit, JsonOption, load_settings
-from casparian.domain.files import ScanReport, path_text
 
 if TYPE_CHECKING:
     from casparian.app.cli.shapes import ScanDocument
+    from casparian.domain.files import ScanReport
 
 NAMED_AT_MOST = 20
 
@@ -31,6 +31,7 @@ def scan(ctx: typer.Context, config: ConfigOption = None, as_json: JsonOption = 
     """
     settings = load_settings(ctx, config)
     from casparian.app.engine import SCOUT, Engine
+    from casparian.domain.files import ScanReport, path_text
 
     total = ScanReport()
     with closing(Engine(settings, (SCOUT,))) as engine:
@@ -69,6 +70,8 @@ def _document(total: ScanReport, enqueued: int) -> ScanDocument:
 
 def _name(what: str, root: bytes, reasons: Mapping[bytes, str]) -> None:
     """Say on standard error which files are meant, and why."""
+    from casparian.domain.files import path_text
+
     top = path_text(root).rstrip("/")
     for path, reason in list(reasons.items())[:NAMED_AT_MOST]:
         name = f"{top}/{path_text(path)}" if path else top

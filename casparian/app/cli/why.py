@@ -7,13 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from casparian.app.cli._departures import tell_departures
-from casparian.app.cli._not_taken import not_taken, unpacked_here
 from casparian.app.cli._output import show_json
-from casparian.app.cli._paths import find, unknown
 from casparian.app.cli._shared import ConfigOption, JsonOption, load_settings, open_stores
 from casparian.domain.errors import ConfigurationError
-from casparian.domain.files import path_bytes, path_text
 
 if TYPE_CHECKING:
     from casparian.adapters.queue import QueueStores
@@ -53,6 +49,8 @@ def why(
 
 
 def _tell(stores: QueueStores, path: str, settings: Settings) -> FileStoryDocument:
+    from casparian.app.cli._paths import find, unknown
+
     documents = find(stores, path)
     if not documents:
         raise ConfigurationError(unknown(stores, path, settings))
@@ -70,6 +68,10 @@ def _tell(stores: QueueStores, path: str, settings: Settings) -> FileStoryDocume
 
 def _tell_of_the_file(stores: QueueStores, document: FileStoryDocument, settings: Settings) -> None:
     """What keeps the file as it is now from becoming a version, and what the engine did with it."""
+    from casparian.app.cli._departures import tell_departures
+    from casparian.app.cli._not_taken import not_taken, unpacked_here
+    from casparian.domain.files import path_bytes, path_text
+
     path = path_bytes(document["path"])
     ids = {path_text(root.path): root.id for root in stores.catalog.roots()}
     root_id = ids.get(document["source_root"])
