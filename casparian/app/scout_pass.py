@@ -115,7 +115,8 @@ class ScanPass:
 
     def only(self, paths: Iterable[bytes]) -> ScanReport:
         chosen = [self._meant(path) for path in without_nested(paths)]
-        self._parts.quiet.looked_at(self._root.id, chosen)
+        if b"" not in chosen:
+            self._parts.quiet.looked_at(self._root.id, chosen)
         with self._files() as files, self._recording:
             for path in chosen:
                 if self._must_stop():

@@ -110,8 +110,9 @@ class QuietRuns:
             self._roots[root_id].disturbances += times
 
     def looked_at(self, root_id: int, paths: Sequence[bytes]) -> None:
-        """These were looked at beside the scans, and what is below them: what the catalog has
-        there by now may be gone before the next scan, which then finds nothing changed."""
+        """These, and what is below them, were looked at beside the scans (the root itself is never
+        one of them, since a look at it compares as a scan does). What the catalog has there by
+        now may be gone before the next scan, which then finds nothing changed."""
         root, ordered = self._roots.get(root_id), sorted(paths)
         if root is None:
             return
@@ -123,8 +124,6 @@ class QuietRuns:
             return any(above in given for above in directories_above(begin))
 
         given = set(ordered)
-        if b"" in given:
-            root.now = {}
         root.now = {
             begin: quiet for begin, quiet in root.now.items() if not touched(begin, quiet.end)
         }
