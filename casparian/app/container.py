@@ -91,7 +91,7 @@ def _leaver(catalog: Any, source: FileSource, settings: Settings, clock: Clock) 
             "[[source_root]] after: the catalog of this queue does not keep what leaves (it has no "
             'plan_departures); write after = "keep".'
         )
-    return Leaver(catalog, LocalLeaving(source), after, clock)
+    return Leaver(catalog, LocalLeaving(source), after, clock, unpack_limits(settings))
 
 
 def _scout_service(

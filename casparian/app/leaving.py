@@ -5,7 +5,7 @@ Runs in the scout's thread, between scans: no scan has a file in its hands then.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import structlog
 
@@ -32,12 +32,19 @@ log = structlog.get_logger("casparian.scout")
 
 
 class Leaver:
-    """`after` by the path of each root that wants anything done."""
+    """`after` by the path of each root that wants anything done; `unpacking`: the roots whose
+    archives take their members along."""
 
     def __init__(
-        self, catalog: Departures, files: LocalLeaving, after: Mapping[bytes, After], clock: Clock
+        self,
+        catalog: Departures,
+        files: LocalLeaving,
+        after: Mapping[bytes, After],
+        clock: Clock,
+        unpacking: Collection[bytes] = (),
     ) -> None:
         self._catalog, self._files, self._after, self._clock = catalog, files, after, clock
+        self._unpacking = unpacking
         self._next_us = 0
 
     def work_if_due(self, roots: Sequence[SourceRoot], stopped: Callable[[], bool]) -> None:
@@ -64,7 +71,12 @@ class Leaver:
             if after is None:
                 continue
             planned = self._catalog.plan_departures(
-                root.id, after.action, after.place_of, self._clock() - AGAIN_US, AT_ONCE
+                root.id,
+                after.action,
+                after.place_of,
+                self._clock() - AGAIN_US,
+                AT_ONCE,
+                root.path in self._unpacking,
             )
             for departure in planned:
                 if stopped():

@@ -29,7 +29,6 @@ def root_rules(settings: Settings) -> Mapping[bytes, RootRules]:
         try:
             rules = _rules(settings, section)
             check_root_rules(rules)
-            _check_together(section)
         except ConfigurationError as error:
             raise ConfigurationError(f"{where}: {error}") from error
         if found.setdefault(path, rules) != rules:
@@ -66,15 +65,6 @@ def _limits(settings: Settings) -> UnpackLimits:
 def unpack_limits(settings: Settings) -> Mapping[bytes, UnpackLimits]:
     """By the path of each root that unpacks."""
     return {path: rules.unpack for path, rules in root_rules(settings).items() if rules.unpack}
-
-
-def _check_together(section: SourceRootSection) -> None:
-    if section.unpack and section.after != "keep":
-        raise ConfigurationError(
-            f"unpack = true and after = {section.after!r}: an archive cannot be taken away when "
-            "one of its members is done, and this version does not wait for all of them. Leave "
-            "out one of the two."
-        )
 
 
 def _after(settings: Settings, text: str) -> After | None:

@@ -44,11 +44,19 @@ class DeparturesContract:
     def _departures(world: World) -> Departures:
         return cast(Departures, world.stores.catalog)
 
-    def _plan(self, world: World, limit: int = 10) -> Sequence[Departure]:
+    def _plan(self, world: World, limit: int = 10, unpacks: bool = False) -> Sequence[Departure]:
         since = world.clock.now_us - AGAIN_S * 1_000_000
         return self._departures(world).plan_departures(
-            world.root.id, Action.ARCHIVE, _place, since, limit
+            world.root.id, Action.ARCHIVE, _place, since, limit, unpacks
         )
+
+    @staticmethod
+    def _archive(world: World, text: str = "1") -> None:
+        """An archive of two members that a plugin wants and one that none does."""
+        met = stat()
+        names = (b"", b"!/a.csv", b"!/b.csv", b"!/note.txt")
+        seen = [Sighting(b"drop.zip" + n, met, content(f"{text}{n!r}")) for n in names]
+        world.stores.catalog.record(world.root.id, seen, world.stores.store.routing())
 
     @staticmethod
     def _location(world: World, path: bytes) -> FileLocation:
@@ -152,3 +160,71 @@ class DeparturesContract:
         outcome = catalog.record(world.root.id, [Sighting(identity=stat(), **met)], routing)
         assert (outcome.new, outcome.jobs) == (1, 1)
         assert self._location(world, b"a.csv").versions == 2
+
+    # --- archives that take their members along ---
+
+    def test_1_an_archive_is_planned_when_all_jobs_of_its_members_are_completed(
+        self, world: World
+    ) -> None:
+        self._archive(world)
+        world.record((b"plain.csv", "x"), (b"empty.zip", "y"))
+        first, second, plain = world.claim(5)
+        world.publish(first)
+        world.publish(plain)
+        assert [p.path for p in self._plan(world, unpacks=True)] == [b"plain.csv"]
+        world.publish(second)
+        (planned,) = self._plan(world, unpacks=True)
+        assert planned.path == b"drop.zip"
+        assert not self._plan(world, unpacks=True)
+
+    @pytest.mark.parametrize("how", ["fail", "forget", "purge", "newer"])
+    def test_1_one_member_keeps_its_archive(self, world: World, how: str) -> None:
+        self._archive(world)
+        first, second = world.claim(5)
+        world.publish(first)
+        if how == "fail":
+            failure = Failure(
+                second.job_id, second.attempt, second.token, ErrorClass.DATA, "It broke."
+            )
+            world.stores.queue.fail([failure], RetryPolicy())
+        else:
+            world.publish(second)
+        if how == "forget":
+            world.stores.catalog.forget(first.location_id, "me")
+        elif how == "purge":
+            key = (first.plugin, first.location_id)
+            world.stores.queue.begin_purges("p", [key], 1_000_000, "me")
+        elif how == "newer":
+            self._archive(world, "2")
+        assert not self._plan(world, unpacks=True)
+
+    def test_1_a_member_that_is_gone_from_its_archive_does_not_keep_it(self, world: World) -> None:
+        self._archive(world)
+        first, second = world.claim(5)
+        world.publish(first)
+        for _ in range(2):
+            world.stores.catalog.missed([second.location_id])
+        assert [p.path for p in self._plan(world, unpacks=True)] == [b"drop.zip"]
+
+    def test_2_members_end_with_their_archive(self, world: World) -> None:
+        self._archive(world)
+        # A file in a directory of such a name, from before the root was to unpack.
+        world.record((b"drop.zip!/c.csv", "c"))
+        self._complete(world)
+        (planned,) = self._plan(world, unpacks=True)
+        self._departures(world).end_departure(planned.version_id, Outcome.GONE)
+        for name in (b"", b"!/a.csv", b"!/b.csv", b"!/note.txt"):
+            known = self._location(world, b"drop.zip" + name)
+            assert known.deleted
+            (left,) = self._departures(world).departures_of(known.id)
+            assert (left.outcome, left.place) == (Outcome.GONE, b"/archive/drop.zip.1" + name)
+        assert not self._location(world, b"drop.zip!/c.csv").deleted
+
+    def test_2_members_of_an_archive_that_is_another_by_now_stay(self, world: World) -> None:
+        self._archive(world)
+        self._complete(world)
+        (planned,) = self._plan(world, unpacks=True)
+        self._archive(world, "2")
+        self._departures(world).end_departure(planned.version_id, Outcome.GONE)
+        assert not self._location(world, b"drop.zip").deleted
+        assert not self._location(world, b"drop.zip!/a.csv").deleted

@@ -6,8 +6,10 @@ Over real files and both catalogs; a crash is a step that raises what nobody cat
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,7 +26,9 @@ from casparian.domain.departures import Action, After, Departure, Outcome
 from casparian.domain.errors import ConfigurationError
 from casparian.domain.files import FileLocation, ScanRules
 from casparian.domain.ports import Applied
+from casparian.domain.roots import RootRules
 from casparian.domain.routing import RoutingRule
+from casparian.domain.unpacking import UnpackLimits
 from casparian.testing.world import World as JobWorld
 from casparian.testing.world import code, plugin
 from tests.support.clocks import Clock, next_tick
@@ -37,7 +41,9 @@ class Crash(BaseException):
 class World:
     """A root with one plugin for its CSV files, a scout, and what takes files away."""
 
-    def __init__(self, path: Path, stores: QueueStores, clock: Clock, after: After) -> None:
+    def __init__(
+        self, path: Path, stores: QueueStores, clock: Clock, after: After, unpacks: bool = False
+    ) -> None:
         self.path, self.stores, self.clock, self.after = path / "in", stores, clock, after
         self.path.mkdir()
         root = os.fsencode(self.path)
@@ -46,11 +52,15 @@ class World:
         stores.store.apply(applied)
         (self.root,) = stores.catalog.roots()
         source = LocalFileSource()
+        rules_of = ScanRules(settle_ns=0)
+        limits = UnpackLimits() if unpacks else None
         self.scout = Scout(
-            stores.catalog, source, ScanRules(settle_ns=0), clock, stores.store.routing
-        )
+            stores.catalog, source, rules_of, clock, stores.store.routing,
+            {root: RootRules(rules_of, unpack=limits)},
+        )  # fmt: skip
         self.files = LocalLeaving(source)
-        self.leaver = Leaver(stores.catalog, self.files, {root: after}, clock)
+        unpacking = [root] if unpacks else []
+        self.leaver = Leaver(stores.catalog, self.files, {root: after}, clock, unpacking)
 
     def write(self, name: str, content: bytes = b"content") -> Path:
         path = self.path / name
@@ -92,7 +102,7 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..
     clock = Clock()
     path = str(tmp_path / "queue.sqlite3")
     stores = open_memory(clock) if request.param == "memory" else open_sqlite(path, clock)
-    yield lambda after: World(tmp_path, stores, clock, after)
+    yield lambda after, unpacks=False: World(tmp_path, stores, clock, after, unpacks)
     stores.close()
 
 
@@ -376,3 +386,77 @@ def test_what_can_be_asked_for(tmp_path: Path, after: str, said: str | None) -> 
     with pytest.raises(ConfigurationError) as error:
         root_rules(settings)
     assert said in str(error.value)
+
+
+# --- archives ---------------------------------------------------------------------------------
+
+
+def zipped(**members: str) -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(f"{name}.csv", content)
+    return made.getvalue()
+
+
+@pytest.fixture(params=[Action.DELETE, Action.ARCHIVE])
+def unpacking(request: pytest.FixtureRequest, make: Callable[..., World], tmp_path: Path) -> World:
+    place = b"" if request.param is Action.DELETE else os.fsencode(tmp_path / "archive")
+    return make(After(request.param, place), unpacks=True)
+
+
+def test_an_archive_leaves_with_its_last_member(unpacking: World) -> None:
+    path = unpacking.write("d/drop.zip", zipped(a="1", b="2"))
+    unpacking.scan()
+    jobs = JobWorld(unpacking.stores, unpacking.clock)  # type: ignore[arg-type]
+    first, second = jobs.claim(limit=2)
+    jobs.publish(first)
+    unpacking.leave()
+    assert path.exists()
+    jobs.publish(second)
+    unpacking.leave()
+    assert unpacking.names() == []
+    for member in ("d/drop.zip", "d/drop.zip!/a.csv", "d/drop.zip!/b.csv"):
+        assert unpacking.known(member).deleted
+        assert unpacking.outcome(member) == (Outcome.GONE, None)
+    # It is dropped again: everything in it is new.
+    unpacking.write("d/drop.zip", zipped(a="1", b="3"))
+    unpacking.scan()
+    assert [unpacking.known(f"d/drop.zip!/{n}.csv").versions for n in "ab"] == [2, 2]
+
+
+def test_an_archive_that_is_another_by_now_stays(unpacking: World) -> None:
+    unpacking.write("drop.zip", zipped(a="1"))
+    unpacking.scan()
+    unpacking.complete_all()
+    unpacking.write("drop.zip", zipped(a="1", b="2"))
+    unpacking.leave()
+    assert unpacking.names() == ["drop.zip"]
+    assert not unpacking.known("drop.zip!/a.csv").deleted
+    unpacking.scan()
+    unpacking.complete_all()
+    unpacking.leave()
+    assert unpacking.names() == []
+
+
+def test_a_crash_on_the_way_ends_the_members_too(
+    unpacking: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unpacking.write("drop.zip", zipped(a="1"))
+    unpacking.scan()
+    unpacking.complete_all()
+
+    def crash(*_: object) -> None:
+        raise Crash
+
+    with monkeypatch.context() as patched:
+        patched.setattr(unpacking.stores.catalog, "end_departure", crash)
+        with pytest.raises(Crash):
+            unpacking.leave()
+    unpacking.scan()
+    unpacking.leave()
+    assert unpacking.names() == []
+    assert unpacking.outcome("drop.zip!/a.csv") == (Outcome.GONE, None)
+    unpacking.scan()
+    unpacking.scan()
+    assert unpacking.known("drop.zip!/a.csv").versions == 1

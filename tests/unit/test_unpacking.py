@@ -17,15 +17,13 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from casparian import Settings
 from casparian.adapters.files import LocalFileSource
 from casparian.adapters.files.unpacking import Unpacker
 from casparian.adapters.queue import QueueStores, open_memory, open_sqlite
-from casparian.app.root_rules import root_rules
 from casparian.app.scout import Scout
 from casparian.app.unpacked import Unpacked
 from casparian.app.verify import ContentCheck
-from casparian.domain.errors import ConfigurationError, ErrorClass, JobError
+from casparian.domain.errors import ErrorClass, JobError
 from casparian.domain.files import ScanReport, ScanRules
 from casparian.domain.ports import Applied, FileChangedError
 from casparian.domain.roots import RootRules
@@ -510,9 +508,3 @@ def test_a_job_whose_bytes_are_not_there(
         checked(place, path, sha(A))
     assert caught.value.error_class is error
     assert os.listdir(place.out) == []
-
-
-def test_unpacking_and_taking_away_exclude_each_other(tmp_path: Path) -> None:
-    root = {"path": "in", "unpack": True, "after": "delete"}
-    with pytest.raises(ConfigurationError, match="unpack = true and after = 'delete'"):
-        root_rules(Settings.of({"source_root": [root]}, tmp_path))

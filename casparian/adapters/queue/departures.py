@@ -9,6 +9,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
+    case,
     delete,
     exists,
     insert,
@@ -17,7 +18,8 @@ from sqlalchemy import (
     update,
 )
 
-from casparian.adapters.queue.database import Database, storable
+from casparian.adapters.queue.common import below_range
+from casparian.adapters.queue.database import Database, chunks, storable
 from casparian.adapters.queue.rows import identity, stat_values
 from casparian.adapters.queue.tables import (
     file_departure,
@@ -25,9 +27,10 @@ from casparian.adapters.queue.tables import (
     file_version,
     processing_job,
 )
-from casparian.domain.departures import Action, Departure, Outcome
+from casparian.domain.departures import Action, Departure, Outcome, Standing, may_leave
 from casparian.domain.files import FileLocation, Sighting, StatIdentity
 from casparian.domain.jobs import GIVEN_UP, JobKind, JobStatus
+from casparian.domain.unpacking import INSIDE, is_archive
 
 _departure, _location, _version, _job = (
     file_departure.c,
@@ -64,14 +67,23 @@ class SqlDepartures:
         place_of: Callable[[bytes, int], bytes],
         not_since_us: int,
         limit: int,
+        unpacks: bool = False,
     ) -> Sequence[Departure]:
-        candidates = _candidates(root_id, not_since_us).limit(limit)
+        candidates = _candidates(root_id, not_since_us)
         with self._db.read() as connection:
-            if connection.execute(candidates.limit(1)).first() is None:
+            if unpacks:
+                chosen = _with_members(connection, root_id, not_since_us)[:limit]
+                candidates = _files(root_id).where(_location.id.in_(chosen))
+            elif connection.execute(candidates.limit(1)).first() is None:
                 return []
+        if unpacks and not chosen:
+            return []
         with self._db.write() as connection:
             now = self._db.clock()
-            rows = connection.execute(candidates).all()
+            if unpacks:
+                still = set(_with_members(connection, root_id, not_since_us))
+                candidates = candidates.where(_location.id.in_([i for i in chosen if i in still]))
+            rows = connection.execute(candidates.limit(limit)).all()
             values = [
                 {
                     "file_version_id": row.version_id,
@@ -108,7 +120,49 @@ class SqlDepartures:
         )
         with self._db.write() as connection:
             if connection.execute(end).rowcount and outcome is Outcome.GONE:
-                connection.execute(gone.values(deleted=True, missed_scans=0))
+                ended = connection.execute(gone.values(deleted=True, missed_scans=0)).rowcount
+                if ended:
+                    (archive,) = _read(connection, mine)
+                    self._end_members(connection, archive)
+
+    def _end_members(self, connection: Connection, archive: Departure) -> None:
+        """They leave with their archive."""
+        if not is_archive(archive.path):
+            return
+        first, end = below_range(archive.path + INSIDE[:1])
+        # Members were met with the archive's inode, files in a directory of such a name were not.
+        met = stat_values(archive.identity)
+        own = select(_location.source_root_id).where(_location.id == archive.location_id)
+        members = (
+            _files_where(_location.source_root_id == own.scalar_subquery())
+            .where(_location.path >= first, _location.path < end)
+            .where(_location.inode == met["inode"], _location.device == met["device"])
+            .order_by(_location.id)
+        )
+        now = self._db.clock()
+        values = [
+            {
+                "file_version_id": row.version_id,
+                "location_id": row.id,
+                "action": archive.action.value,
+                "place": archive.of_member(row.path),
+                "planned_at_us": archive.planned_at_us,
+                "ended_at_us": now,
+                "outcome": Outcome.GONE.value,
+                **stat_values(_stat(row)),
+            }
+            for row in connection.execute(members).all()
+        ]
+        for part in chunks(values):
+            versions = [value["file_version_id"] for value in part]
+            connection.execute(
+                delete(file_departure).where(_departure.file_version_id.in_(versions))
+            )
+            connection.execute(insert(file_departure), part)
+            here = _location.id.in_([value["location_id"] for value in part])
+            connection.execute(
+                update(file_location).where(here).values(deleted=True, missed_scans=0)
+            )
 
     def _without_departed(self, connection: Connection, seen: list[S]) -> list[S]:
         """Less what was met right before the engine took it away, by a scan that records it only
@@ -132,6 +186,34 @@ class SqlDepartures:
 
 
 def _candidates(root_id: int, not_since_us: int) -> Select[Any]:
+    done, in_the_way = _conditions(not_since_us)
+    return _files(root_id).where(done, ~in_the_way).order_by(_location.id)
+
+
+def _with_members(connection: Connection, root_id: int, not_since_us: int) -> list[int]:
+    """The locations that may leave where archives take their members along."""
+    done, in_the_way = _conditions(not_since_us)
+    # What was forgotten has another content hash than its version, and keeps its archive.
+    whole = _location.content_hash == _version.content_hash
+    statement = (
+        select(
+            _location.id,
+            _location.path,
+            case((done, 1), else_=0).label("done"),
+            case((whole & ~in_the_way, 0), else_=1).label("in_the_way"),
+        )
+        .join(file_version, _version.id == _location.current_version_id)
+        .where(_location.source_root_id == root_id, ~_location.deleted)
+        .order_by(_location.id)
+    )
+    rows = connection.execute(statement).all()
+    files = (Standing(row.path, bool(row.done), bool(row.in_the_way)) for row in rows)
+    paths = may_leave(files, unpacks=True)
+    return [row.id for row in rows if row.path in paths]
+
+
+def _conditions(not_since_us: int) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """That a run of the current version is COMPLETED; that something keeps the file."""
     run, status = _job.kind == JobKind.RUN.value, _job.status
     done = run & (status == JobStatus.COMPLETED.value)
     in_the_way = or_(
@@ -143,18 +225,19 @@ def _candidates(root_id: int, not_since_us: int) -> Select[Any]:
     barred = exists().where(
         _departure.file_version_id == _location.current_version_id, or_(standing, lately)
     )
+    return exists().where(_OF_CURRENT, done), or_(exists().where(_OF_CURRENT, in_the_way), barred)
+
+
+def _files(root_id: int) -> Select[Any]:
+    return _files_where(_location.source_root_id == root_id)
+
+
+def _files_where(*where: ColumnElement[bool]) -> Select[Any]:
+    """Files that are there, with their current versions."""
     return (
         select(file_location, _version.id.label("version_id"), _version.ordinal)
         .join(file_version, _version.id == _location.current_version_id)
-        .where(
-            _location.source_root_id == root_id,
-            ~_location.deleted,
-            _location.content_hash == _version.content_hash,
-            exists().where(_OF_CURRENT, done),
-            ~exists().where(_OF_CURRENT, in_the_way),
-            ~barred,
-        )
-        .order_by(_location.id)
+        .where(~_location.deleted, _location.content_hash == _version.content_hash, *where)
     )
 
 
