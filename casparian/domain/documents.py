@@ -309,7 +309,7 @@ class WorkerDocument(TypedDict):
     pid: Annotated[int, "Its process number there."]
     host_key: Annotated[str, "Which processes can see each other: host, boot, pid namespace."]
     pid_started: Annotated[int, "What tells it from a later process of the same number."]
-    roles: Annotated[list[str], "scout, worker, or both."]
+    roles: Annotated[list[str], "scout, worker, both, or purge."]
     endpoint: Annotated[str, "Where its sidecars reach it; empty for a scout alone."]
     versions: Annotated[
         dict[str, str], "Versions of Casparian Flow, Python and libraries, by name."

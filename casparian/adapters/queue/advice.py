@@ -9,12 +9,12 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 
-from casparian.adapters.queue.common import iso, iso_or_none
+from casparian.adapters.queue.common import iso
 from casparian.domain.errors import ErrorClass
 from casparian.domain.jobs import JobKind, JobStatus, ProcessingJob
 
 RETRY = "run `casparian retry {id}`"
-MEND = "mend the plugin {plugin}, start the engine again and " + RETRY
+MEND = "mend the plugin {plugin} or its settings, start the engine again and " + RETRY
 FILE_OR_PLUGIN = (
     "Correct {path!r} and drop it again under the same name: it becomes a new version. "
     "Or, if the plugin was at fault, " + MEND + "."
@@ -68,7 +68,7 @@ def purged_advice(job: ProcessingJob, path: str, actor: str | None, deleted: boo
     """Of a purge that was done: how its rows would come back."""
     by = f" by {actor}" if actor else ""
     told = f"The rows that {job.plugin} had published of it were purged{by} at "
-    told += f"{iso_or_none(job.finished_at_us)} (job {job.id})"
+    told += f"{_moment(job.finished_at_us)} (job {job.id})"
     if deleted:
         return f"{told}."
     return f"{told}: `casparian forget {shlex.quote(path)}` has the file published again."
@@ -93,8 +93,14 @@ def _waiting(
     if not alive:
         return f"{told} waits, and no worker is alive: start one by `casparian-engine run`."
     if job.not_before_us > now_us:
-        return f"{told} is tried again by itself at {iso(job.not_before_us)}."
+        return f"{told} is tried again by itself at {_moment(job.not_before_us)}."
     return f"{told} waits for its turn."
+
+
+def _moment(at_us: int | None) -> str:
+    """A time for people, to the second."""
+    text = iso(at_us or 0)
+    return f"{text[:10]} {text[11:19]} UTC"
 
 
 def _sentence(text: str | None) -> str:

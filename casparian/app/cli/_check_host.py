@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from casparian.app.cli._findings import Finding, Findings, ok, problem, warning
+from casparian.app.cli._output import count
 from casparian.app.registry import Registry
 from casparian.app.settings import Settings
 from casparian.domain.errors import CasparianError
@@ -144,7 +145,8 @@ def check_watches(settings: Settings) -> Findings:
             "watch = false: changes are then found by full scans.",
         )
     else:
-        yield ok("[scout] watch", f"{directories:,} directories of {limit:,} that can be watched.")
+        watched = count(directories, "directory", "directories")
+        yield ok("[scout] watch", f"{watched} of {limit:,} that can be watched.")
 
 
 def _directories(settings: Settings, at_most: int) -> int:
