@@ -11,7 +11,7 @@ from hypothesis import settings
 
 from casparian.adapters.queue import QueueStores, open_sqlite, open_url
 from tests.support.examples import examples
-from tests.support.postgres_server import VARIABLE, make_empty, new_schema
+from tests.support.postgres_server import VARIABLE, Server, make_empty, new_schema, server_programs
 
 pytest.register_assert_rewrite("casparian.testing")
 # How long an example takes depends on what else the machine does.
@@ -56,6 +56,20 @@ def postgresql_queue(_used_schema: str) -> str:
     """The URL of a queue that nothing was put into: quicker than to make a new one."""
     make_empty(_used_schema)
     return _used_schema
+
+
+@pytest.fixture
+def postgresql_server(postgresql_url: str) -> Iterator[Server]:
+    """A server of this test alone, which may be stopped and started."""
+    programs = server_programs()
+    if programs is None:
+        pytest.skip("PostgreSQL's own programs are not on this machine")
+    server = Server(programs, "fsync=off")
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
 
 
 @pytest.fixture

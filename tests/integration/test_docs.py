@@ -12,6 +12,7 @@ import typer
 from casparian.app.cli import engine, operator
 from casparian.app.reference import pages as generated
 from tests.support import pages
+from tests.support.postgres_server import Server
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -28,10 +29,23 @@ RUN = [
 ]
 
 
+@pytest.fixture
+def roles_of_a_server(postgresql_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server of this page alone, since roles are all of a server's databases'."""
+    url = postgresql_server.url
+    monkeypatch.setenv("ADMIN_URL", url.replace("+psycopg", ""))
+    monkeypatch.setenv("QUEUE_URL", url.replace("postgres@", "casparian@"))
+    monkeypatch.setenv("WORKER_URL", url.replace("postgres@", "casparian_worker@"))
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", RUN)
-def test_a_page_does_what_it_says(name: str, tmp_path: Path) -> None:
+def test_a_page_does_what_it_says(
+    name: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if name == "docs/how-to/postgresql.md":
+        request.getfixturevalue("roles_of_a_server")
     page = list(pages.blocks((ROOT / name).read_text(encoding="utf-8")))
     unknown = {f"line {b.line}: {b.language!r}" for b in page if b.language not in pages.LANGUAGES}
     assert not unknown, "a block needs a language that tells what to do with it"

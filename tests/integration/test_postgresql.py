@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
-from tests.support.postgres_server import Server, new_schema, server_programs
+from tests.support.postgres_server import Server, new_schema
 from tests.support.project import Project, read_parquet, wait_for
 
 ROWS = 5
@@ -80,27 +79,14 @@ def test_a_file_found_by_one_process_is_taken_by_another_at_once(project: Shared
     assert waited < 500_000
 
 
-@pytest.fixture
-def server(tmp_path_factory: pytest.TempPathFactory, postgresql_url: str) -> Iterator[Server]:
-    """A server of this test alone, which may be stopped and started."""
-    programs = server_programs()
-    assert programs is not None
-    server = Server(programs, "fsync=off")
-    try:
-        server.start()
-        yield server
-    finally:
-        server.remove()
-
-
-def test_a_server_that_restarts_costs_no_attempt(tmp_path: Path, server: Server) -> None:
-    with new_schema(server.url) as url:
+def test_a_server_that_restarts_costs_no_attempt(tmp_path: Path, postgresql_server: Server) -> None:
+    with new_schema(postgresql_server.url) as url:
         project = Shared(tmp_path / "project", url)
         project.drop_some(0, 100)
         with project.running() as engine:
             for wanted in (1, 40):
                 wait_for(lambda n=wanted: project.statuses().get("COMPLETED", 0) >= n)
-                server.restart()
+                postgresql_server.restart()
             wait_for(lambda: project.statuses() == {"COMPLETED": 100})
             assert engine.poll() is None
         assert project.rows() == all_rows(100)

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Unicode,
     cast,
     delete,
+    func,
     insert,
     literal,
     or_,
@@ -95,9 +96,12 @@ def renumber(connection: Connection, dialect: Dialect, past: int, now_us: int, a
     names = [column.name for column in processing_job.c]
     columns = [(_job.id + offset).label("id"), *(_job[name] for name in names[1:])]
     copied = insert(processing_job).from_select(names, select(*columns).where(mine))
-    moved = connection.execute(copied).rowcount
+    moved: int = connection.execute(select(func.count(_job.id)).where(mine)).scalar_one()
     if not moved:
         return 0
+    connection.execute(copied)
+    highest = connection.execute(select(func.max(_job.id))).scalar_one()
+    dialect.raise_ids(connection, processing_job, highest)
     event = job_event.c
     ids = select(_job.id).where(mine)
     connection.execute(
