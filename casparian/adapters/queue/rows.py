@@ -38,7 +38,9 @@ def stat_values(identity: StatIdentity) -> dict[str, int]:
 def stat_row(identity: StatIdentity) -> tuple[int, int, int, int, int]:
     """As `stat_values`, in the order of NO_STAT."""
     size, mtime_ns, ctime_ns, inode, device = identity
-    return size, mtime_ns, ctime_ns, _signed(inode), _signed(device)
+    if inode >= _SIGN or device >= _SIGN:
+        return size, mtime_ns, ctime_ns, _signed(inode), _signed(device)
+    return size, mtime_ns, ctime_ns, inode, device
 
 
 NO_STAT: dict[str, None] = dict.fromkeys(StatIdentity._fields)
