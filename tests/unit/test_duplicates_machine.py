@@ -353,4 +353,4 @@ class Copies(RuleBasedStateMachine):
 
 
 TestCopies = Copies.TestCase
-TestCopies.settings = settings(max_examples=examples(10), stateful_step_count=40, deadline=None)
+TestCopies.settings = settings(max_examples=examples(5), stateful_step_count=40, deadline=None)
