@@ -216,6 +216,17 @@ class DuplicateContract:
         assert once.record((b"a.csv", "x")).jobs == 0
         assert once.claim(5) == []
 
+    def test_a_renamed_file_is_skipped_for_its_former_name(self, once: World) -> None:
+        """Promise 14: until that has other content, which is published in place of the rows."""
+        once.record((b"a.csv", "x"))
+        once.publish(once.claim_one())
+        assert once.record((b"renamed.csv", "x")).jobs == 0
+        delete(once, b"a.csv")
+        assert once.claim(5) == []
+        once.record((b"a.csv", "y"))
+        once.publish(once.claim_one())
+        assert once.claim_one().path == b"renamed.csv"
+
     def test_purged_rows_are_done_by_another_file(self, once: World) -> None:
         """Promise 14: not by the purged file itself."""
         once.record((b"a.csv", "x"))

@@ -5,14 +5,19 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+import tracemalloc
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from casparian.adapters.files import Hashed, LocalFileSource, ParallelFileScanner
 from casparian.domain.files import (
+    DAY_US,
     SECOND_NS,
+    FileLocation,
+    ScanCase,
     ScanReport,
     ScanRules,
     StatIdentity,
@@ -50,6 +55,27 @@ def test_a_future_timestamp_waits_for_the_settle_time_at_most(ahead: int, watche
     assert RULES.settled_in_ns(found, NOW_NS) == RULES.settle_ns
     wait_ns = RULES.settled_in_ns(found, NOW_NS, NOW_NS - watched)
     assert wait_ns == max(0, RULES.settle_ns - watched)
+
+
+@pytest.mark.parametrize("field", StatIdentity._fields)
+def test_a_file_is_read_again_when_any_part_of_its_identity_is_another(field: str) -> None:
+    """An inode is reused at once, and a restored mtime leaves only its ctime to tell."""
+    standing = identity(NOW_NS - DAY_US * 1000, NOW_NS - DAY_US * 1000)
+    known = FileLocation(1, 1, b"a", standing, "hash", 1, 1, NOW_NS // 1000)
+    assert RULES.judge(standing, known, NOW_NS) is ScanCase.UNCHANGED
+    other = standing._replace(**{field: getattr(standing, field) - 1})
+    assert RULES.judge(other, known, NOW_NS) is ScanCase.HASH
+
+
+def test_a_large_file_is_never_held_whole(tmp_path: Path) -> None:
+    (tmp_path / "large").touch()
+    os.truncate(tmp_path / "large", 64 << 20)
+    tracemalloc.start()
+    try:
+        LocalFileSource().read_hash(os.fsencode(tmp_path), b"large")
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_ignored_suffixes_are_configurable() -> None:
