@@ -39,18 +39,19 @@ demo: $(VENV)/.installed-demo
 	$(BIN)/python demo/run.py
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m tests.support.postgres_server $(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m tests.support.postgres_server $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-pure: $(VENV)/.installed-test
 	CASPARIAN_PURE=1 CASPARIAN_EXPECT_FASTPATH=pure \
-		$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/fastpath tests/contracts
+		$(BIN)/python -m pytest -n 2 --dist worksteal tests/unit tests/fastpath tests/contracts
 
 properties: $(VENV)/.installed-test
 	CASPARIAN_EXAMPLES=50 $(BIN)/python -m pytest -n 2 --timeout 36000 \
 		$$(grep -rl --include='test_*.py' '^from hypothesis' tests)
 
 crash-points: $(VENV)/.installed-test
-	CASPARIAN_CRASH_POINTS=all $(BIN)/python -m pytest tests/faults/test_crash_points.py
+	CASPARIAN_CRASH_POINTS=all $(BIN)/python -m pytest tests/faults/test_crash_points.py \
+		tests/faults/test_purge_crash_points.py tests/faults/test_crash_adopt.py
 
 claimers: $(VENV)/.installed-test
 	CASPARIAN_CLAIMERS=full $(BIN)/python -m tests.support.postgres_server \

@@ -75,7 +75,7 @@ mode = "{mode}"
         path.unlink()
     project.drop("0.csv", "name,version\nnew,1\n")
     (project.inbox / "c.csv").unlink()
-    subprocess.run([PROGRAM, "scan"], cwd=project.directory, check=True, capture_output=True)
+    project.casparian("scan")
 
 
 def adopt(project: Project, shim: Path, at: int | None = None) -> tuple[int, list[str]]:
@@ -133,7 +133,7 @@ def test_a_killed_adoption_is_finished_by_the_next(
             killed[made[-1].split()[1]] += 1
         where = f"call {at} of {len(calls)}: {made[-1]}, exit {code}"
         assert rows(project) == before, where
-        assert adopt(project, shim)[0] == 0, where
+        project.casparian("adopt", "--all", "--yes")
         assert rows(project) == before, where
         assert strangers(project) == {Owner.MINE}, where
     assert project.drain() == 0

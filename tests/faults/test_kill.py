@@ -18,7 +18,7 @@ from tests.support.project import Project, read_parquet, wait_for
 
 FILES = 12
 ROWS = 400
-ROUNDS = 5
+ROUNDS = 3
 
 SINKS = {"parquet": "parquet://./output", "sqlite": "sqlite://out.db/output"}
 
