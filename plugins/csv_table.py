@@ -58,6 +58,8 @@ CONVERSION = re.compile(r"In CSV column #(\d+): (?:Row #(\d+): )?(.*)", re.DOTAL
 SIFTED = 256
 # After so many of them in one column, all others are looked for at once.
 MANY = 4
+# What separates columns elsewhere: a header of one column with one of these is no header.
+OTHER_DELIMITERS = ";\t|,"
 CODECS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4"}
 
 
@@ -177,6 +179,13 @@ class Handler(BasePlugin):
         missing = [c for c in self._settings["required"] if c not in names]
         if missing:
             raise ValueError(f"the header lacks {missing}; it has {names}")
+        if len(names) == 1 and names[0] not in self._settings["required"]:
+            other = next((d for d in OTHER_DELIMITERS if d in names[0]), None)
+            if other is not None:
+                raise ValueError(
+                    f"the header is one column, {names[0][:200]!r}: is {other!r} the delimiter? "
+                    "Name it in settings.delimiter, or the column in settings.required"
+                )
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"the header has {twice} more than once")

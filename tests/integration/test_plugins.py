@@ -99,6 +99,8 @@ def test_csv_table_keeps_a_line_break_within_quotes_across_blocks(file: Path) ->
         (b"", {}, "the file is empty"),
         (b"\n\r\n", {}, "not even a header"),
         (b"a,b,a\n1,2,3\n", {}, r"\['a'\] more than once"),
+        (b"a;b\n1;2\n", {}, r"one column, 'a;b': is ';' the delimiter\?"),
+        (b"a,b\n1,2\n", {"delimiter": "\t"}, r"is ',' the delimiter\?"),
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", {}, "does not begin with a line of text.*encoding"),
         (b"a\0b,c\n1,2\n", {}, "does not begin with a line of text"),
         ("a,b\n1,2\n".encode("utf-16"), {}, "settings.encoding"),
@@ -113,6 +115,11 @@ def test_csv_table_says_what_is_wrong(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         run("csv_table", write(file, content), settings)
+
+
+def test_csv_table_takes_one_column_with_a_delimiter_in_its_name_when_told(file: Path) -> None:
+    write(file, b"a;b\n1\n")
+    assert run("csv_table", file, {"required": ["a;b"]}).tables["output"].to_pylist() == [{"a;b": 1}]
 
 
 def test_csv_table_takes_an_empty_file_when_told(file: Path) -> None:

@@ -28,18 +28,20 @@ from casparian.domain.jobs import (
 )
 
 _job = processing_job.c
-# In one order everywhere, so that no two wait for each other.
-_SELECT_JOBS = select(*JOB_COLUMNS).order_by(_job.id).with_for_update()
+_SELECT_JOBS = select(*JOB_COLUMNS).with_for_update()
 Outcome = tuple[ProcessingJob, JobEvent, JobStatus, dict[str, Any]]
 """A job as it stands, what met it, its new status, and its other new values."""
 
 
 def locked_jobs(connection: Connection, ids: Sequence[int]) -> list[ProcessingJob]:
     """The jobs of these ids, locked until the transaction ends."""
-    return _locked(connection, _job.id.in_(list(ids)))
+    # In one order everywhere, so that no two wait for each other.
+    statement = _SELECT_JOBS.where(_job.id.in_(list(ids))).order_by(_job.id)
+    return [job_of(row) for row in connection.execute(statement)]
 
 
 def _locked(connection: Connection, *where: ColumnElement[bool]) -> list[ProcessingJob]:
+    """Those of a condition; only for transactions that no other runs beside."""
     return [job_of(row) for row in connection.execute(_SELECT_JOBS.where(*where))]
 
 

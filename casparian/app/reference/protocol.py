@@ -60,8 +60,8 @@ TAIL = """\
 - Unknown fields, unknown opcodes, metadata that is not JSON: the attempt fails and the sidecar is
   ended. The engine goes on, whatever arrives.
 - A sidecar sends no more than it was granted as credit; `publish` waits meanwhile. A DATA uses the
-  bytes of its payload and `overhead`, so that ever so many small ones fill nobody's memory. Credit is
-  given back as the writer takes batches.
+  bytes of its payload and `overhead`, so that ever so many small ones fill nobody's memory. Credit
+  is given back as the writer takes batches.
 - A sidecar sends a heartbeat every second, a busy one too; every frame counts as one.
 """
 
