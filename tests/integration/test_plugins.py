@@ -119,7 +119,9 @@ def test_csv_table_says_what_is_wrong(
 
 def test_csv_table_takes_one_column_with_a_delimiter_in_its_name_when_told(file: Path) -> None:
     write(file, b"a;b\n1\n")
-    assert run("csv_table", file, {"required": ["a;b"]}).tables["output"].to_pylist() == [{"a;b": 1}]
+    assert run("csv_table", file, {"required": ["a;b"]}).tables["output"].to_pylist() == [
+        {"a;b": 1}
+    ]
 
 
 def test_csv_table_takes_an_empty_file_when_told(file: Path) -> None:

@@ -228,9 +228,7 @@ def test_advice_to_jobs_that_ended_badly(world: World) -> None:
 
 
 @pytest.mark.parametrize("error", ErrorClass)
-def test_every_failure_has_a_remedy_and_no_more(
-    world: World, error: ErrorClass
-) -> None:
+def test_every_failure_has_a_remedy_and_no_more(world: World, error: ErrorClass) -> None:
     world.record((b"a.csv", "1"))
     claim = world.claim_one()
     failure = Failure(claim.job_id, claim.attempt, claim.token, error, "it broke")
