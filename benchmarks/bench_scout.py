@@ -139,7 +139,8 @@ def bare_loop(tree: Path) -> None:
 def in_own_process(what: str, tree: Path, rounds: int) -> Figures:
     command = [sys.executable, __file__, "--one", what, "--rounds", str(rounds), str(tree)]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
-    figures: Figures = json.loads(done.stdout)
+    # Before it may stand what the scout logs.
+    figures: Figures = json.loads(done.stdout.splitlines()[-1])
     return figures
 
 

@@ -9,6 +9,7 @@ from typing import Any
 WIDTH, HEIGHT, EDGE = 420, 320, 60
 LINES = (
     ("first scan, s", "first_s", "#1b6ca8"),
+    ("first scan, s of CPU", "first_cpu_s", "#e08e0b"),
     ("rescan, s", "rescan_s", "#2a9d4a"),
     ("find, s", "find_s", "#999999"),
 )
