@@ -15,7 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from casparian import Engine, Settings
-from casparian.adapters.host.subprocess import COMMAND, SubprocessHost
+from casparian.adapters.host.launch import COMMAND
+from casparian.adapters.host.subprocess import SubprocessHost
 from casparian.domain.ports import SidecarSpec
 
 NICENESS = 10

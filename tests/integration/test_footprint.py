@@ -1,13 +1,14 @@
 """What an engine costs that does nothing, and a command that only says how it is used.
 
-Never in seconds or bytes, which belong to a machine: by what is loaded, and as a share of what the
-same process used to start.
+Never in seconds or bytes, which belong to a machine: by what is loaded, and as a share of a core.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -106,10 +107,9 @@ engine.close()
 
 
 @pytest.mark.slow
-def test_idle_it_uses_a_small_share_of_what_its_start_took(project: Project) -> None:
-    """A second goes by between two heartbeats; the start takes about one of CPU time. Five seconds
-    at the one hundredth of a core that an idle engine may use are a twentieth of that; four times
-    as much is allowed for a machine that is busy otherwise."""
+def test_idle_it_uses_a_small_share_of_a_core(project: Project) -> None:
+    """Five times as much is allowed as an idle engine may use, which is a hundredth: here it
+    beats ten times as often, and the machine may be busy otherwise."""
     project.csv_to("parquet://./output")
     file = project.directory / "casparian.toml"
     file.write_text(file.read_text().replace("[worker]", "[worker]\nrenew_s = 1.0"))
@@ -118,12 +118,13 @@ def test_idle_it_uses_a_small_share_of_what_its_start_took(project: Project) -> 
     with project.running() as engine:
         wait_for(lambda: project.statuses() == {"COMPLETED": 1})
         await_beat(project, await_beat(project, 0))
-        started = cpu_ticks(engine.pid)
+        started, since = cpu_ticks(engine.pid), time.monotonic()
         beat = 0
         for _ in range(BEATS + 1):
             beat = await_beat(project, beat)
-        idle = cpu_ticks(engine.pid) - started
-    assert idle < started / 5, f"{idle} ticks in {BEATS} s, where the start took {started}"
+        idle_s = (cpu_ticks(engine.pid) - started) / os.sysconf("SC_CLK_TCK")
+        share = idle_s / (time.monotonic() - since)
+    assert share < 0.05, f"{share:.1%} of a core"
 
 
 def await_beat(project: Project, after: int) -> int:
