@@ -196,8 +196,9 @@ class RouterLoop:
                     self._send(instruction)
                 case StartSidecar(session, plugin):
                     self._host.start(self._spec(session, plugin))
-                case KillSidecar(session, reason):
-                    log.warning("sidecar killed", reason=reason)
+                case KillSidecar(session, reason, dismissed):
+                    told = log.debug if dismissed else log.warning
+                    told("sidecar killed", reason=reason)
                     self._host.kill(session)
                 case _:
                     self._carry_out(instruction)

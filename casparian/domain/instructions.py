@@ -43,8 +43,11 @@ class StartSidecar:
 
 @dataclass(frozen=True, slots=True)
 class KillSidecar:
+    """`dismissed`: nothing is wrong with it, it only had not started yet."""
+
     session: str
     reason: str
+    dismissed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -319,7 +319,7 @@ class Pool:
         if sidecar.phase is Phase.ENDING:
             return []
         sidecar.phase, sidecar.ending = Phase.ENDING, (error_class, reason)
-        return [KillSidecar(sidecar.session, reason)]
+        return [KillSidecar(sidecar.session, reason, sidecar.dismissed)]
 
     def exited(self, exit_: SidecarExit, now: float) -> list[Instruction]:
         """A sidecar's process ended, however."""
