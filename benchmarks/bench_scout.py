@@ -149,7 +149,10 @@ def scans(tree: Path, rounds: int) -> Figures:
     bare = [timed(lambda: bare_loop(tree))]
     with scout_on(tree) as (_, scan, writes):
         reports: list[ScanReport] = []
-        scan_once = lambda: reports.append(scan())  # noqa: E731
+
+        def scan_once() -> None:
+            reports.append(scan())
+
         first = timed(scan_once)
         files, jobs = reports[0].new, reports[0].jobs
         bare.append(timed(lambda: bare_loop(tree)))

@@ -31,7 +31,7 @@ class Shared(Project):
             contextlib.suppress(psycopg.errors.UndefinedTable),
             psycopg.connect(self.url.replace("+psycopg", "")) as connection,
         ):
-            return connection.execute(sql, values).fetchall()  # type: ignore[arg-type]
+            return connection.execute(sql.encode(), values).fetchall()
         return []
 
     def statuses(self) -> dict[str, int]:
