@@ -43,7 +43,7 @@ from casparian.domain.routing import RoutingTable
 from casparian.domain.unpacking import Refused
 
 # The first batch is small: its jobs can begin while the scan goes on.
-FIRST_BATCH, BATCH = 250, 2000
+FIRST_BATCH, BATCH = 250, 10_000
 MISSED_TOGETHER = 500
 BATCH_US = 1_000_000
 REMEMBERED_LINKS = 65_536

@@ -2,42 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence, Set
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from sqlalchemy import Connection, bindparam, select, update
 
-from casparian.adapters.queue.bound_versions import take_bound
 from casparian.adapters.queue.common import JobEvent, below_range
 from casparian.adapters.queue.database import (
     Database,
     SelectIn,
     chunks,
-    execute_many,
-    insert_rows,
-    row_insert,
 )
 from casparian.adapters.queue.departures import SqlDepartures
-from casparian.adapters.queue.duplicates import Due, enqueue_shared
+from casparian.adapters.queue.recording import Seen, add_versions, touch
 from casparian.adapters.queue.rows import (
-    INSERT_JOB,
-    INSERT_TAG,
     NO_STAT,
-    ageing_us,
     location_of,
     log_events,
-    queued_job,
-    stat_row,
-    stat_values,
 )
 from casparian.adapters.queue.tables import (
-    file_hash_registry,
     file_location,
-    file_version,
     processing_job,
     source_root,
 )
-from casparian.domain.duplicates import Wanted
 from casparian.domain.files import (
     SCANS_UNTIL_DELETED,
     FileLocation,
@@ -46,39 +32,11 @@ from casparian.domain.files import (
 )
 from casparian.domain.jobs import JobEventKind
 from casparian.domain.ports import RecordOutcome
-from casparian.domain.routing import Routed, RoutingTable, due_us
+from casparian.domain.routing import Routed, RoutingTable
 
 FIRST_PAGE, PAGE = 100, 2000
-RECORDED = 2000
+RECORDED = 10_000
 _location = file_location.c
-
-
-class _Seen(NamedTuple):
-    """One sighting on its way into the tables."""
-
-    sighting: Sighting
-    routed: Routed
-    location: FileLocation
-
-    @property
-    def standing(self) -> bool:
-        return not self.location.deleted and self.location.content_hash is not None
-
-    @property
-    def touched(self) -> bool:
-        return self.standing and self.location.content_hash == self.sighting.content_hash
-
-    def wanted(self, plugin: str, version_id: int) -> Wanted:
-        known = self.location
-        return Wanted(
-            plugin,
-            self.sighting.content_hash,
-            version_id,
-            known.id,
-            known.versions + 1,
-            self.routed.priority,
-            forgotten=known.versions > 0 and not known.deleted and known.content_hash is None,
-        )
 
 
 class SqlCatalog(SqlDepartures):
@@ -126,8 +84,11 @@ class SqlCatalog(SqlDepartures):
             return self._known(connection, root_id, [path]).get(path)
 
     def _known(
-        self, connection: Connection, root_id: int, paths: Iterable[bytes]
+        self, connection: Connection, root_id: int, paths: Collection[bytes]
     ) -> dict[bytes, FileLocation]:
+        span = {"root_id": root_id, "first": min(paths), "last": max(paths)}
+        if connection.execute(_BETWEEN, span).first() is None:
+            return {}
         rows = _AT_PATHS.rows(connection, list(paths), root_id=root_id)
         return {row.path: location_of(row) for row in rows}
 
@@ -150,120 +111,18 @@ class SqlCatalog(SqlDepartures):
     ) -> RecordOutcome:
         now = self._db.clock()
         known = self._known(connection, root_id, part)
-        new = [path for path in part if path not in known]
-        ids = self._db.dialect.new_ids(connection, file_location, len(new))
-        for location_id, path in zip(ids, new, strict=True):
-            known[path] = FileLocation(location_id, root_id, path, None, None, None, 0, 0)
-        seen = [_Seen(s, routed, known[s.path]) for s, routed in part.values()]
+        new = [met for path, met in part.items() if path not in known]
+        seen = [Seen(*part[path], location) for path, location in known.items()]
         seen = self._without_departed(connection, seen)
-        self._touch(connection, [s for s in seen if s.touched], now)
-        newer = [s for s in seen if not s.touched]
-        jobs = self._add_versions(connection, newer, now, set(ids)) if newer else 0
-        changed = sum(s.standing for s in newer)
-        new_here = len(newer) - changed
+        touched = [s for s in seen if s.touched]
+        touch(connection, touched, now)
+        moved = [s for s in seen if not s.touched]
+        jobs = add_versions(self._db, connection, root_id, new, moved, now)
+        changed = sum(s.standing for s in moved)
+        new_here = len(new) + len(moved) - changed
         if new_here:
             connection.execute(_DISTURB_ROOT, {"root_id": root_id})
-        touched = len(seen) - len(newer)
-        return RecordOutcome(new_here, changed, touched, jobs, int(new_here > 0))
-
-    def _touch(self, connection: Connection, seen: Sequence[_Seen], now: int) -> None:
-        values = [
-            {"b_id": s.location.id, **stat_values(s.sighting.identity), "hashed_at_us": now}
-            for s in seen
-        ]
-        execute_many(connection, _TOUCH, values)
-
-    def _add_versions(
-        self, connection: Connection, seen: Sequence[_Seen], now: int, new: Set[int]
-    ) -> int:
-        """Locations of the `new` ids, registry, versions, current versions, tags and jobs;
-        returns the count of jobs."""
-        versioned = self._with_version_ids(connection, seen, new)
-        self._add_contents(connection, seen, now)
-        locations = [
-            (
-                s.location.id,
-                s.location.source_root_id,
-                s.sighting.path,
-                *stat_row(s.sighting.identity),
-                s.sighting.content_hash,
-                version,
-                1,
-                now,
-                False,
-            )
-            for s, version in versioned
-            if s.location.id in new
-        ]
-        insert_rows(connection, _INSERT_LOCATION, locations)
-        moved = [_current(s, v, now) for s, v in versioned if s.location.id not in new]
-        execute_many(connection, _MOVE_CURRENT, moved)
-        versions = [
-            (
-                version,
-                s.location.id,
-                s.location.versions + 1,
-                s.sighting.content_hash,
-                *stat_row(s.sighting.identity),
-                now,
-            )
-            for s, version in versioned
-        ]
-        insert_rows(connection, _INSERT_VERSION, versions)
-        tags = [
-            (version, tag, rule.id or None)
-            for s, version in versioned
-            for tag, rule in s.routed.tags.items()
-        ]
-        insert_rows(connection, INSERT_TAG, tags)
-        return self._add_jobs(connection, versioned, now)
-
-    def _add_jobs(
-        self, connection: Connection, versioned: Sequence[tuple[_Seen, int]], now: int
-    ) -> int:
-        ageing = ageing_us(connection)
-        jobs = [
-            queued_job(
-                plugin,
-                version,
-                s.location.id,
-                s.location.versions + 1,
-                s.routed.priority,
-                now,
-                due_us(now, s.routed.priority, ageing),
-            )
-            for s, version in versioned
-            for plugin in s.routed.plugins
-            if plugin not in s.routed.skipping
-        ]
-        insert_rows(connection, INSERT_JOB, jobs)
-        shared = [
-            s.wanted(plugin, version)
-            for s, version in versioned
-            for plugin in s.routed.plugins
-            if plugin in s.routed.skipping
-        ]
-        if not shared:
-            return len(jobs)
-        return len(jobs) + enqueue_shared(connection, shared, Due(now, ageing))
-
-    def _add_contents(self, connection: Connection, seen: Sequence[_Seen], now: int) -> None:
-        contents = {s.sighting.content_hash: s.sighting.identity.size for s in seen}
-        into = self._db.dialect.insert_missing(
-            file_hash_registry, "content_hash", "size", "first_seen_us"
-        )
-        insert_rows(connection, into, [(key, size, now) for key, size in contents.items()])
-
-    def _with_version_ids(
-        self, connection: Connection, seen: Sequence[_Seen], new: Set[int]
-    ) -> list[tuple[_Seen, int]]:
-        """Each with the id that its new version is to have."""
-        contents = {
-            s.location.id: s.sighting.content_hash for s in seen if s.location.id not in new
-        }
-        bound = take_bound(connection, contents) if contents else {}
-        free = iter(self._db.dialect.new_ids(connection, file_version, len(seen) - len(bound)))
-        return [(s, bound.get(s.location.id) or next(free)) for s in seen]
+        return RecordOutcome(new_here, changed, len(touched), jobs, int(new_here > 0))
 
     def missed(self, location_ids: Sequence[int]) -> int:
         deleted = 0
@@ -323,42 +182,17 @@ _JOBS_OF_CURRENT = (
 )
 
 
-_STAT: dict[str, Any] = {name: bindparam(name) for name in NO_STAT}
-_TOUCH = (
-    update(file_location)
-    .where(_location.id == bindparam("b_id"))
-    .values(**_STAT, hashed_at_us=bindparam("hashed_at_us"), missed_scans=0)
+_BETWEEN = (
+    select(_location.id)
+    .where(
+        _location.source_root_id == bindparam("root_id"),
+        _location.path.between(bindparam("first"), bindparam("last")),
+    )
+    .limit(1)
 )
-_MOVE_CURRENT = _TOUCH.values(
-    content_hash=bindparam("content_hash"),
-    current_version_id=bindparam("current_version_id"),
-    versions=bindparam("versions"),
-    deleted=False,
-)
-
-
 _AT_PATHS = SelectIn(
     select(file_location).where(_location.source_root_id == bindparam("root_id")), _location.path
 )
-_STAT_NAMES = tuple(NO_STAT)
-_INSERT_LOCATION = row_insert(
-    file_location, "id", "source_root_id", "path", *_STAT_NAMES, "content_hash",
-    "current_version_id", "versions", "hashed_at_us", "deleted",
-)  # fmt: skip
-_INSERT_VERSION = row_insert(
-    file_version, "id", "location_id", "ordinal", "content_hash", *_STAT_NAMES, "seen_at_us"
-)
-
-
-def _current(seen: _Seen, version: int, now: int) -> dict[str, Any]:
-    return {
-        "b_id": seen.location.id,
-        **stat_values(seen.sighting.identity),
-        "hashed_at_us": now,
-        "content_hash": seen.sighting.content_hash,
-        "current_version_id": version,
-        "versions": seen.location.versions + 1,
-    }
 
 
 def _distinct(

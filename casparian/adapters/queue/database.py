@@ -31,8 +31,9 @@ from casparian.domain.errors import StaleTokenError
 from casparian.domain.ports import Clock
 
 CHUNK = 500
-ROWS_TOGETHER = 200
 """Ids or paths in one statement: every database takes that many parameters."""
+ROWS_TOGETHER = 1000
+"""Rows in one insert, where the database takes so many parameters."""
 
 T = TypeVar("T")
 
@@ -202,15 +203,16 @@ def insert_rows(connection: Connection, into: RowInsert, rows: Sequence[tuple[An
 
 @lru_cache(maxsize=256)
 def _together(text: str, columns: int, dialect: SqlDialect) -> tuple[str, int]:
-    """An insert of several rows, and of how many; no text where it is not made of values alone.
+    """An insert of several rows, and of how many; no text where its row is not of values alone.
 
     SQLite takes half as long for them, and gives the interpreter's lock away once for all.
     """
     count = min(ROWS_TOGETHER, dialect.insertmanyvalues_max_parameters // columns)
-    into, _, values = text.partition(" VALUES ")
-    if values != f"({', '.join('?' * columns)})":
+    row = f"({', '.join('?' * columns)})"
+    into, values, rest = text.partition(f" VALUES {row}")
+    if not values:
         return "", count
-    return f"{into} VALUES {', '.join([values] * count)}", count
+    return f"{into} VALUES {', '.join([row] * count)}{rest}", count
 
 
 @lru_cache(maxsize=256)

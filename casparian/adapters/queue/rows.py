@@ -109,7 +109,7 @@ def job_of(row: Any) -> ProcessingJob:
     )
 
 
-_QUEUED = JobStatus.QUEUED.value
+QUEUED = JobStatus.QUEUED.value
 
 
 class QueuedJob(NamedTuple):
@@ -136,7 +136,7 @@ def queued_job(
     due: int,
 ) -> QueuedJob:
     return QueuedJob(
-        _QUEUED, plugin, version_id, location_id, ordinal, priority, due, now_us, now_us
+        QUEUED, plugin, version_id, location_id, ordinal, priority, due, now_us, now_us
     )
 
 
