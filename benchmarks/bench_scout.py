@@ -33,6 +33,7 @@ from scout_plot import plot
 
 from casparian.adapters.files import LocalFileSource
 from casparian.adapters.queue.sqlite import open_database, stores_of
+from casparian.app.process import calm_the_collector, share_the_interpreter
 from casparian.app.scout import Scout
 from casparian.app.scout_service import ScoutService
 from casparian.domain.files import ScanReport, ScanRules
@@ -283,6 +284,9 @@ def main() -> None:
     parser.add_argument("tree", type=Path, nargs="?", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:
+        # As the engine does.
+        calm_the_collector()
+        share_the_interpreter()
         print(json.dumps(MEASURES[given.one](given.tree, given.rounds)))
         return
     trees = given.trees or Path(tempfile.mkdtemp(prefix="bench-scout-"))

@@ -181,10 +181,13 @@ class ScanPass:
         for entry in run.files:
             if self._must_stop():
                 return False
-            if rows.lag(entry.path):
+            known = None
+            if rows.reaches(entry.path):
                 self._miss_up_to(entry.path, rows, compared)
-            known = rows.take(entry.path)
-            compared.add(self._meet_entry(files, entry, known), entry.identity, known)
+                known = rows.take(entry.path)
+            case = self._meet_entry(files, entry, known)
+            if compared.calm:
+                compared.add(case, entry.identity, known)
         self._miss_up_to(run.end, rows, compared)
         return True
 
@@ -240,7 +243,7 @@ class ScanPass:
             self._report.fail(entry.path, entry.error or "it could not be examined")
             return None
         self._missing.met(entry.identity, known)
-        return self._meet(files, entry.path, entry.identity, known)
+        return self._meet(files, entry.path, entry.identity, known, entry.linked)
 
     def _meet(
         self,
@@ -248,6 +251,7 @@ class ScanPass:
         path: bytes,
         identity: StatIdentity,
         known: FileLocation | None,
+        linked: bool = True,
     ) -> ScanCase | None:
         """Look at one file. What was made of it; None where it is no file for the catalog."""
         if known is not None and known.missed_scans and not known.deleted:
@@ -280,7 +284,7 @@ class ScanPass:
             elif archive:
                 self._open(path, identity)
             else:
-                self._hash(files, path, identity)
+                self._hash(files, path, identity, linked)
         self._flush_if_due(now_us)
         return case
 
@@ -323,48 +327,60 @@ class ScanPass:
             self._open(path, identity)
             self._flush_if_due(self._parts.clock())
 
-    def _hash(self, files: ParallelFileScanner, path: bytes, identity: StatIdentity) -> None:
+    def _hash(
+        self, files: ParallelFileScanner, path: bytes, identity: StatIdentity, linked: bool
+    ) -> None:
         """Another name of a file that this scan has read, or is reading, is not read again."""
-        content_hash = self._hashed.get(identity)
-        if content_hash is not None:
-            self._sightings.append(Sighting(path, identity, content_hash))
-        elif identity in self._hashing:
-            self._hashing[identity].append(path)
-        else:
-            self._hashing[identity] = [path]
-            files.submit(path, identity)
-            while files.full:
-                self._take(files.collect(timeout_s=BATCH_US / 1e6))
+        if linked:
+            content_hash = self._hashed.get(identity)
+            if content_hash is not None:
+                self._sightings.append(Sighting(path, identity, content_hash))
+                return
+            if identity in self._hashing:
+                self._hashing[identity].append(path)
+                return
+            self._hashing[identity] = []
+        if files.submit(path, identity):
+            self._take(files.collect(timeout_s=BATCH_US / 1e6))
 
     def _take(self, results: Iterable[Hashed]) -> None:
         for hashed in results:
-            first, *links = self._hashing.pop(hashed.met)
-            self._take_one(first, hashed)
-            for path in links:
-                if hashed.identity == hashed.met:
-                    self._sightings.append(Sighting(path, hashed.met, hashed.content_hash))
-                else:
-                    self._defer(path, None, CHANGED_WHILE_READ)
+            path, met, identity, content_hash, _ = hashed
+            taken = self._may_take(hashed)
+            if taken and identity is not None:
+                self._parts.futures.forget((self._root.id, path))
+                self._sightings.append(Sighting(path, identity, content_hash))
+            if met in self._hashing:
+                self._take_links(hashed, taken)
         self._recording.look()
         self._flush_if_due(self._parts.clock())
 
-    def _take_one(self, path: bytes, hashed: Hashed) -> None:
-        identity, error = hashed.identity, hashed.error
+    def _may_take(self, hashed: Hashed) -> bool:
+        """Whether what was read is to be recorded; where it is not, the report says why."""
+        path, met, identity, _, error = hashed
+        if identity == met:
+            return True
         if identity is not None:
             # A change between walk and read may have brought content that is not settled.
-            changed = identity != hashed.met
-            if changed and self._rules.settled_in_ns(identity, self._parts.clock() * 1000):
+            if self._rules.settled_in_ns(identity, self._parts.clock() * 1000):
                 self._defer(path, identity, CHANGED_WHILE_READ)
-                return
-            if changed and not self._is_done(path, identity):
-                return
-            self._parts.futures.forget((self._root.id, path))
-            remember(self._hashed, identity, hashed.content_hash, REMEMBERED_LINKS)
-            self._sightings.append(Sighting(path, identity, hashed.content_hash))
-        elif isinstance(error, FileChangedError):
+                return False
+            return self._is_done(path, identity)
+        if isinstance(error, FileChangedError):
             self._defer(path, None, CHANGED_WHILE_READ)
         elif error is not None and not isinstance(error, FileNotFoundError):
             self._report.fail(path, describe(error))
+        return False
+
+    def _take_links(self, hashed: Hashed, taken: bool) -> None:
+        """Other names of a file that was read: those met so far, and those to come."""
+        if taken and hashed.identity is not None:
+            remember(self._hashed, hashed.identity, hashed.content_hash, REMEMBERED_LINKS)
+        for path in self._hashing.pop(hashed.met):
+            if hashed.identity == hashed.met:
+                self._sightings.append(Sighting(path, hashed.met, hashed.content_hash))
+            else:
+                self._defer(path, None, CHANGED_WHILE_READ)
 
     def _defer(self, path: bytes, identity: StatIdentity | None, reason: str) -> None:
         rules = self._rules

@@ -154,10 +154,10 @@ class Alongside:
             yield known
             known = self._next
 
-    def lag(self, path: bytes) -> bool:
-        """Whether there is something before `path`."""
-        known = self._peek()
-        return known is not None and known.path < path
+    def reaches(self, path: bytes) -> bool:
+        """Whether there is something at `path` or before it."""
+        known = self._next if self._rows is not None else self._peek()
+        return known is not None and known.path <= path
 
     def take(self, path: bytes) -> FileLocation | None:
         """The location at `path`, when nothing is before it."""

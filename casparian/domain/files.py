@@ -115,7 +115,9 @@ class ScanRules:
         `unchanged_since_ns` (None: it is met for the first time).
         """
         youngest = max(identity.mtime_ns, identity.ctime_ns)
-        by_timestamps = max(0, youngest + self.settle_ns - now_ns)
+        by_timestamps = youngest + self.settle_ns - now_ns
+        if by_timestamps <= 0:
+            return 0
         if not self.in_future(identity, now_ns) and unchanged_since_ns is None:
             return by_timestamps
         since = now_ns if unchanged_since_ns is None else unchanged_since_ns

@@ -58,11 +58,13 @@ Clock = Callable[[], int]
 
 
 class FileEntry(NamedTuple):
-    """One name met by a walk. `identity` is None when it could not be statted (`error`)."""
+    """One name met by a walk. `identity` is None when it could not be statted (`error`), `linked`
+    is false where no other name can lead to the same file."""
 
     path: bytes
     identity: StatIdentity | None
     error: str | None = None
+    linked: bool = True
 
 
 class WalkError(NamedTuple):

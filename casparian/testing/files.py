@@ -52,10 +52,14 @@ class FileSourceContract:
         os.mkdir(root)
         return root
 
+    def entries(self, source: FileSource, root: bytes, below: bytes = b"") -> list[FileEntry]:
+        met = list(source.walk(root, below))
+        entries = [entry for entry in met if not isinstance(entry, WalkError)]
+        assert entries == met
+        return entries
+
     def paths(self, source: FileSource, root: bytes, below: bytes = b"") -> list[bytes]:
-        entries = list(source.walk(root, below))
-        assert not [e for e in entries if isinstance(e, WalkError)]
-        return [e.path for e in entries]
+        return [entry.path for entry in self.entries(source, root, below)]
 
     # 1. every regular file, once, in byte order
 
@@ -85,9 +89,17 @@ class FileSourceContract:
         expected = StatIdentity(
             5, 1_600_000_000_123_456_789, found.st_ctime_ns, found.st_ino, found.st_dev
         )
-        assert list(source.walk(root)) == [FileEntry(b"d/file", expected)]
+        (entry,) = self.entries(source, root)
+        assert entry[:3] == (b"d/file", expected, None)
         assert source.stat(root, b"d/file") == expected
         assert source.read_hash(root, b"d/file")[1] == expected
+
+    def test_1_every_name_of_a_hard_link_is_linked(self, source: FileSource, root: bytes) -> None:
+        write(root + b"/d/file", b"12345")
+        os.link(root + b"/d/file", root + b"/e")
+        assert [(e.path, e.linked) for e in self.entries(source, root)] == [
+            (b"d/file", True), (b"e", True),
+        ]  # fmt: skip
 
     def test_1_a_tree_deeper_than_descriptors_and_path_limits(
         self, source: FileSource, root: bytes

@@ -49,6 +49,22 @@ class TestLocalFileSourceInPython(FileSourceContract):
         return LocalFileSource()
 
 
+@pytest.mark.parametrize("twin", [listing.list_directory, listing.list_in_python])
+def test_a_file_of_one_name_is_not_linked(twin: listing.ListDirectory, tmp_path: Path) -> None:
+    (tmp_path / "alone").write_bytes(b"x")
+    (tmp_path / "one").write_bytes(b"x")
+    (tmp_path / "two").hardlink_to(tmp_path / "one")
+    fd = os.open(tmp_path, os.O_RDONLY)
+    try:
+        (files,) = twin(fd, b"in/")
+    finally:
+        os.close(fd)
+    assert not isinstance(files, bytes)
+    assert [(entry.path, entry.linked) for entry in files] == [
+        (b"in/alone", False), (b"in/one", True), (b"in/two", True),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("twin", [listing.read_files, listing.read_in_python])
 def test_small_files_are_read_together(twin: listing.ReadFiles, tmp_path: Path) -> None:
     """By the port, any of them may be left to be asked for one by one."""

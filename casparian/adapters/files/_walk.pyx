@@ -3,6 +3,8 @@
 the GIL."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.ref cimport Py_INCREF
+from cpython.tuple cimport PyTuple_SET_ITEM
 from libc.errno cimport ENOENT, errno
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, qsort, realloc
@@ -30,6 +32,7 @@ cdef extern from "<sys/stat.h>" nogil:
         int64_t tv_nsec
     struct stat_t "stat":
         uint64_t st_mode
+        uint64_t st_nlink
         int64_t st_size
         uint64_t st_ino
         uint64_t st_dev
@@ -56,6 +59,15 @@ cdef extern from *:
     """
     void clear_errno() nogil
 
+cdef extern from *:
+    """
+    /* What tuple.__new__ does for a subclass, without the call of a Python function. */
+    static PyObject *empty_tuple_of(PyObject *kind, Py_ssize_t count) {
+        return ((PyTypeObject *) kind)->tp_alloc((PyTypeObject *) kind, count);
+    }
+    """
+    object empty_tuple_of(object kind, Py_ssize_t count)
+
 cdef int64_t SECOND_NS = 1_000_000_000
 
 cdef struct Name:
@@ -63,6 +75,7 @@ cdef struct Name:
     Py_ssize_t at
     Py_ssize_t length
     bint is_directory
+    bint linked
     int problem
     # For qsort, which takes no context.
     const char* text
@@ -71,6 +84,23 @@ cdef struct Name:
     int64_t ctime_ns
     uint64_t inode
     uint64_t device
+
+cdef object named(object kind, tuple values):
+    """A named tuple of `kind` with these values."""
+    cdef Py_ssize_t i
+    cdef object value, made = empty_tuple_of(kind, len(values))
+    for i in range(len(values)):
+        value = values[i]
+        Py_INCREF(value)
+        PyTuple_SET_ITEM(made, i, value)
+    return made
+
+
+cdef object identity_of(
+    int64_t size, int64_t mtime_ns, int64_t ctime_ns, uint64_t inode, uint64_t device
+):
+    return named(StatIdentity, (size, mtime_ns, ctime_ns, inode, device))
+
 
 cdef struct Seed:
     uint64_t first
@@ -148,11 +178,13 @@ cdef class Listing:
         name.is_directory, name.problem = is_directory, problem
         name.size = name.mtime_ns = name.ctime_ns = 0
         name.inode = name.device = 0
+        name.linked = False
         if is_directory:
             self.text[self.length + length] = b"/"
             name.length += 1
         elif not problem:
             name.size, name.inode, name.device = found.st_size, found.st_ino, found.st_dev
+            name.linked = found.st_nlink > 1
             name.mtime_ns = found.st_mtim.tv_sec * SECOND_NS + found.st_mtim.tv_nsec
             name.ctime_ns = found.st_ctim.tv_sec * SECOND_NS + found.st_ctim.tv_nsec
         self.length += name.length
@@ -264,12 +296,10 @@ cdef class Run:
             if name.problem:
                 yield FileEntry(path, None, os.strerror(name.problem))
             else:
-                yield FileEntry(
-                    path,
-                    StatIdentity(
-                        name.size, name.mtime_ns, name.ctime_ns, name.inode, name.device
-                    ),
+                identity = identity_of(
+                    name.size, name.mtime_ns, name.ctime_ns, name.inode, name.device
                 )
+                yield named(FileEntry, (path, identity, None, name.linked))
 
 
 def list_directory(int fd, bytes prefix):
@@ -355,7 +385,7 @@ def read_files(int directory, list names, int64_t limit):
             status = &reads[i].status
             found.append((
                 PyBytes_FromStringAndSize(reads[i].data, status.st_size),
-                StatIdentity(
+                identity_of(
                     status.st_size,
                     status.st_mtim.tv_sec * SECOND_NS + status.st_mtim.tv_nsec,
                     status.st_ctim.tv_sec * SECOND_NS + status.st_ctim.tv_nsec,

@@ -37,7 +37,7 @@ __all__ = [
     "read_in_python",
 ]
 
-_IDENTITY = Struct("<qqqQQ")
+_EXAMINED = Struct("<qqqQQ?")
 
 
 class Run:
@@ -54,7 +54,8 @@ class Run:
             if isinstance(found, str):
                 yield FileEntry(self._prefix + name, None, found)
             else:
-                yield FileEntry(self._prefix + name, StatIdentity(*_IDENTITY.unpack(found)))
+                *identity, linked = _EXAMINED.unpack(found)
+                yield FileEntry(self._prefix + name, StatIdentity(*identity), None, linked)
 
     def digest(self) -> Hashable | None:
         sum_of_all = blake2b(digest_size=16)
@@ -97,7 +98,7 @@ def _examine(fd: int, name: bytes, found: dict[bytes, bytes | str | None]) -> No
         found[name] = error.strerror or str(error)
         return
     if stat.S_ISREG(status.st_mode):
-        found[name] = _IDENTITY.pack(*identity_of(status))
+        found[name] = _EXAMINED.pack(*identity_of(status), status.st_nlink > 1)
     elif stat.S_ISDIR(status.st_mode):
         # It was another kind of thing when it was listed.
         found[name + b"/"] = None

@@ -13,7 +13,6 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import groupby
 from typing import cast
 
 from casparian.adapters.files import listing
@@ -106,8 +105,7 @@ class LocalFileSource:
         self, root: bytes, paths: Sequence[bytes]
     ) -> list[tuple[str, StatIdentity] | None]:
         found: list[tuple[str, StatIdentity] | None] = []
-        for above, together in groupby(paths, lambda path: path.rpartition(b"/")[0]):
-            names = [path[len(above) + 1 :] if above else path for path in together]
+        for above, names in _by_directory(paths):
             try:
                 fd = _open_directory(root, above, _THROUGH)
             except OSError:
@@ -131,6 +129,20 @@ class LocalFileSource:
             raise
         finally:
             os.close(target)
+
+
+def _by_directory(paths: Sequence[bytes]) -> Iterator[tuple[bytes, list[bytes]]]:
+    """Paths that follow one another in a directory: the directory, and their names in it."""
+    above, names = b"", list[bytes]()
+    for path in paths:
+        directory, _, name = path.rpartition(b"/")
+        if directory != above and names:
+            yield above, names
+            names = []
+        above = directory
+        names.append(name)
+    if names:
+        yield above, names
 
 
 def range_below(directory: bytes) -> tuple[bytes, bytes | None]:

@@ -54,23 +54,16 @@ class ParallelFileScanner:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
-    @property
-    def full(self) -> bool:
-        """The window is used up: collect before submitting more."""
-        return (
-            len(self._small) >= SMALL_TOGETHER
-            or self._small_bytes >= SMALL_BYTES
-            or len(self._running) >= self._threads * FILES_PER_THREAD
-        )
-
-    def submit(self, path: bytes, met: StatIdentity) -> None:
+    def submit(self, path: bytes, met: StatIdentity) -> bool:
+        """True when the window is used up: collect before submitting more."""
         if met.size <= SMALL:
             self._small.append((path, met))
             self._small_bytes += met.size
-            return
+            return len(self._small) >= SMALL_TOGETHER or self._small_bytes >= SMALL_BYTES
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._threads, "casparian-hash")
         self._running.add(self._pool.submit(self._hash_one, path, met))
+        return len(self._running) >= self._threads * FILES_PER_THREAD
 
     def collect(self, timeout_s: float | None = None) -> list[Hashed]:
         """What is done by now; waits for the first result when there is none yet."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from sqlalchemy import Connection, bindparam, select, update
 
@@ -13,7 +13,7 @@ from casparian.adapters.queue.database import (
     chunks,
 )
 from casparian.adapters.queue.departures import SqlDepartures
-from casparian.adapters.queue.recording import Seen, add_versions, touch
+from casparian.adapters.queue.recording import Seen, add_versions, must_be_there, touch
 from casparian.adapters.queue.rows import (
     NO_STAT,
     location_of,
@@ -35,7 +35,9 @@ from casparian.domain.ports import RecordOutcome
 from casparian.domain.routing import Routed, RoutingTable
 
 FIRST_PAGE, PAGE = 100, 2000
-RECORDED = 10_000
+RECORDED = 12_000
+"""Files in one transaction. Each has a page of the index of hashes written, or shares one with
+others of its transaction: the more of them, the fewer pages."""
 _location = file_location.c
 
 
@@ -98,21 +100,28 @@ class SqlCatalog(SqlDepartures):
         """Record in transactions of at most RECORDED files each."""
         total = RecordOutcome()
         for part in chunks(sightings, RECORDED):
-            routed = [(sighting, routing.route(sighting.path)) for sighting in part]
-            for distinct in _distinct(routed):
-                with self._db.write() as connection:
-                    total = _sum(total, self._record(connection, root_id, distinct))
+            for distinct in _distinct(part):
+                routed = [routing.route(sighting.path) for sighting in distinct]
+                with self._db.write(vouched=True) as connection:
+                    total = _sum(total, self._record(connection, root_id, distinct, routed))
         if total.jobs:
             self._db.waiters.wake()
         return total
 
     def _record(
-        self, connection: Connection, root_id: int, part: dict[bytes, tuple[Sighting, Routed]]
+        self,
+        connection: Connection,
+        root_id: int,
+        sightings: Sequence[Sighting],
+        routed: Sequence[Routed],
     ) -> RecordOutcome:
         now = self._db.clock()
-        known = self._known(connection, root_id, part)
-        new = [met for path, met in part.items() if path not in known]
-        seen = [Seen(*part[path], location) for path, location in known.items()]
+        must_be_there(connection, root_id, routed)
+        known = self._known(connection, root_id, [sighting.path for sighting in sightings])
+        new, seen = list(zip(sightings, routed, strict=True)), []
+        if known:
+            seen = [Seen(s, r, known[s.path]) for s, r in new if s.path in known]
+            new = [(s, r) for s, r in new if s.path not in known]
         seen = self._without_departed(connection, seen)
         touched = [s for s in seen if s.touched]
         touch(connection, touched, now)
@@ -195,18 +204,18 @@ _AT_PATHS = SelectIn(
 )
 
 
-def _distinct(
-    routed: Iterable[tuple[Sighting, Routed]],
-) -> Iterator[dict[bytes, tuple[Sighting, Routed]]]:
-    """Runs, by path, in which none stands twice: a later sighting is held against the earlier."""
-    part: dict[bytes, tuple[Sighting, Routed]] = {}
-    for sighting, route in routed:
-        if sighting.path in part:
-            yield part
-            part = {}
-        part[sighting.path] = sighting, route
-    if part:
-        yield part
+def _distinct(sightings: Sequence[Sighting]) -> Iterator[Sequence[Sighting]]:
+    """Runs in which no path stands twice: a later sighting is held against the earlier."""
+    if len({sighting.path for sighting in sightings}) == len(sightings):
+        yield sightings
+        return
+    run: dict[bytes, Sighting] = {}
+    for sighting in sightings:
+        if sighting.path in run:
+            yield list(run.values())
+            run = {}
+        run[sighting.path] = sighting
+    yield list(run.values())
 
 
 def _sum(one: RecordOutcome, other: RecordOutcome) -> RecordOutcome:

@@ -114,13 +114,15 @@ class Database:
         self._writing = threading.Lock()
 
     @contextmanager
-    def write(self, shared: bool = False) -> Iterator[Connection]:
+    def write(self, shared: bool = False, vouched: bool = False) -> Iterator[Connection]:
         """A transaction that writes; committed at the end, rolled back by an exception.
 
         `shared` ones may run beside each other: each row that one of them writes it has locked,
-        or would write the same whatever the others do.
+        or would write the same whatever the others do. `vouched`: whatever its rows refer to, it
+        has made or looked at itself, so that the database need not look at each.
         """
         with self._writing, self.translated(), self.engine.connect() as connection:
+            connection.execution_options(casparian_vouched=vouched)
             self.dialect.begin_write(connection, shared)
             try:
                 yield connection

@@ -7,7 +7,9 @@ are routed alike follow one another, and a statement serves for each such run.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, Connection, Select, bindparam, insert, literal, select, update
@@ -22,8 +24,11 @@ from casparian.adapters.queue.tables import (
     file_tag,
     file_version,
     processing_job,
+    routing_rule,
+    source_root,
 )
 from casparian.domain.duplicates import Wanted
+from casparian.domain.errors import ConfigurationError
 from casparian.domain.files import FileLocation, Sighting
 from casparian.domain.routing import Routed, due_us
 
@@ -43,28 +48,54 @@ class Seen(NamedTuple):
     def touched(self) -> bool:
         return self.standing and self.location.content_hash == self.sighting.content_hash
 
+    @property
+    def forgotten(self) -> bool:
+        known = self.location
+        return known.versions > 0 and not known.deleted and known.content_hash is None
 
-class _Versioned(NamedTuple):
-    """A version in the making, with the ids that it and its location have."""
 
-    sighting: Sighting
+@dataclass(slots=True)
+class _Group:
+    """Files that are routed alike: those of which nothing is known, then the others. The ids of
+    their versions follow one another, but for those that were bound before."""
+
     routed: Routed
-    location_id: int
-    version_id: int
-    known: FileLocation | None
+    new: list[Sighting] = field(default_factory=list)
+    moved: list[Seen] = field(default_factory=list)
+    location_ids: Sequence[int] = ()
+    version_ids: Sequence[int] = ()
 
-    def wanted(self, plugin: str) -> Wanted:
-        known = self.known
-        forgotten = known is not None and not known.deleted and known.content_hash is None
-        return Wanted(
-            plugin,
-            self.sighting.content_hash,
-            self.version_id,
-            self.location_id,
-            1 + (known.versions if known else 0),
-            self.routed.priority,
-            forgotten=forgotten and known is not None and known.versions > 0,
-        )
+    def wanted(self, plugin: str) -> list[Wanted]:
+        priority, count = self.routed.priority, len(self.new)
+        return [
+            Wanted(plugin, sighting.content_hash, version_id, location_id, 1, priority)
+            for sighting, location_id, version_id in zip(
+                self.new, self.location_ids, self.version_ids[:count], strict=True
+            )
+        ] + [
+            Wanted(
+                plugin,
+                seen.sighting.content_hash,
+                version_id,
+                seen.location.id,
+                seen.location.versions + 1,
+                priority,
+                seen.forgotten,
+            )
+            for seen, version_id in zip(self.moved, self.version_ids[count:], strict=True)
+        ]
+
+
+def must_be_there(connection: Connection, root_id: int, routed: Iterable[Routed]) -> None:
+    """Raise ConfigurationError where the root or a rule is not in the database: all else that
+    the rows of a batch refer to is made with them."""
+    if connection.execute(_ROOT, {"root_id": root_id}).first() is None:
+        raise ConfigurationError(f"The database has no source root {root_id}.")
+    routes = {id(one): one for one in routed}.values()
+    given = {rule.id for one in routes for rule in one.tags.values() if rule.id}
+    known = set(connection.execute(_RULES).scalars()) if given else set()
+    if unknown := given.difference(known):
+        raise ConfigurationError(f"The database has no rules {sorted(unknown)}.")
 
 
 def touch(connection: Connection, seen: Sequence[Seen], now: int) -> None:
@@ -88,13 +119,53 @@ def add_versions(
     jobs were enqueued."""
     if not new and not moved:
         return 0
-    groups = _groups(db, connection, new, moved)
-    made = [one for group in groups for one in group]
-    contents = {one.sighting.content_hash: one.sighting.identity.size for one in made}
+    groups = _grouped(new, moved)
+    _give_ids(db, connection, groups)
+    _add_contents(db, connection, [s for s, _ in new] + [s.sighting for s in moved], now)
+    for group in groups:
+        _add_locations(connection, root_id, group, now)
+        _move_locations(connection, group, now)
+        ids = chain(group.location_ids, (seen.location.id for seen in group.moved))
+        execute_many(connection, _INSERT_VERSIONS, [{**run, "now": now} for run in _runs(ids)])
+    due = Due(now, ageing_us(connection))
+    return sum(_route(connection, group, due) for group in groups)
+
+
+def _grouped(new: Sequence[tuple[Sighting, Routed]], moved: Sequence[Seen]) -> list[_Group]:
+    groups: dict[int, _Group] = {}
+    for sighting, routed in new:
+        if (group := groups.get(id(routed))) is None:
+            group = groups[id(routed)] = _Group(routed)
+        group.new.append(sighting)
+    for seen in moved:
+        groups.setdefault(id(seen.routed), _Group(seen.routed)).moved.append(seen)
+    return list(groups.values())
+
+
+def _give_ids(db: Database, connection: Connection, groups: Sequence[_Group]) -> None:
+    moved = [seen for group in groups for seen in group.moved]
+    bound = take_bound(connection, {s.location.id: s.sighting.content_hash for s in moved})
+    new = sum(len(group.new) for group in groups)
+    location_ids = iter(db.dialect.new_ids(connection, file_location, new))
+    count = new + len(moved) - len(bound)
+    version_ids = iter(db.dialect.new_ids(connection, file_version, count))
+    for group in groups:
+        group.location_ids = list(islice(location_ids, len(group.new)))
+        group.version_ids = list(islice(version_ids, len(group.new)))
+        group.version_ids += [bound.get(s.location.id) or next(version_ids) for s in group.moved]
+
+
+def _add_contents(
+    db: Database, connection: Connection, sightings: Iterable[Sighting], now: int
+) -> None:
+    contents = {sighting.content_hash: sighting.identity.size for sighting in sightings}
     into = db.dialect.insert_missing(file_hash_registry, "content_hash", "size", "first_seen_us")
     # In order, so that each page of the index is met once.
     insert_rows(connection, into, [(key, contents[key], now) for key in sorted(contents)])
-    locations = [
+
+
+def _add_locations(connection: Connection, root_id: int, group: _Group, now: int) -> None:
+    rows = [
         (
             location_id,
             root_id,
@@ -106,59 +177,53 @@ def add_versions(
             now,
             False,
         )
-        for sighting, _, location_id, version_id, known in made
-        if known is None
+        for sighting, location_id, version_id in zip(
+            group.new, group.location_ids, group.version_ids[: len(group.new)], strict=True
+        )
     ]
-    insert_rows(connection, _INSERT_LOCATION, locations)
-    execute_many(connection, _MOVE_CURRENT, [_moved(one, now) for one in made if one.known])
-    changed = [{**run, "now": now} for run in _runs(one.location_id for one in made)]
-    execute_many(connection, _INSERT_VERSIONS, changed)
-    ageing = ageing_us(connection)
-    return sum(_route(connection, group, Due(now, ageing)) for group in groups)
+    insert_rows(connection, _INSERT_LOCATION, rows)
 
 
-def _groups(
-    db: Database,
-    connection: Connection,
-    new: Sequence[tuple[Sighting, Routed]],
-    moved: Sequence[Seen],
-) -> list[list[_Versioned]]:
-    """Those that are routed alike together, with ids that follow one another."""
-    bound = take_bound(connection, {s.location.id: s.sighting.content_hash for s in moved})
-    location_ids = iter(db.dialect.new_ids(connection, file_location, len(new)))
-    count = len(new) + len(moved) - len(bound)
-    version_ids = iter(db.dialect.new_ids(connection, file_version, count))
-    groups: dict[int, list[tuple[Sighting, Routed, FileLocation | None]]] = {}
-    for sighting, routed in new:
-        groups.setdefault(id(routed), []).append((sighting, routed, None))
-    for seen in moved:
-        groups.setdefault(id(seen.routed), []).append(seen)
-    return [
-        [
-            _Versioned(sighting, routed, next(location_ids), next(version_ids), None)
-            if known is None
-            else _Versioned(
-                sighting, routed, known.id, bound.get(known.id) or next(version_ids), known
-            )
-            for sighting, routed, known in group
-        ]
-        for group in groups.values()
+def _move_locations(connection: Connection, group: _Group, now: int) -> None:
+    version_ids = group.version_ids[len(group.new) :]
+    values = [
+        {
+            "b_id": seen.location.id,
+            **stat_values(seen.sighting.identity),
+            "hashed_at_us": now,
+            "content_hash": seen.sighting.content_hash,
+            "current_version_id": version_id,
+            "versions": seen.location.versions + 1,
+        }
+        for seen, version_id in zip(group.moved, version_ids, strict=True)
     ]
+    execute_many(connection, _MOVE_CURRENT, values)
 
 
-def _moved(one: _Versioned, now: int) -> dict[str, Any]:
-    assert one.known is not None
-    return {
-        "b_id": one.location_id,
-        **stat_values(one.sighting.identity),
-        "hashed_at_us": now,
-        "content_hash": one.sighting.content_hash,
-        "current_version_id": one.version_id,
-        "versions": one.known.versions + 1,
-    }
+def _route(connection: Connection, group: _Group, due: Due) -> int:
+    """Tags and jobs of a group's versions; returns the count of jobs."""
+    routed = group.routed
+    runs = list(_runs(group.version_ids))
+    for tag, rule in routed.tags.items():
+        values = [{**run, "tag": tag, "rule_id": rule.id or None} for run in runs]
+        execute_many(connection, _INSERT_TAGS, values)
+    jobs = 0
+    for plugin in routed.plugins:
+        if plugin in routed.skipping:
+            jobs += enqueue_shared(connection, group.wanted(plugin), due)
+            continue
+        job = {
+            "plugin": plugin,
+            "priority": routed.priority,
+            "due": due_us(due.now_us, routed.priority, due.ageing_us),
+            "now": due.now_us,
+        }
+        execute_many(connection, _INSERT_JOBS, [{**run, **job} for run in runs])
+        jobs += len(group.version_ids)
+    return jobs
 
 
-def _runs(ids: Iterable[int]) -> Iterator[Mapping[str, int]]:
+def _runs(ids: Iterable[int]) -> Iterator[dict[str, int]]:
     """The first and the last of each run of ids that follow one another."""
     first = last = None
     for one in ids:
@@ -172,30 +237,9 @@ def _runs(ids: Iterable[int]) -> Iterator[Mapping[str, int]]:
         yield {"first": first, "last": last}
 
 
-def _route(connection: Connection, group: Sequence[_Versioned], due: Due) -> int:
-    """Tags and jobs of versions that are routed alike; returns the count of jobs."""
-    routed = group[0].routed
-    runs = list(_runs(one.version_id for one in group))
-    for tag, rule in routed.tags.items():
-        values = [{**run, "tag": tag, "rule_id": rule.id or None} for run in runs]
-        execute_many(connection, _INSERT_TAGS, values)
-    jobs = 0
-    for plugin in routed.plugins:
-        if plugin in routed.skipping:
-            jobs += enqueue_shared(connection, [one.wanted(plugin) for one in group], due)
-            continue
-        job = {
-            "plugin": plugin,
-            "priority": routed.priority,
-            "due": due_us(due.now_us, routed.priority, due.ageing_us),
-            "now": due.now_us,
-        }
-        execute_many(connection, _INSERT_JOBS, [{**run, **job} for run in runs])
-        jobs += len(group)
-    return jobs
-
-
 _location, _version = file_location.c, file_version.c
+_ROOT = select(source_root.c.id).where(source_root.c.id == bindparam("root_id"))
+_RULES = select(routing_rule.c.id)
 _STAT: dict[str, Any] = {name: bindparam(name) for name in NO_STAT}
 _TOUCH = (
     update(file_location)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import signal
-import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from types import FrameType
@@ -14,6 +13,7 @@ import typer
 
 from casparian.app.cli._lean import without_what_is_never_used
 from casparian.app.cli._shared import ConfigOption, Exit, new_program, run_program
+from casparian.app.process import calm_the_collector, share_the_interpreter
 
 if TYPE_CHECKING:
     from casparian.app.results import DrainResult
@@ -99,8 +99,8 @@ def _run(
 
     level = log_level.value if log_level is not None else None
     configure_logs_by(settings.log, str(settings.base), level, log_json)
-    _calm_the_collector()
-    _share_the_interpreter()
+    calm_the_collector()
+    share_the_interpreter()
     roles = (role.value,) if role is not None else BOTH
     engine = Engine(settings, roles)
     engine.container.observing().on_phase = notify
@@ -121,21 +121,6 @@ def _run(
         engine.close()
     _report(result)
     return result
-
-
-def _calm_the_collector() -> None:
-    """Modules and models live as long as the process: collecting through them again and again
-    took a third of the engine's CPU time in a profile of many small files. What is garbage by
-    now stays too: it is little, and to find it takes longer than to read the configuration."""
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
-    gc.enable()
-
-
-def _share_the_interpreter() -> None:
-    """Threads that wait for disks give the interpreter up often, and by default wait 5 ms to
-    get it back from one that computes: the publisher spent two thirds of its time so."""
-    sys.setswitchinterval(0.0005)
 
 
 def _report(result: DrainResult) -> None:

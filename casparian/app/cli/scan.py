@@ -31,8 +31,11 @@ def scan(ctx: typer.Context, config: ConfigOption = None, as_json: JsonOption = 
     """
     settings = load_settings(ctx, config)
     from casparian.app.engine import SCOUT, Engine
+    from casparian.app.process import calm_the_collector, share_the_interpreter
     from casparian.domain.files import ScanReport, path_text
 
+    calm_the_collector()
+    share_the_interpreter()
     total = ScanReport()
     with closing(Engine(settings, (SCOUT,))) as engine:
         enqueued = engine.apply()
