@@ -15,7 +15,7 @@ import structlog
 from casparian.app.leases import Leases
 from casparian.app.targets import Targets
 from casparian.domain.bundles import revisions_of
-from casparian.domain.errors import CasparianError
+from casparian.domain.errors import CasparianError, UnavailableError
 from casparian.domain.jobs import JobStatus
 from casparian.domain.observer import JobObserver, Unobserved
 from casparian.domain.plugins import REJECTS_TOPIC
@@ -179,7 +179,7 @@ class Promoter:
             for sink in sinks_of(self._targets, decided.manifest):
                 try:
                     sink.discard(decided.key)
-                except OSError as error:
+                except (OSError, UnavailableError) as error:
                     log.warning("staging not removed", staging=decided.key.name, error=str(error))
 
 
@@ -205,7 +205,8 @@ def _completion(decided: Decided, stands: Manifest, receipts: Sequence[Receipt])
 
 def _all_failed(decided: Decided, error: Exception) -> list[Receipt]:
     items = decided.manifest.items
-    return [Receipt(item, None, str(error), transient=isinstance(error, OSError)) for item in items]
+    passing = isinstance(error, OSError | UnavailableError)
+    return [Receipt(item, None, str(error), transient=passing) for item in items]
 
 
 def _has_failure(receipts: Sequence[Receipt]) -> bool:

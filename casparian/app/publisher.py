@@ -229,7 +229,7 @@ class Publisher:
         for sink in sinks_of(self._targets, staged.manifest):
             try:
                 sink.discard(staged.key)
-            except OSError as error:
+            except (OSError, UnavailableError) as error:
                 log.warning("staging not removed", staging=staged.key.name, error=str(error))
 
     # --- decide ---------------------------------------------------------------------------

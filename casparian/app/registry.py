@@ -24,6 +24,8 @@ GROUPS = {
     "plugin_hosts": "casparian.plugin_hosts",
     "sinks": "casparian.sinks",
 }
+_ON_SERVERS = ("postgresql",)
+"""Sinks whose tables may lie on the server that the queue is on."""
 DEFAULT_ENDPOINTS = {"zmq-ipc": "run/router-{pid}.ipc", "memory": "casparian-{pid}"}
 
 
@@ -141,12 +143,18 @@ class _LazySinkFactory:
     @cached_property
     def _factory(self) -> SinkFactory:
         found = self._adapter.load()
-        raw = self._settings.sinks.get(self.scheme, {})
+        raw = {**self._shared_url(), **self._settings.sinks.get(self.scheme, {})}
         own = self._adapter.own_settings(raw, self._settings.document, ("sinks", self.scheme))
         # An object that can open sinks is the factory; a class or a function makes it.
         if isinstance(found, type) or not hasattr(found, "open"):
             found = found(**own)
         return cast(SinkFactory, found)
+
+    def _shared_url(self) -> dict[str, str]:
+        """The url of the queue's database, for a built-in sink of the same kind of server."""
+        url = self._settings.database_url
+        same = url.partition("://")[0].partition("+")[0] == self.scheme
+        return {"url": url} if same and self.scheme in _ON_SERVERS else {}
 
     def prepare(self) -> None:
         """Load it now. Raises ConfigurationError."""
@@ -182,7 +190,13 @@ def _built_in_sinks() -> dict[str, Adapter]:
 
         return SqliteSinkFactory
 
-    return {"parquet": built_in("parquet", parquet), "sqlite": built_in("sqlite", sqlite)}
+    def postgresql() -> Any:
+        from casparian.adapters.sink.postgresql import PostgresqlSinkFactory
+
+        return PostgresqlSinkFactory
+
+    made = {"parquet": parquet, "sqlite": sqlite, "postgresql": postgresql}
+    return {name: built_in(name, load) for name, load in made.items()}
 
 
 def _zmq_ipc(settings: Settings) -> Transport:

@@ -245,7 +245,7 @@ class StagingPool:
             return
         try:
             context.discard()
-        except OSError as error:
+        except (OSError, UnavailableError) as error:
             # It is an orphan now, and swept as one.
             log.warning("staging not removed", job=lane.claim.job_id, error=str(error))
 

@@ -18,11 +18,13 @@ from casparian import Settings
 from casparian.adapters.sink import _sqlite_target
 from casparian.adapters.sink.memory import MemorySinkFactory, MemoryStore
 from casparian.adapters.sink.parquet import ParquetSinkFactory
+from casparian.adapters.sink.postgresql import PostgresqlSinkFactory, PostgresqlSinkSettings
 from casparian.adapters.sink.sqlite import SqliteSinkFactory
 from casparian.app.registry import Registry
 from casparian.domain.ports import SinkFactory
 from casparian.domain.publish import Target
 from casparian.testing.sink_renewal import RenewingSinkContract
+from tests.support import postgresql_sink
 
 
 @dataclass
@@ -72,6 +74,17 @@ class MemoryPlace:
         return self.store.read(target)
 
 
+@dataclass
+class PostgresqlPlace:
+    url: str
+    factory: SinkFactory
+    uri: str
+    base: str
+
+    def read(self, target: Target) -> pa.Table | None:
+        return postgresql_sink.read(self.url, target)
+
+
 class TestParquet(RenewingSinkContract):
     @pytest.fixture
     def place(self, tmp_path: Path) -> Any:
@@ -91,10 +104,19 @@ class TestMemory(RenewingSinkContract):
         return MemoryPlace(store, MemorySinkFactory(store), "memory://out", str(tmp_path))
 
 
+class TestPostgresql(RenewingSinkContract):
+    @pytest.fixture
+    def place(self, postgresql_url: str) -> Any:
+        factory = PostgresqlSinkFactory(PostgresqlSinkSettings(url=postgresql_url))
+        with postgresql_sink.random_schema(postgresql_url) as schema:
+            uri = f"postgresql://{schema}.{{topic}}"
+            yield PostgresqlPlace(postgresql_url, factory, uri, "/")
+
+
 def test_the_built_in_sinks_are_found_by_their_scheme(tmp_path: Path) -> None:
     """By their names in the registry, which must be the schemes that they take."""
     factories = Registry.default().sink_factories(Settings.of({}, tmp_path))
-    assert sorted(factories) == ["parquet", "sqlite"]
+    assert sorted(factories) == ["parquet", "postgresql", "sqlite"]
     for scheme, factory in factories.items():
-        uri = f"{scheme}://out.db/rows"
+        uri = f"{scheme}://out.rows" if scheme == "postgresql" else f"{scheme}://out.db/rows"
         assert factory.parse(uri, str(tmp_path), "plug", "rows").scheme == scheme

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import tempfile
 from collections.abc import Iterator
@@ -19,10 +20,14 @@ from casparian.adapters.sink import _sqlite_target
 from casparian.adapters.sink._types import canonical_type, cast_array
 from casparian.adapters.sink.memory import MemorySinkFactory, MemoryStore
 from casparian.adapters.sink.parquet import ParquetSinkFactory
+from casparian.adapters.sink.postgresql import PostgresqlSinkFactory, PostgresqlSinkSettings
 from casparian.adapters.sink.sqlite import SqliteSinkFactory
+from casparian.domain.errors import ErrorClass, JobError
 from casparian.domain.publish import Target
 from casparian.testing.sink import Job, batch
+from tests.support import postgresql_sink
 from tests.support.examples import examples
+from tests.support.postgres_server import VARIABLE
 
 DAY_S = 86_400
 FIRST_S, LAST_S = -62_135_596_800, 253_402_300_799
@@ -172,6 +177,55 @@ def sqlite() -> Iterator[Any]:
 
 
 @contextlib.contextmanager
+def postgresql() -> Iterator[Any]:
+    url = os.environ.get(VARIABLE)
+    if not url:
+        pytest.skip(f"no PostgreSQL: {VARIABLE} is not set; `make test` starts one if it can")
+    factory = PostgresqlSinkFactory(PostgresqlSinkSettings(url=url))
+    with postgresql_sink.random_schema(url) as schema:
+        target = factory.parse(f"postgresql://{schema}.orders", "/", "plug", "orders")
+        sink = factory.open(target.location)
+
+        def read() -> pa.Table | None:
+            ((_, marker),) = sink.markers()
+            assert postgresql_sink.digest_of_rows(url, target, 1) == marker.digest
+            return postgresql_sink.read(url, target)
+
+        yield sink, target, read
+
+
+def finer_than_postgresql(value: Any, kind: pa.DataType) -> bool:
+    """Whether a value, or one within it, has what PostgreSQL's types have no place for."""
+    if value is None:
+        return False
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, int):
+        if pa.types.is_time(kind) or pa.types.is_timestamp(kind):
+            return kind.unit == "ns" and value % 1_000 != 0
+        if pa.types.is_duration(kind):
+            fine = kind.unit == "ns" and value % 1_000 != 0
+            return fine or not -(2**63) <= value * 1_000_000 // _PER_S[kind.unit] < 2**63
+        return False
+    if isinstance(value, dict):
+        return any(finer_than_postgresql(item, pa.null()) for item in value.values())
+    within = isinstance(value, list | tuple)
+    return within and any(finer_than_postgresql(item, pa.null()) for item in value)
+
+
+def counted(array: pa.Array) -> list[Any]:
+    """The values, times as numbers."""
+    kind, t = array.type, pa.types
+    if isinstance(kind, pa.BaseExtensionType):
+        return counted(array.storage)
+    if t.is_time32(kind):
+        array = array.cast(pa.int32())
+    if t.is_time64(kind) or t.is_timestamp(kind) or t.is_duration(kind):
+        array = array.cast(pa.int64())
+    return list(array.to_pylist())
+
+
+@contextlib.contextmanager
 def memory() -> Iterator[Any]:
     store = MemoryStore()
     target = Target("memory", "out", "orders")
@@ -194,7 +248,27 @@ def test_values_and_types_survive(place: Any, array: pa.Array) -> None:
     assert found.equals(expected)
 
 
-@pytest.mark.parametrize("place", [parquet, memory])
+@settings(max_examples=examples(20), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(array=arrays())
+@example(array=pa.array([2**63 - 1, -(2**63), None, -1], pa.duration("us")))
+@example(array=pa.array([FIRST_S * 10**6, (LAST_S + 1) * 10**6 - 1], pa.timestamp("us", "UTC")))
+def test_values_survive_in_postgresql_or_are_refused(array: pa.Array) -> None:
+    expected = cast_array(array, canonical_type(array.type))
+    refused = any(finer_than_postgresql(v, array.type) for v in counted(array))
+    with postgresql() as (sink, target, read):
+        sink.check()
+        if refused:
+            with pytest.raises(JobError, match=r"nanoseconds|NUL|more than 64 bits") as caught:
+                Job(sink, target, 1).publish(batch({"c": array}, 1))
+            assert caught.value.error_class is ErrorClass.DATA
+            return
+        Job(sink, target, 1).publish(batch({"c": array}, 1))
+        table = read()
+    found = cast_array(table["c"].combine_chunks(), expected.type)
+    assert found.equals(expected)
+
+
+@pytest.mark.parametrize("place", [parquet, memory, postgresql])
 def test_nan_and_the_sign_of_zero_survive_where_they_can(place: Any) -> None:
     with place() as (sink, target, read):
         sink.check()

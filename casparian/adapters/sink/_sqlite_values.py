@@ -170,6 +170,9 @@ def _objects(array: pa.Array) -> list[Any]:
         return list(array.to_pylist())
     if t.is_binary(kind) or t.is_fixed_size_binary(kind):
         return [None if v is None else base64.b64encode(v).decode() for v in array.to_pylist()]
+    if t.is_floating(kind):
+        # As in a column of its own, -0.0 is the equal 0.0.
+        array = pc.add(array.cast(pa.float64()), 0.0)
     return list(_encode(array).to_pylist())
 
 

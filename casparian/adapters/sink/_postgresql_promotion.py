@@ -1,0 +1,121 @@
+"""The one transaction that publishes a group of items to PostgreSQL."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+
+import pyarrow as pa
+
+from casparian.adapters.sink import _postgresql_staging as stagings
+from casparian.adapters.sink import _postgresql_tables as tables
+from casparian.adapters.sink._postgresql_session import (
+    DatabaseError,
+    PassingError,
+    PostgresqlSession,
+)
+from casparian.adapters.sink._postgresql_staging import Chunk
+from casparian.adapters.sink._postgresql_values import stored_type
+from casparian.adapters.sink._schema import with_lineage
+from casparian.adapters.sink._sql_pool import Pool
+from casparian.adapters.sink._sql_promote import PromoteBusyError, PromoteFailedError, Slot
+from casparian.domain.errors import UnavailableError
+from casparian.domain.publish import Marker, StagingKey
+from casparian.domain.schemas import TargetSchema
+
+COPY_BYTES = 16 * 1024 * 1024
+"""Staged bytes, which are compressed, that are in memory at a time."""
+
+
+class PostgresqlPromotion:
+    """Port of `_sql_promote`: `Promotion`."""
+
+    def __init__(self, session: PostgresqlSession, schema: str) -> None:
+        self._session = session
+        self._schema = schema
+        self._held: Mapping[StagingKey, list[Chunk]] = {}
+        self._columns: dict[str, pa.Schema] = {}
+
+    def mark(self, markers: Sequence[tuple[str, Marker]]) -> Mapping[Slot, int | None]:
+        written = tables.write_markers(self._session, self._schema, markers)
+        # What follows takes as long as there are rows.
+        self._session.run("SET LOCAL statement_timeout = 0")
+        return written
+
+    def standing(self, slots: Sequence[Slot]) -> Mapping[Slot, Marker]:
+        return tables.standing_markers(self._session, self._schema, slots)
+
+    def other_installation(self, table: str, installation: str) -> str | None:
+        return tables.other_installation(self._session, self._schema, table, installation)
+
+    def staged_rows(self, keys: Sequence[StagingKey]) -> Mapping[StagingKey, Mapping[str, int]]:
+        self._held = stagings.hold_chunks(self._session, self._schema, keys)
+        counted: dict[StagingKey, dict[str, int]] = {}
+        for key, chunks in self._held.items():
+            rows = counted.setdefault(key, {})
+            for chunk in chunks:
+                rows[chunk.target] = rows.get(chunk.target, 0) + chunk.rows
+        return counted
+
+    def fit(self, table: str, staged: TargetSchema, where: str) -> None:
+        columns = tables.fit_table(self._session, self._schema, table, staged, where)
+        self._columns[table] = pa.schema(
+            [pa.field(field.name, stored_type(field.type)) for field in with_lineage(columns)]
+        )
+
+    def delete(self, table: str, job_ids: Sequence[int]) -> None:
+        tables.delete_rows(self._session, self._schema, table, job_ids)
+
+    def insert(self, table: str, keys: Sequence[StagingKey]) -> int:
+        columns = self._columns[table]
+        chunks = [c for key in keys for c in self._held[key] if c.target == table]
+        copied = 0
+        for some in _by_bytes(chunks):
+            batches = stagings.read_chunks(self._session, self._schema, some)
+            reader = pa.RecordBatchReader.from_batches(
+                columns, (_in_columns(batch, columns) for batch in batches)
+            )
+            copied += self._session.load(self._schema, table, reader)
+        return copied
+
+    def commit(self) -> None:
+        self._session.commit()
+
+
+def _by_bytes(chunks: Sequence[Chunk]) -> Iterator[list[Chunk]]:
+    some: list[Chunk] = []
+    for chunk in chunks:
+        if some and sum(c.size for c in some) + chunk.size > COPY_BYTES:
+            yield some
+            some = []
+        some.append(chunk)
+    if some:
+        yield some
+
+
+def _in_columns(batch: pa.RecordBatch, columns: pa.Schema) -> pa.RecordBatch:
+    """Staged rows in the columns that the target has by now, which may be wider."""
+    if batch.schema.equals(columns):
+        return batch
+    names = set(batch.schema.names)
+    arrays = []
+    for field in columns:
+        array = batch[field.name] if field.name in names else None
+        if array is None or array.null_count == len(array):
+            array = pa.nulls(batch.num_rows, field.type)
+        arrays.append(array if array.type == field.type else array.cast(field.type))
+    return pa.RecordBatch.from_arrays(arrays, schema=columns)
+
+
+@contextlib.contextmanager
+def promoting(pool: Pool[PostgresqlSession], schema: str) -> Iterator[PostgresqlPromotion]:
+    """`Begin` of `_sql_promote`."""
+    try:
+        with pool.session() as session:
+            yield PostgresqlPromotion(session, schema)
+            # Nothing is left to do where it was committed.
+            session.rollback()
+    except (PassingError, UnavailableError) as error:
+        raise PromoteBusyError(str(error)) from error
+    except DatabaseError as error:
+        raise PromoteFailedError(str(error)) from error

@@ -1,0 +1,191 @@
+"""One connection to PostgreSQL by ADBC, and what its errors mean to the one who works with it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from casparian.adapters.sink._sql_names import quote
+from casparian.domain.errors import ConfigurationError, ErrorClass, JobError, UnavailableError
+
+SETTINGS = {
+    # A statement that takes longer is stuck; those that move rows lift it for themselves.
+    "statement_timeout": "60s",
+    "lock_timeout": "30s",
+    # A transaction that pauses longer is nobody's any more: its host was stopped or cut off.
+    "idle_in_transaction_session_timeout": "10s",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "4",
+    "synchronous_commit": "on",
+    "client_min_messages": "warning",
+}
+CONNECT_S = 10
+# Classes of SQLSTATE that pass by themselves or with the server's mending: connection, rollback
+# for the sake of others, resources, shutdown, a system error.
+_PASSING_CLASSES = frozenset({"08", "40", "53", "58"})
+# Timeouts and locks; a server that starts, stops or stands by.
+_PASSING = frozenset({"25006", "25P03", "55P03", "57014", "57P01", "57P02", "57P03", "57P05"})
+_LOGIN_CLASS = "28"
+_NO_DATABASE = "3D000"
+_NO_RIGHT = "42501"
+
+
+class DatabaseError(Exception):
+    """A statement failed, and would fail again; `code` is its SQLSTATE."""
+
+    def __init__(self, text: str, code: str | None) -> None:
+        super().__init__(text)
+        self.code = code
+
+    @property
+    def lacks_right(self) -> bool:
+        return self.code == _NO_RIGHT
+
+
+class PassingError(Exception):
+    """The server is away, or someone else in the way: worth another try."""
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    import adbc_driver_manager
+
+    try:
+        yield
+    except adbc_driver_manager.Error as error:
+        code = error.sqlstate
+        text = _sentence(str(error))
+        lost = code is None and isinstance(error, adbc_driver_manager.OperationalError)
+        if lost or (code is not None and (code in _PASSING or code[:2] in _PASSING_CLASSES)):
+            raise PassingError(text) from error
+        raise DatabaseError(text, code) from error
+
+
+def _sentence(text: str) -> str:
+    """The server's own words, without the statement that they are about."""
+    said = text.partition("ERROR:  ")[2] or text.partition("FATAL:  ")[2] or text
+    return (said.strip().splitlines() or [text])[0].rstrip(".")
+
+
+class PostgresqlSession:
+    """One connection, in a transaction from its first statement on."""
+
+    def __init__(self, uri: str) -> None:
+        # Imported here: loading the driver takes longer than the rest of this package.
+        from adbc_driver_postgresql import dbapi
+
+        with _translated():
+            self._connection: Any = dbapi.connect(uri)
+
+    def rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        """The rows of a query, or of RETURNING; `$1` stands for the first value."""
+        with _translated(), self._connection.cursor() as cursor:
+            cursor.execute(statement, values or None)
+            return [tuple(row) for row in cursor.fetchall()]
+
+    def run(self, statement: str, *values: Any) -> None:
+        with _translated(), self._connection.cursor() as cursor:
+            cursor.execute(statement, values or None)
+
+    def load(self, schema: str, table: str, data: Any) -> int:
+        """COPY a table, batch or reader of batches into the columns of these names; how many
+        rows went in."""
+        with _translated(), self._connection.cursor() as cursor:
+            return int(cursor.adbc_ingest(table, data, mode="append", db_schema_name=schema))
+
+    def load_temporary(self, table: str, data: Any) -> None:
+        """The same into a table of this session alone."""
+        with _translated(), self._connection.cursor() as cursor:
+            cursor.adbc_ingest(table, data, mode="append", temporary=True)
+
+    def commit(self) -> None:
+        with _translated():
+            self._connection.commit()
+
+    def rollback(self) -> None:
+        with _translated():
+            self._connection.rollback()
+
+    def is_alive(self) -> bool:
+        try:
+            self.rows("SELECT 1")
+            self.commit()
+        except (PassingError, DatabaseError):
+            return False
+        return True
+
+    def close(self) -> None:
+        with contextlib.suppress(PassingError, DatabaseError), _translated():
+            self._connection.close()
+
+
+def driver_uri(url: str) -> str:
+    """`[sinks.postgresql] url` as the driver takes it, with the session's settings.
+
+    Raises ConfigurationError, without the url in it, for one that cannot be read.
+    """
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        parsed = None
+    if parsed is None or parsed.get_backend_name() != "postgresql":
+        raise ConfigurationError(
+            "[sinks.postgresql] url cannot be read: write postgresql://user@host:5432/database. "
+            "Quote special characters of a password as in %40 for @."
+        ) from None
+    settings = " ".join(f"-c {name}={value}" for name, value in SETTINGS.items())
+    given = parsed.query.get("options", "")
+    query = {
+        "application_name": "casparian sink",
+        "connect_timeout": str(CONNECT_S),
+        **parsed.query,
+        "options": f"{settings} {given}".strip(),
+    }
+    # libpq reads %20 as a space, and + as itself.
+    rendered = parsed.set(drivername="postgresql", query=query).render_as_string(
+        hide_password=False
+    )
+    head, mark, tail = rendered.partition("?")
+    return head + mark + tail.replace("+", "%20")
+
+
+def connect(uri: str) -> PostgresqlSession:
+    """Raises PassingError, or DatabaseError for a login that is refused."""
+    return PostgresqlSession(uri)
+
+
+@contextlib.contextmanager
+def reading(doing: str) -> Iterator[None]:
+    """For looking: whatever fails is the database's."""
+    try:
+        yield
+    except (PassingError, DatabaseError) as error:
+        raise UnavailableError(f"{doing} failed: {error}. See that the server runs.") from error
+
+
+@contextlib.contextmanager
+def staging(doing: str) -> Iterator[None]:
+    """For the work of one job: it is tried again for want of a database, and fails for good
+    where the database does not take what it is given."""
+    try:
+        yield
+    except PassingError as error:
+        raise JobError(
+            ErrorClass.INFRASTRUCTURE, f"{doing} failed: {error}. See that the server runs."
+        ) from error
+    except DatabaseError as error:
+        kind = ErrorClass.INFRASTRUCTURE if error.lacks_right else ErrorClass.DATA
+        raise JobError(kind, f"{doing} failed: {error}.") from error
+
+
+def in_(numbers: Sequence[int]) -> str:
+    return ", ".join(f"{number:d}" for number in numbers)
+
+
+def qualified(schema: str, table: str) -> str:
+    return f"{quote(schema)}.{quote(table)}"
