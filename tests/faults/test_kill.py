@@ -9,11 +9,13 @@ import signal
 import sqlite3
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
+from tests.support import postgresql_sink
 from tests.support.project import Project, read_parquet, wait_for
 
 FILES = 12
@@ -60,7 +62,37 @@ def groups_sqlite(project: Project) -> list[tuple[str, int, int]]:
     return [(r[0], r[1], r[2]) for r in rows]
 
 
-READERS = {"parquet": groups_parquet, "sqlite": groups_sqlite}
+def groups_postgresql(project: Project) -> list[tuple[str, int, int]]:
+    url, schema = project.server, project.schema
+    with postgresql_sink.connected(url) as session:
+        if not session.rows(f"SELECT 1 WHERE to_regclass('{schema}.output') IS NOT NULL"):
+            return []
+        rows = session.rows(
+            f"SELECT name, version, count(*), count(DISTINCT n) FROM {schema}.output GROUP BY 1, 2"
+        )
+    assert all(r[2] == r[3] for r in rows), f"doubled rows: {rows}"
+    return [(r[0], r[1], r[2]) for r in rows]
+
+
+READERS = {
+    "parquet": groups_parquet,
+    "sqlite": groups_sqlite,
+    "postgresql": groups_postgresql,
+}
+
+
+@pytest.fixture
+def publishing(project: Project, kind: str, request: pytest.FixtureRequest) -> Iterator[Project]:
+    """The project, with the sink configured."""
+    if kind != "postgresql":
+        project.csv_to(SINKS[kind])
+        yield project
+        return
+    project.server = request.getfixturevalue("postgresql_url")
+    with postgresql_sink.random_schema(project.server) as project.schema:
+        server = f'[sinks.postgresql]\nurl = "{project.server}"'
+        project.csv_to(f"postgresql://{project.schema}.output", server)
+        yield project
 
 
 class Reader(threading.Thread):
@@ -87,13 +119,15 @@ class Reader(threading.Thread):
                 self.wrong.append(f"torn {torn} mixed {mixed}")
 
 
+VICTIMS = [(kind, v) for kind in SINKS for v in ("engine", "sidecar", "both")]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["parquet", "sqlite"])
-@pytest.mark.parametrize("victims", ["engine", "sidecar", "both"])
-def test_killed_at_random(project: Project, kind: str, victims: str) -> None:
+@pytest.mark.parametrize(("kind", "victims"), [*VICTIMS, ("postgresql", "both")])
+def test_killed_at_random(publishing: Project, kind: str, victims: str) -> None:
+    project = publishing
     seed = int(os.environ.get("CASPARIAN_TEST_SEED", random.randrange(1 << 30)))
     chance = random.Random(seed)
-    project.csv_to(SINKS[kind])
     versions = {f"file{n}": 1 for n in range(FILES)}
     publish_atomically(project, versions)
 
