@@ -21,6 +21,7 @@ ABOUT_THE_CHECKOUT = {"CONTRIBUTING.md", "ARCHITECTURE.md", "CHANGELOG.md"}
 COMMANDS = "docs/reference/cli.md"
 # Signatures, bytes, and the examples of the commands, which the last test here is about.
 MADE_FROM_THE_CODE = {f"docs/reference/{name}" for name in generated()}
+ON_A_SERVER = {"docs/how-to/postgresql.md", "docs/how-to/publish-to-postgresql.md"}
 RUN = [
     page
     for page in (str(page.relative_to(ROOT)) for page in PAGES)
@@ -36,6 +37,9 @@ def roles_of_a_server(postgresql_server: Server, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("ADMIN_URL", url.replace("+psycopg", ""))
     monkeypatch.setenv("QUEUE_URL", url.replace("postgres@", "casparian@"))
     monkeypatch.setenv("WORKER_URL", url.replace("postgres@", "casparian_worker@"))
+    plain = url.replace("+psycopg", "")
+    monkeypatch.setenv("ROWS_URL", plain.replace("postgres@", "casparian_rows@"))
+    monkeypatch.setenv("ANALYST_URL", plain.replace("postgres@", "analyst@"))
 
 
 @pytest.mark.slow
@@ -44,7 +48,7 @@ def roles_of_a_server(postgresql_server: Server, monkeypatch: pytest.MonkeyPatch
 def test_a_page_does_what_it_says(
     name: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    if name == "docs/how-to/postgresql.md":
+    if name in ON_A_SERVER:
         request.getfixturevalue("roles_of_a_server")
     page = list(pages.blocks((ROOT / name).read_text(encoding="utf-8")))
     unknown = {f"line {b.line}: {b.language!r}" for b in page if b.language not in pages.LANGUAGES}
