@@ -14,7 +14,7 @@ import pytest
 
 from casparian import Settings
 from casparian.adapters.sink import _postgresql_promotion as promotion
-from casparian.adapters.sink import _postgresql_staging as stagings
+from casparian.adapters.sink import _sql_staging as stagings
 from casparian.adapters.sink._postgresql_session import (
     SETTINGS,
     PassingError,
@@ -375,7 +375,7 @@ def test_a_later_commit_makes_the_chunks_before_it_durable(
     ((chunks,),) = query("SELECT count(*) FROM _casparian_staging")
     assert chunks > 3
     job.plan()
-    monkeypatch.setattr(promotion, "COPY_BYTES", 3_000)
+    monkeypatch.setattr(stagings, "READ_BYTES", 3_000)
     assert outcomes(job.promote()) == [InstallCase.INSTALLED]
     assert query("SELECT count(*), count(w), min(id), max(_casparian_row) FROM orders") == [
         (800, 300, 0, 799)
@@ -496,7 +496,7 @@ def test_a_row_that_is_too_long_is_refused(
 ) -> None:
     monkeypatch.setattr(stagings, "MOST_BYTES", 1_000)
     monkeypatch.setattr(stagings, "CHUNK_BYTES", 100)
-    with pytest.raises(JobError, match="in a PostgreSQL sink it may have") as caught:
+    with pytest.raises(JobError, match="in this sink it may have") as caught:
         Job(sink, target, 1).stage(batch({"c": ["a", "b" * 2_000, "c"]}, 1))
     assert caught.value.error_class is ErrorClass.DATA
 

@@ -14,17 +14,15 @@ from casparian.adapters.sink._postgresql_session import (
     PassingError,
     PostgresqlSession,
 )
-from casparian.adapters.sink._postgresql_staging import Chunk
 from casparian.adapters.sink._postgresql_values import stored_type
 from casparian.adapters.sink._schema import with_lineage
 from casparian.adapters.sink._sql_pool import Pool
 from casparian.adapters.sink._sql_promote import PromoteBusyError, PromoteFailedError, Slot
+from casparian.adapters.sink._sql_staging import Chunk, count_rows, in_portions
 from casparian.domain.errors import UnavailableError
+from casparian.domain.ports import PromoteItem
 from casparian.domain.publish import Marker, StagingKey
 from casparian.domain.schemas import TargetSchema
-
-COPY_BYTES = 16 * 1024 * 1024
-"""Staged bytes, which are compressed, that are in memory at a time."""
 
 
 class PostgresqlPromotion:
@@ -33,8 +31,11 @@ class PostgresqlPromotion:
     def __init__(self, session: PostgresqlSession, schema: str) -> None:
         self._session = session
         self._schema = schema
-        self._held: Mapping[StagingKey, list[Chunk]] = {}
+        self._held: Sequence[tuple[StagingKey, Chunk]] = ()
         self._columns: dict[str, pa.Schema] = {}
+
+    def prepare(self, items: Sequence[PromoteItem]) -> None:
+        """COPY brings rows to their place fast enough."""
 
     def mark(self, markers: Sequence[tuple[str, Marker]]) -> Mapping[Slot, int | None]:
         written = tables.write_markers(self._session, self._schema, markers)
@@ -50,12 +51,7 @@ class PostgresqlPromotion:
 
     def staged_rows(self, keys: Sequence[StagingKey]) -> Mapping[StagingKey, Mapping[str, int]]:
         self._held = stagings.hold_chunks(self._session, self._schema, keys)
-        counted: dict[StagingKey, dict[str, int]] = {}
-        for key, chunks in self._held.items():
-            rows = counted.setdefault(key, {})
-            for chunk in chunks:
-                rows[chunk.target] = rows.get(chunk.target, 0) + chunk.rows
-        return counted
+        return count_rows(self._held)
 
     def fit(self, table: str, staged: TargetSchema, where: str) -> None:
         columns = tables.fit_table(self._session, self._schema, table, staged, where)
@@ -68,9 +64,10 @@ class PostgresqlPromotion:
 
     def insert(self, table: str, keys: Sequence[StagingKey]) -> int:
         columns = self._columns[table]
-        chunks = [c for key in keys for c in self._held[key] if c.target == table]
+        wanted = set(keys)
+        chunks = [c for key, c in self._held if key in wanted and c.target == table]
         copied = 0
-        for some in _by_bytes(chunks):
+        for some in in_portions(chunks):
             batches = stagings.read_chunks(self._session, self._schema, some)
             reader = pa.RecordBatchReader.from_batches(
                 columns, (_in_columns(batch, columns) for batch in batches)
@@ -80,17 +77,6 @@ class PostgresqlPromotion:
 
     def commit(self) -> None:
         self._session.commit()
-
-
-def _by_bytes(chunks: Sequence[Chunk]) -> Iterator[list[Chunk]]:
-    some: list[Chunk] = []
-    for chunk in chunks:
-        if some and sum(c.size for c in some) + chunk.size > COPY_BYTES:
-            yield some
-            some = []
-        some.append(chunk)
-    if some:
-        yield some
 
 
 def _in_columns(batch: pa.RecordBatch, columns: pa.Schema) -> pa.RecordBatch:

@@ -44,6 +44,10 @@ class PromoteFailedError(Exception):
 class Promotion(Protocol):
     """One transaction of a database, from `mark` to `commit`. Raises the two errors above."""
 
+    def prepare(self, items: Sequence[PromoteItem]) -> None:
+        """Before the transaction begins: bring rows near, where that takes long."""
+        ...
+
     def mark(self, markers: Sequence[tuple[str, Marker]]) -> Mapping[Slot, int | None]:
         """Write the markers whose slots hold nothing newer; the slots written, with the job
         whose rows are to go."""
@@ -120,6 +124,7 @@ def _attempt(
     with begin() as promotion:
         slots = {n: (items[n].item.target.name, items[n].item.slot) for n in group}
         markers = {n: Marker.of(items[n].manifest, items[n].item) for n in group}
+        promotion.prepare([items[n] for n in group])
         written = promotion.mark([(slots[n][0], markers[n]) for n in group])
         mine = [n for n in group if slots[n] in written]
         left = [n for n in group if slots[n] not in written]

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from casparian.adapters.sink import _postgresql_staging as stagings
 from casparian.adapters.sink import _postgresql_tables as tables
+from casparian.adapters.sink import _postgresql_values as forms
 from casparian.adapters.sink._postgresql_promotion import promoting
 from casparian.adapters.sink._postgresql_session import (
     DatabaseError,
@@ -26,11 +27,11 @@ from casparian.adapters.sink._postgresql_session import (
     reading,
     staging,
 )
-from casparian.adapters.sink._postgresql_staging import FENCE, PostgresqlStaging
 from casparian.adapters.sink._postgresql_values import MOST_NAME
 from casparian.adapters.sink._sql_names import quote, table_target
 from casparian.adapters.sink._sql_pool import Pool
 from casparian.adapters.sink._sql_promote import promote
+from casparian.adapters.sink._sql_staging import FENCE, ChunkedStaging
 from casparian.domain.adoption import Renewal, StandingSlot
 from casparian.domain.errors import ConfigurationError, UnavailableError
 from casparian.domain.ports import PromoteItem, Sink, StageRequest, Staging
@@ -48,6 +49,7 @@ class PostgresqlSink:
     def __init__(self, location: str, open_session: Callable[[], PostgresqlSession]) -> None:
         self.location = location
         self._pool = Pool(open_session)
+        self._chunks = stagings.PostgresqlChunks(self._pool, location)
         self._name = f"{SCHEME}://{location}"
         self._lock = threading.Lock()
         self._known_ours: set[str] = set()
@@ -77,7 +79,7 @@ class PostgresqlSink:
 
     def stage(self, request: StageRequest, known: TargetSchema | None) -> Staging:
         self._refuse_stranger(request.target)
-        return PostgresqlStaging(self._pool, self.location, request, known)
+        return ChunkedStaging(forms, self._chunks, request, known)
 
     def _refuse_stranger(self, target: Target) -> None:
         """Fail before the plugin's work rather than after it, where the table is a stranger's."""
