@@ -353,6 +353,7 @@ class SourceRootDocument(TypedDict):
     files: Annotated[int, "Files that are there."]
     deleted: Annotated[int, "Files that were there."]
     versions: Annotated[int, "Versions of all of them."]
+    scout: Annotated[str | None, "The process that scans it; null while none does."]
 
 
 class ThroughputDocument(TypedDict):

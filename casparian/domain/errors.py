@@ -40,6 +40,10 @@ class StaleTokenError(CasparianError):
     """A job was taken from this worker (lease over, cancelled): nothing was changed."""
 
 
+class StaleScoutError(CasparianError):
+    """Another scout has taken this one's place in a source root: nothing was changed."""
+
+
 class ErrorClass(StrEnum):
     """Why an attempt ended; decides whether, and from which budget, it is tried again."""
 

@@ -32,10 +32,11 @@ SCHEMES = ("sqlite", "postgresql")
 
 def open_memory(clock: Clock = wall_clock_us) -> QueueStores:
     """A queue that lives and dies with this process."""
-    from casparian.adapters.queue.memory import MemoryQueue
+    from casparian.adapters.queue.memory import MemoryQueue, MemoryScoutLeases
 
     queue = MemoryQueue(clock)
-    return QueueStores(queue, queue, queue, queue, queue, lambda: None)
+    leases = MemoryScoutLeases(queue)
+    return QueueStores(queue, queue, queue, queue, queue, lambda: None, scout_leases=leases)
 
 
 def open_sqlite(path: str, clock: Clock = wall_clock_us, create: bool = True) -> QueueStores:

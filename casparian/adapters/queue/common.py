@@ -9,7 +9,11 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from casparian.domain.adoption import AdoptingQueue
-from casparian.domain.errors import ConfigurationError, IllegalTransitionError
+from casparian.domain.errors import (
+    ConfigurationError,
+    IllegalTransitionError,
+    StaleScoutError,
+)
 from casparian.domain.files import FileLocation, FileVersion, StatIdentity
 from casparian.domain.jobs import JobEventKind, JobKind, JobStatus, ProcessingJob
 from casparian.domain.plugins import REJECTS_TOPIC
@@ -22,6 +26,7 @@ from casparian.domain.ports import (
     Reports,
 )
 from casparian.domain.publish import Completion, Manifest, PublishedSlot, SlotKey, Target
+from casparian.domain.scouting import Fence, ScoutLeases
 
 POLL_S = 0.1
 FORGET_WORKER_US = 24 * 3600 * 1_000_000
@@ -48,7 +53,8 @@ class QueueStores(NamedTuple):
     """One database, by port.
 
     `database_clock` is the database's own, where that is not this host's: it can be wrong.
-    `adoption` is there where the queue can take over rows of others.
+    `adoption` is there where the queue can take over rows of others, `scout_leases` where it can
+    keep scouts apart.
     """
 
     catalog: FileCatalog
@@ -59,6 +65,7 @@ class QueueStores(NamedTuple):
     close: Callable[[], None]
     database_clock: Clock | None = None
     adoption: AdoptingQueue | None = None
+    scout_leases: ScoutLeases | None = None
 
 
 class JobEvent(NamedTuple):
@@ -190,4 +197,11 @@ def unknown_manifest(content_hash: str, plugin: str | None = None) -> Configurat
     of = f" of plugin {plugin!r}" if plugin else ""
     return ConfigurationError(
         f"The database has no code {content_hash!r}{of}. `casparian plugins` lists what it has."
+    )
+
+
+def stale_scout(fence: Fence) -> StaleScoutError:
+    return StaleScoutError(
+        f"Another scout has taken over source root {fence.root_id} since this one took it (fence "
+        f"{fence.number}): nothing was written. It scans again when the root is free."
     )

@@ -35,6 +35,7 @@ from casparian.adapters.queue.tables import (
     plugin_config,
     plugin_manifest,
     processing_job,
+    scout_lease,
     source_root,
 )
 from casparian.adapters.queue.workers import read_workers
@@ -77,7 +78,7 @@ class SqlReports:
         with self._db.read() as connection:
             rows = connection.execute(counted(_job.status, _job.plugin_name))
             counts = {(status, plugin): count for status, plugin, count in rows}
-            roots = _root_documents(connection)
+            roots = _root_documents(connection, now)
             return documents.status_document(
                 counts,
                 sum(root["files"] for root in roots),
@@ -229,7 +230,7 @@ class SqlReports:
 # --- status -----------------------------------------------------------------------------
 
 
-def _root_documents(connection: Connection) -> list[SourceRootDocument]:
+def _root_documents(connection: Connection, now_us: int) -> list[SourceRootDocument]:
     files = (
         select(
             _location.source_root_id,
@@ -240,9 +241,13 @@ def _root_documents(connection: Connection) -> list[SourceRootDocument]:
         .group_by(_location.source_root_id)
         .subquery()
     )
+    scans = (scout_lease.c.source_root_id == source_root.c.id) & (scout_lease.c.until_us > now_us)
     statement = (
-        select(source_root, files.c.known, files.c.deleted, files.c.versions)
+        select(
+            source_root, files.c.known, files.c.deleted, files.c.versions, scout_lease.c.holder
+        )
         .outerjoin(files, files.c.source_root_id == source_root.c.id)
+        .outerjoin(scout_lease, scans)
         .order_by(source_root.c.id)
     )
     return [
@@ -252,6 +257,7 @@ def _root_documents(connection: Connection) -> list[SourceRootDocument]:
             "files": (row.known or 0) - (row.deleted or 0),
             "deleted": row.deleted or 0,
             "versions": row.versions or 0,
+            "scout": row.holder,
         }
         for row in connection.execute(statement)
     ]

@@ -18,7 +18,7 @@ from casparian.adapters.queue.common import wall_clock_us
 from casparian.adapters.queue.tables import installation, metadata
 from casparian.domain.errors import SchemaVersionError
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
 """Every revision this program knows, oldest first."""
 MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_TABLE = "alembic_version"

@@ -10,6 +10,7 @@ from casparian.adapters.queue.jobs import SqlJobs
 from casparian.adapters.queue.ledger import SqlLedger
 from casparian.adapters.queue.plugins import SqlPlugins
 from casparian.adapters.queue.reports import SqlReports
+from casparian.adapters.queue.scout_leases import SqlScoutLeases
 
 
 def stores_of(database: Database) -> QueueStores:
@@ -21,4 +22,5 @@ def stores_of(database: Database) -> QueueStores:
         SqlReports(database),
         database.close,
         adoption=SqlAdoption(database),
+        scout_leases=SqlScoutLeases(database),
     )

@@ -87,6 +87,24 @@ source_root = _table(
     _whole("disturbances", 0),
 )
 
+# Who scans a root, `holder` NULL for nobody. Each holder has a higher `fence` than those before:
+# what a scan writes is written only under the fence that stands here.
+scout_lease = Table(
+    "scout_lease",
+    metadata,
+    Column(
+        "source_root_id", Id, ForeignKey("source_root.id"), primary_key=True, autoincrement=False
+    ),
+    _whole("fence"),
+    Column("holder", Unicode(200)),
+    Column("hostname", Unicode(255), nullable=False),
+    Column("host_key", Unicode(300), nullable=False),
+    _whole("pid"),
+    _whole("pid_started"),
+    Column("lasting", Boolean, nullable=False),
+    _whole("until_us"),
+)
+
 file_hash_registry = Table(
     "file_hash_registry",
     metadata,

@@ -74,9 +74,16 @@ def _show_status(document: StatusTodayDocument) -> None:
         title="Plugins",
     )
     show_table(
-        ("source_root", "files", "deleted", "versions", "active"),
+        ("source_root", "files", "deleted", "versions", "active", "scout"),
         [
-            (root["path"], root["files"], root["deleted"], root["versions"], root["active"])
+            (
+                root["path"],
+                root["files"],
+                root["deleted"],
+                root["versions"],
+                root["active"],
+                root["scout"],
+            )
             for root in document["source_roots"]
         ],
         title="Source roots",

@@ -5,6 +5,7 @@ from __future__ import annotations
 TABLES = {
     "installation": "One row: which queue this is.",
     "source_root": "Watched directories.",
+    "scout_lease": "Who scans each source root, or did last.",
     "file_location": "Paths below the source roots, whatever they hold.",
     "file_version": "Each content that a location ever had. Rows are never changed or removed.",
     "file_hash_registry": "Each content that was ever seen, wherever.",
@@ -51,6 +52,17 @@ COLUMNS: dict[str, dict[str, str]] = {
         "path": "Absolute.",
         "active": _ACTIVE,
         "disturbances": "How often files were forgotten, or missed by a scan.",
+    },
+    "scout_lease": {
+        "source_root_id": "",
+        "fence": "Grows with each new holder; what a scan writes needs the newest.",
+        "holder": "The process, as in `worker_node.id`; NULL when nobody scans.",
+        "hostname": "Its host.",
+        "host_key": "Which processes can see each other: host, boot, pid namespace.",
+        "pid": "Its process number there.",
+        "pid_started": "What tells it from a later process of the same number.",
+        "lasting": "It scans until it ends; false for one scan.",
+        "until_us": "The lease is over then, by the database's clock.",
     },
     "file_hash_registry": {
         "content_hash": "SHA-256, in hexadecimal.",

@@ -7,8 +7,9 @@ from casparian.adapters.queue.memory.jobs import MemoryJobs
 from casparian.adapters.queue.memory.ledger import MemoryLedger
 from casparian.adapters.queue.memory.plugins import MemoryPlugins
 from casparian.adapters.queue.memory.reports import MemoryReports
+from casparian.adapters.queue.memory.scout_leases import MemoryScoutLeases
 
-__all__ = ["MemoryQueue"]
+__all__ = ["MemoryQueue", "MemoryScoutLeases"]
 
 
 class MemoryQueue(MemoryCatalog, MemoryJobs, MemoryLedger, MemoryPlugins, MemoryReports):

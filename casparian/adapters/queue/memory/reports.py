@@ -99,12 +99,14 @@ class MemoryReports(MemoryDuplicates):
 
     def _root(self, root_id: int) -> SourceRootDocument:
         here = [x for x in self.location_by_id.values() if x.source_root_id == root_id]
+        lease = self.scout_leases.get(root_id)
         return {
             "path": path_text(self.root_paths[root_id]),
             "active": root_id in self.active_roots,
             "files": sum(not location.deleted for location in here),
             "deleted": sum(location.deleted for location in here),
             "versions": sum(location.versions for location in here),
+            "scout": lease.scanner.id if lease and lease.until_us > self.clock() else None,
         }
 
     def files(self) -> list[FileDocument]:

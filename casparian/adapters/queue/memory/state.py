@@ -20,6 +20,7 @@ from casparian.domain.plugins import PluginConfig, PluginManifest
 from casparian.domain.ports import Clock, Pruned, WorkerNode
 from casparian.domain.publish import BundleKey, Generation, Manifest, PublishedSlot, Target
 from casparian.domain.routing import RoutingRule
+from casparian.domain.scouting import ScoutLease
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,8 @@ class MemoryState:
         self.versions: dict[int, FileVersion] = {}
         self.registry: dict[str, FileHashRegistry] = {}
         self.departures: dict[int, Departure] = {}
+        self.scout_leases: dict[int, ScoutLease] = {}
+        self.scout_fences: dict[int, int] = {}
         self.tags: dict[int, dict[str, RoutingRule]] = {}
         self.rules: list[RoutingRule] = []
         self.rule_ids: dict[tuple[str, str, int], int] = {}

@@ -43,7 +43,7 @@ CREATE TABLE alembic_version (
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
 
-INSERT INTO "alembic_version" VALUES('0008');
+INSERT INTO "alembic_version" VALUES('0009');
 
 CREATE TABLE content_copy (
 	job_id BIGINT NOT NULL, 
@@ -247,6 +247,20 @@ CREATE TABLE routing_rule (
 	position BIGINT NOT NULL, 
 	active BOOLEAN NOT NULL, 
 	CONSTRAINT uq_routing_rule_pattern_tag_priority UNIQUE (pattern, tag, priority)
+);
+
+CREATE TABLE scout_lease (
+	source_root_id INTEGER NOT NULL, 
+	fence BIGINT NOT NULL, 
+	holder VARCHAR(200), 
+	hostname VARCHAR(255) NOT NULL, 
+	host_key VARCHAR(300) NOT NULL, 
+	pid BIGINT NOT NULL, 
+	pid_started BIGINT NOT NULL, 
+	lasting BOOLEAN NOT NULL, 
+	until_us BIGINT NOT NULL, 
+	CONSTRAINT pk_scout_lease PRIMARY KEY (source_root_id), 
+	CONSTRAINT fk_scout_lease_source_root_id_source_root FOREIGN KEY(source_root_id) REFERENCES source_root (id)
 );
 
 CREATE TABLE source_root (
