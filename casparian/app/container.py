@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from dependency_injector import providers
@@ -25,6 +26,7 @@ from casparian.app.root_rules import (
     version_archive,
 )
 from casparian.app.scout import Scout
+from casparian.app.scout_lease import RootLeases
 from casparian.app.scout_service import ScoutService
 from casparian.app.settings import Settings
 from casparian.app.targets import Targets
@@ -84,18 +86,50 @@ def _swept_archive(settings: Settings) -> VersionArchive | None:
     return archive
 
 
-def _leaver(catalog: Any, source: FileSource, settings: Settings, clock: Clock) -> Leaver:
+def _leaver(
+    stores: QueueStores, leases: RootLeases, source: FileSource, settings: Settings, clock: Clock
+) -> Leaver:
     after = departures_of(settings)
-    if after and not hasattr(catalog, "plan_departures"):
+    if after and not hasattr(stores.catalog, "plan_departures"):
         raise ConfigurationError(
             "[[source_root]] after: the catalog of this queue does not keep what leaves (it has no "
             'plan_departures); write after = "keep".'
         )
-    return Leaver(catalog, LocalLeaving(source), after, clock, unpack_limits(settings))
+    unpacking = unpack_limits(settings)
+    return Leaver(leases.catalog, LocalLeaving(source), after, clock, unpacking)
+
+
+def _root_leases(
+    stores: QueueStores,
+    context: EtlContext,
+    settings: Settings,
+    roles: tuple[str, ...],
+    clock: Clock,
+) -> RootLeases:
+    worker, started_at_us = settings.worker, clock()
+
+    def beat(stopped: bool = False) -> None:
+        node = context.node(roles, "", started_at_us)
+        stores.queue.beat(replace(node, heartbeat_at_us=clock(), stopped=stopped))
+
+    alone = "worker" not in roles
+    return RootLeases(
+        stores.scout_leases,
+        stores.catalog,
+        context.scanner,
+        context.is_dead,
+        worker.lease_s,
+        worker.renew_s,
+        beat if alone else None,
+    )
 
 
 def _scout_service(
-    scout: Scout, leaver: Leaver, settings: Settings, on_recorded: Callable[[int], None]
+    scout: Scout,
+    leaver: Leaver,
+    leases: RootLeases,
+    settings: Settings,
+    on_recorded: Callable[[int], None],
 ) -> ScoutService:
     return ScoutService(
         scout,
@@ -103,6 +137,7 @@ def _scout_service(
         interval_s=settings.scout.interval_s,
         watch=settings.scout.watch,
         on_recorded=on_recorded,
+        leases=leases,
     )
 
 
@@ -179,6 +214,9 @@ class Container:
 
     def _scouting(self) -> None:
         one, call = providers.Singleton, providers.Callable
+        self.root_leases = one(
+            _root_leases, self.stores, self.context, self.settings, self.roles, self.clock
+        )
         self.scout = one(
             Scout,
             self.stores.provided.catalog,
@@ -188,14 +226,16 @@ class Container:
             self.stores.provided.store.routing,
             call(root_rules, self.settings),
             call(_swept_archive, self.settings),
+            self.root_leases,
         )
         self.leaver = one(
-            _leaver, self.stores.provided.catalog, self.source, self.settings, self.clock
+            _leaver, self.stores, self.root_leases, self.source, self.settings, self.clock
         )
         self.scout_service = one(
             _scout_service,
             self.scout,
             self.leaver,
+            self.root_leases,
             self.settings,
             call(lambda stores: lambda jobs: stores.queue.wake(), self.stores),
         )
@@ -207,8 +247,9 @@ def queue_overrides(queue: Any) -> dict[str, Any]:
     """
     if all(hasattr(queue, port) for port in ("catalog", "queue", "ledger", "store", "reports")):
         stores = QueueStores(
-            queue.catalog, queue.queue, queue.ledger, queue.store, queue.reports, _leave_open
-        )
+            queue.catalog, queue.queue, queue.ledger, queue.store, queue.reports, _leave_open,
+            scout_leases=getattr(queue, "scout_leases", None),
+        )  # fmt: skip
         return {"database": stores}
     if all(hasattr(queue, method) for method in ("record", "claim", "decide", "apply", "why")):
         return {"database": QueueStores(queue, queue, queue, queue, queue, _leave_open)}

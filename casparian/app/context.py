@@ -18,6 +18,7 @@ from typing import ClassVar
 
 from casparian import _fastpath
 from casparian.domain.ports import WorkerNode
+from casparian.domain.scouting import Scanner
 
 
 class Seat:
@@ -85,12 +86,20 @@ class EtlContext:
         """The pid, with the seat where it is not the first: a name for files of this engine."""
         return f"{self.pid}-{self.seat.number}" if self.seat.number > 1 else str(self.pid)
 
+    @property
+    def host(self) -> str:
+        """The host, with the seat where it is not the first."""
+        return self.hostname if self.seat.number == 1 else f"{self.hostname}/{self.seat.number}"
+
+    @property
+    def scanner(self) -> Scanner:
+        """As the holder of a scout's lease."""
+        return Scanner(self.id, self.host, self.host_key, self.pid, self.pid_started)
+
     def node(self, roles: tuple[str, ...], endpoint: str, started_at_us: int) -> WorkerNode:
         return WorkerNode(
             id=self.id,
-            hostname=self.hostname
-            if self.seat.number == 1
-            else f"{self.hostname}/{self.seat.number}",
+            hostname=self.host,
             pid=self.pid,
             host_key=self.host_key,
             pid_started=self.pid_started,
@@ -102,7 +111,7 @@ class EtlContext:
             started_at_us=started_at_us,
         )
 
-    def is_dead(self, node: WorkerNode) -> bool:
+    def is_dead(self, node: WorkerNode | Scanner) -> bool:
         """True when a worker of this host surely ended; False when that cannot be known."""
         if node.host_key != self.host_key or node.id == self.id:
             return False

@@ -101,12 +101,12 @@ class Engine:
         return self.stores.store.apply(applied)
 
     def scan(self) -> ScanReport:
-        """One scan of every root, without waiting for anything to settle."""
-        roots = self.stores.catalog.roots()
-        scout = self.container.scout()
-        total = ScanReport()
-        for root in roots:
-            total.add(scout.scan(root))
+        """One scan of every root that no other engine scans, without waiting for anything to
+        settle."""
+        scout, total = self.container.scout(), ScanReport()
+        with self.container.root_leases().turn(self.stores.catalog.roots(), self._stop) as roots:
+            for root in roots:
+                total.add(scout.scan(root))
         return total
 
     def run(self) -> RunResult:
@@ -172,6 +172,7 @@ class Engine:
     def close(self) -> None:
         """Close the database, if this engine has opened one."""
         if "stores" in self.__dict__:
+            self.container.root_leases().close()
             self.stores.close()
 
     # --- inside ---------------------------------------------------------------------------
@@ -289,6 +290,8 @@ class Engine:
             self.container.expectations().close()
             service[0].wake()
             service[1].join()
+        if SCOUT in self.roles:
+            self.container.root_leases().close()
         if worker is not None:
             if self._abort.is_set():
                 worker.abort()

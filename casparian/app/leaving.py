@@ -32,20 +32,25 @@ log = structlog.get_logger("casparian.scout")
 
 
 class Leaver:
-    """`after` by the path of each root that wants anything done; `unpacking`: the roots whose
-    archives take their members along."""
+    """`catalog_of` a root is what its scans write through; `after` by the path of each root that
+    wants anything done; `unpacking`: the roots whose archives take their members along."""
 
     def __init__(
         self,
-        catalog: Departures,
+        catalog_of: Callable[[SourceRoot], Departures],
         files: LocalLeaving,
         after: Mapping[bytes, After],
         clock: Clock,
         unpacking: Collection[bytes] = (),
     ) -> None:
-        self._catalog, self._files, self._after, self._clock = catalog, files, after, clock
+        self._catalog_of, self._files, self._after, self._clock = catalog_of, files, after, clock
         self._unpacking = unpacking
         self._next_us = 0
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether any root lets files be taken away."""
+        return bool(self._after)
 
     def work_if_due(self, roots: Sequence[SourceRoot], stopped: Callable[[], bool]) -> None:
         """Not so often that looking costs more than a twentieth of the time."""
@@ -65,12 +70,13 @@ class Leaver:
         found = False
         for root in roots:
             after = self._after.get(root.path)
-            for departure in self._catalog.open_departures(root.id) if after else ():
-                # Begun by an engine that ended on its way, or before the database went away.
-                self._take(root, departure, begun_before=True)
             if after is None:
                 continue
-            planned = self._catalog.plan_departures(
+            catalog = self._catalog_of(root)
+            for departure in catalog.open_departures(root.id):
+                # Begun by an engine that ended on its way, or before the database went away.
+                self._take(root, departure, begun_before=True)
+            planned = catalog.plan_departures(
                 root.id,
                 after.action,
                 after.place_of,
@@ -86,6 +92,7 @@ class Leaver:
         return found
 
     def _take(self, root: SourceRoot, departure: Departure, begun_before: bool) -> None:
+        catalog = self._catalog_of(root)
         about = {
             "root": path_text(root.path),
             "path": path_text(departure.path),
@@ -99,9 +106,9 @@ class Leaver:
         except (CannotLeave, OSError) as error:
             reason = str(error)
             log.warning("file kept", reason=reason, action=str(departure.action), **about)
-            self._catalog.end_departure(departure.version_id, Outcome.KEPT, reason)
+            catalog.end_departure(departure.version_id, Outcome.KEPT, reason)
             return
-        self._catalog.end_departure(departure.version_id, Outcome.GONE)
+        catalog.end_departure(departure.version_id, Outcome.GONE)
         if departure.action is Action.DELETE:
             log.info("file deleted", **about)
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from casparian.app.scout import Scout
@@ -15,8 +15,13 @@ SLICE_S = 0.25
 Progress = Callable[[], Callable[[ScanReport], None]]
 
 
-def scan_until_settled(scout: Scout, stop: threading.Event, progress: Progress) -> ScanReport:
-    """Scan every root, then look at what is deferred, SCANS_OF_DEFERRED times at most.
+def scan_until_settled(
+    scout: Scout,
+    stop: threading.Event,
+    progress: Progress,
+    roots: Sequence[SourceRoot] | None = None,
+) -> ScanReport:
+    """Scan every root (or these), then look at what is deferred, SCANS_OF_DEFERRED times at most.
 
     Before each look stands a wait until the deferred files may be settled. What is deferred
     to the end stays in the report with its reason: a failure, to the caller. Paths in the
@@ -25,7 +30,7 @@ def scan_until_settled(scout: Scout, stop: threading.Event, progress: Progress) 
     """
     total = ScanReport()
     waiting: list[tuple[SourceRoot, ScanReport]] = []
-    for root in scout.catalog.roots():
+    for root in scout.catalog.roots() if roots is None else roots:
         report = scout.scan(root, stopped=stop.is_set, on_progress=progress())
         total.add(_in_total(root, _without_deferred(report)))
         if report.deferred:

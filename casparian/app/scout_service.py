@@ -14,12 +14,16 @@ from casparian.adapters.files import Watcher
 from casparian.app.leaving import Leaver
 from casparian.app.scout import Scout
 from casparian.app.scout_drain import scan_until_settled
-from casparian.domain.errors import UnavailableError
+from casparian.app.scout_lease import RootLeases
+from casparian.domain.errors import StaleScoutError, UnavailableError
 from casparian.domain.files import ScanReport, SourceRoot, path_text
 
 SLICE_S = 1.0
 FIRST_RETRY_US = 1_000_000
 LAST_RETRY_US = 30_000_000
+SHORTEST_STAND_BY_US, LONGEST_STAND_BY_US = 1_000_000, 5_000_000
+"""How often a root that another scout has is asked for: as often as it would be scanned, within
+these."""
 HINTS_PER_ROOT = 10_000
 ERRORS_LOGGED = 20
 
@@ -36,6 +40,8 @@ class _Plan:
     def __init__(self, root: SourceRoot) -> None:
         self.root = root
         self.scan_at_us = 0
+        self.hold_at_us = 0
+        self.kept_out_by = ""
         self.look_at_us: dict[bytes, int] = {}
         self.retry_us = FIRST_RETRY_US
         self.said: dict[bytes, str] = {}
@@ -43,6 +49,7 @@ class _Plan:
     def move(self, by_us: int) -> None:
         """The clock was set: what is due some time from now is due as long from now."""
         self.scan_at_us += by_us
+        self.hold_at_us += by_us
         self.look_at_us = {path: at_us + by_us for path, at_us in self.look_at_us.items()}
 
     def next_us(self) -> int:
@@ -69,10 +76,13 @@ class ScoutService:
         watch: bool = True,
         on_recorded: Callable[[int], None] = _ignore,
         leaver: Leaver | None = None,
+        leases: RootLeases | None = None,
     ) -> None:
         self._leaver = leaver
+        self._leases = leases or RootLeases.none(scout.catalog)
         self._scout, self._clock = scout, scout.clock
         self._interval_us = int(interval_s * 1_000_000)
+        self._stand_by_us = min(max(self._interval_us, SHORTEST_STAND_BY_US), LONGEST_STAND_BY_US)
         self._watch, self._on_recorded = watch, on_recorded
         self._plans: dict[int, _Plan] = {}
         self._hints: dict[int, set[bytes]] = {}
@@ -89,17 +99,41 @@ class ScoutService:
         self._plans = {root.id: _Plan(root) for root in roots}
         if watcher is not None:
             watcher.start()
+        self._leases.start()
         try:
             while not stop.is_set():
                 self._follow_clock()
-                self._take_away(roots, stop)
+                mine = [plan for plan in self._plans.values() if self._holds(plan)]
+                self._take_away([plan.root for plan in mine], stop)
                 self._take_hints()
-                for plan in self._plans.values():
+                for plan in mine:
                     self._do_due(plan, stop)
                 self._wait(stop)
         finally:
             if watcher is not None:
                 watcher.stop()
+            self._leases.release()
+
+    def _holds(self, plan: _Plan) -> bool:
+        """Whether the root is this scout's; one that is another's is asked for now and then."""
+        if self._leases.has(plan.root):
+            return True
+        now_us = self._clock()
+        if now_us < plan.hold_at_us:
+            return False
+        plan.hold_at_us = now_us + self._stand_by_us
+        try:
+            lease = self._leases.hold(plan.root, lasting=True)
+        except UnavailableError as error:
+            log.warning("the catalog cannot be reached", error=str(error))
+            return False
+        if lease is None:
+            # What was found until now is not known here: the first scan looks at everything.
+            plan.scan_at_us, plan.kept_out_by = now_us, ""
+        elif plan.kept_out_by != lease.scanner.id:
+            plan.kept_out_by = lease.scanner.id
+            log.info("another engine scans", root=path_text(plan.root.path), scout=lease.scanner.id)
+        return lease is None
 
     def _take_away(self, roots: Sequence[SourceRoot], stop: threading.Event) -> None:
         if self._leaver is None:
@@ -108,6 +142,8 @@ class ScoutService:
             self._leaver.work_if_due(roots, stop.is_set)
         except UnavailableError as error:
             log.warning("the catalog cannot be reached", error=str(error))
+        except StaleScoutError as error:
+            log.warning("files were not taken away", reason=str(error))
         except Exception:
             log.exception("taking files away failed")
 
@@ -141,11 +177,14 @@ class ScoutService:
         """Until something is due. In slices, since the clock may be set meanwhile."""
         if stop.is_set():
             return
-        next_us = min((plan.next_us() for plan in self._plans.values()), default=None)
+        next_us = min((self._next_us(plan) for plan in self._plans.values()), default=None)
         wait_s = SLICE_S if next_us is None else (next_us - self._clock()) / 1e6
         if wait_s > 0:
             self._woken.wait(min(wait_s, SLICE_S))
         self._woken.clear()
+
+    def _next_us(self, plan: _Plan) -> int:
+        return plan.next_us() if self._leases.has(plan.root) else plan.hold_at_us
 
     def _follow_clock(self) -> None:
         """A clock that is set back must not put off what is planned. (Set forward, it brings it
@@ -161,6 +200,8 @@ class ScoutService:
         now_us = self._clock()
         for root_id, paths in hints.items():
             plan = self._plans[root_id]
+            if not self._leases.has(plan.root):
+                continue
             for path in paths:
                 # A file that waits to settle gains nothing from a look before that.
                 plan.look_at_us.setdefault(path, now_us)
@@ -203,6 +244,9 @@ class ScoutService:
         root = path_text(plan.root.path)
         if isinstance(error, UnavailableError):
             log.warning("the catalog cannot be reached", root=root, error=str(error))
+        elif isinstance(error, StaleScoutError):
+            log.warning("a scan was given up", root=root, reason=str(error))
+            self._leases.lose(plan.root)
         else:
             log.exception("a scan failed", root=root, error=str(error))
         again_us = self._clock() + plan.retry_us
@@ -233,14 +277,19 @@ class ScoutService:
     def scan_until_settled(self, stop: threading.Event) -> ScanReport:
         """One scan of every root, and looks at what is deferred; see `scout_drain`. What an engine
         had begun to take away before is finished first."""
-        self.take_away(stop)
-        report = scan_until_settled(self._scout, stop, self._progress)
+        with self._leases.turn(self._scout.catalog.roots(), stop) as roots:
+            self._take_all_away(roots, stop)
+            report = scan_until_settled(self._scout, stop, self._progress, roots)
         _say_errors(report.errors)
         return report
 
     def take_away(self, stop: threading.Event) -> None:
         """All files whose jobs are done. Raises UnavailableError."""
-        roots = self._scout.catalog.roots()
+        if self._leaver is not None and self._leaver.is_wanted:
+            with self._leases.turn(self._scout.catalog.roots(), stop) as roots:
+                self._take_all_away(roots, stop)
+
+    def _take_all_away(self, roots: Sequence[SourceRoot], stop: threading.Event) -> None:
         while self._leaver is not None and self._leaver.work(roots, stop.is_set):
             pass
 

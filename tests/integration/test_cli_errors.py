@@ -194,6 +194,7 @@ def test_scan_counts(project: Project) -> None:
         "unreadable": 0,
         "waiting": 0,
         "complete": True,
+        "left": [],
         "jobs": 2,
     }
     project.put("a.csv", "a,b\n1,2\n3,4\n")

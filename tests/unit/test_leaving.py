@@ -60,7 +60,8 @@ class World:
         )  # fmt: skip
         self.files = LocalLeaving(source)
         unpacking = [root] if unpacks else []
-        self.leaver = Leaver(stores.catalog, self.files, {root: after}, clock, unpacking)
+        catalog = stores.catalog
+        self.leaver = Leaver(lambda _: catalog, self.files, {root: after}, clock, unpacking)
 
     def write(self, name: str, content: bytes = b"content") -> Path:
         path = self.path / name

@@ -243,9 +243,7 @@ def _root_documents(connection: Connection, now_us: int) -> list[SourceRootDocum
     )
     scans = (scout_lease.c.source_root_id == source_root.c.id) & (scout_lease.c.until_us > now_us)
     statement = (
-        select(
-            source_root, files.c.known, files.c.deleted, files.c.versions, scout_lease.c.holder
-        )
+        select(source_root, files.c.known, files.c.deleted, files.c.versions, scout_lease.c.holder)
         .outerjoin(files, files.c.source_root_id == source_root.c.id)
         .outerjoin(scout_lease, scans)
         .order_by(source_root.c.id)

@@ -42,9 +42,7 @@ class SqlScoutLeases:
             if self._is_others(row, scanner, dead):
                 return _lease_of(row)
             fence = 1 if row is None else row.fence + (row.holder != scanner.id)
-            lease = ScoutLease(
-                Fence(root_id, fence), scanner, lasting, self._db.clock() + lease_us
-            )
+            lease = ScoutLease(Fence(root_id, fence), scanner, lasting, self._db.clock() + lease_us)
             _write(connection, lease, first=row is None)
         return lease
 
@@ -124,9 +122,7 @@ def _lease_of(row: Any) -> ScoutLease:
 
 
 _OF_ROOT = select(scout_lease).where(_lease.source_root_id == bindparam("root_id"))
-_OF_HOLDER = select(_lease.source_root_id, _lease.fence).where(
-    _lease.holder == bindparam("holder")
-)
+_OF_HOLDER = select(_lease.source_root_id, _lease.fence).where(_lease.holder == bindparam("holder"))
 _STANDING = select(scout_lease).where(_lease.holder.is_not(None)).order_by(_lease.source_root_id)
 _FENCE = select(_lease.fence).where(
     _lease.source_root_id == bindparam("root_id"), _lease.fence == bindparam("number")

@@ -19,6 +19,7 @@ from casparian.app.sink_guard import doubt, owners, ways_out
 from casparian.app.targets import Targets
 from casparian.domain.adoption import Owner
 from casparian.domain.errors import CasparianError, ConfigurationError, UnavailableError
+from casparian.domain.files import path_text
 from casparian.domain.plugins import LivePlugin
 from casparian.domain.ports import PublishLedger, Sink
 
@@ -89,6 +90,7 @@ def check_database(settings: Settings, registry: Registry) -> Findings:
                 DATABASE, f"{_schema(settings)}installation {stores.ledger.installation[:12]}."
             )
             yield check_clocks(stores)
+            yield from check_scouts(stores)
 
 
 def _schema(settings: Settings) -> str:
@@ -103,7 +105,7 @@ def _schema(settings: Settings) -> str:
 
 def check_clocks(stores: QueueStores) -> Finding:
     """Leases and backoffs compare times that several hosts write: their clocks must agree."""
-    now = time.time_ns() // 1000
+    now = _now_us()
     ahead = {
         f"the worker on {node.hostname}": node.heartbeat_at_us - now
         for node in stores.queue.workers()
@@ -124,6 +126,34 @@ def check_clocks(stores: QueueStores) -> Finding:
         f"Clocks differ from this host's: {told}; leases would end too early or too late.",
         "Run a time service (chrony, systemd-timesyncd) on every host.",
     )
+
+
+def check_scouts(stores: QueueStores) -> Findings:
+    """Who scans each source root; one that was left without a word is told."""
+    if stores.scout_leases is None:
+        return
+    leases = {lease.fence.root_id: lease for lease in stores.scout_leases.standing()}
+    now = (stores.database_clock or _now_us)()
+    for root in stores.catalog.roots():
+        where = f"{ROOTS} {path_text(root.path)}"
+        lease = leases.get(root.id)
+        if lease is None:
+            yield ok(where, "No engine scans it now.")
+        elif lease.until_us > now:
+            yield ok(where, f"The engine {lease.scanner.id} scans it.")
+        else:
+            silent_s = (now - lease.until_us) / 1e6
+            yield warning(
+                where,
+                f"The engine {lease.scanner.id} scanned it and has not renewed its lease for "
+                f"{silent_s:,.0f} s more than it may: it was killed or cut off, and no other took "
+                "its place.",
+                "Start an engine with the scout's role: it takes the root over at once.",
+            )
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
 
 
 def _file_is_missing(settings: Settings) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,8 @@ from casparian.app.cli._shared import ConfigOption, Exit, JsonOption, load_setti
 
 if TYPE_CHECKING:
     from casparian.app.cli.shapes import ScanDocument
-    from casparian.domain.files import ScanReport
+    from casparian.app.engine import Engine
+    from casparian.domain.files import ScanReport, SourceRoot
 
 NAMED_AT_MOST = 20
 
@@ -24,8 +26,8 @@ def scan(ctx: typer.Context, config: ConfigOption = None, as_json: JsonOption = 
 
     The configuration is applied before. A file that is not settled yet is deferred to a later
     scan, one that waits for its done marker is not taken before; one is deleted at the second
-    complete scan without it. Exits with 1 when something
-    could not be read.
+    complete scan without it. A source root that a running engine scans is left to that engine, and
+    named. Exits with 1 when something could not be read, or was left.
 
     Example: casparian scan --config flights/casparian.toml
     """
@@ -37,10 +39,13 @@ def scan(ctx: typer.Context, config: ConfigOption = None, as_json: JsonOption = 
     calm_the_collector()
     share_the_interpreter()
     total = ScanReport()
-    with closing(Engine(settings, (SCOUT,))) as engine:
-        enqueued = engine.apply()
+    refused: list[str] = []
+    with (
+        closing(Engine(settings, (SCOUT,))) as engine,
+        _own(engine, refused.append) as (enqueued, roots),
+    ):
         scout = engine.container.scout()
-        for root in engine.container.stores().catalog.roots():
+        for root in roots:
             with _progress(path_text(root.path)) as on_progress:
                 report = scout.scan(root, on_progress=on_progress)
             _name("deferred", root.path, report.deferred_paths)
@@ -48,16 +53,29 @@ def scan(ctx: typer.Context, config: ConfigOption = None, as_json: JsonOption = 
             _name("waiting", root.path, report.waiting_paths)
             total.add(report)
     if as_json:
-        show_json(_document(total, enqueued))
+        show_json(_document(total, enqueued, refused))
     else:
         show_table(("found", "files"), total.counts().items(), numbers=["files"])
         print(f"{count(total.jobs + enqueued, 'job')} enqueued.")
-    if total.unreadable:
+    for reason in refused:
+        print(f"not scanned: {printable(reason)}", file=sys.stderr)
+    if total.unreadable or refused:
         raise typer.Exit(Exit.FAILURES)
 
 
-def _document(total: ScanReport, enqueued: int) -> ScanDocument:
-    """`enqueued`: jobs that applying the configuration has queued."""
+@contextmanager
+def _own(
+    engine: Engine, refused: Callable[[str], None]
+) -> Iterator[tuple[int, Sequence[SourceRoot]]]:
+    """Jobs that applying the configuration has queued, and the roots that no engine scans."""
+    enqueued, roots = engine.apply(), engine.stores.catalog.roots()
+    with engine.container.root_leases().turn(roots, threading.Event(), refused) as mine:
+        yield enqueued, mine
+
+
+def _document(total: ScanReport, enqueued: int, refused: list[str]) -> ScanDocument:
+    """`enqueued`: jobs that applying the configuration has queued; `refused`: why roots were left
+    to running engines."""
     return {
         "new": total.new,
         "changed": total.changed,
@@ -66,7 +84,8 @@ def _document(total: ScanReport, enqueued: int) -> ScanDocument:
         "deleted": total.deleted,
         "unreadable": total.unreadable,
         "waiting": total.waiting,
-        "complete": total.complete,
+        "complete": total.complete and not refused,
+        "left": refused,
         "jobs": total.jobs + enqueued,
     }
 

@@ -40,6 +40,7 @@ class ScanDocument(TypedDict):
     unreadable: Annotated[int, "Files and directories that could not be read."]
     waiting: Annotated[int, "Files that wait for their done marker."]
     complete: Annotated[bool, "Everything in all roots could be met."]
+    left: Annotated[list[str], "Roots that running engines scan, each with which one does."]
     jobs: Annotated[int, "Jobs that were queued by it."]
 
 
