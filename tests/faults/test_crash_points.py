@@ -6,24 +6,16 @@ points spread evenly, as many for each combination of sink and mode.
 
 from __future__ import annotations
 
-import hashlib
 import random
 import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from casparian.adapters.queue import QueueStores, open_sqlite
-from casparian.adapters.sink._marked import read_bundle, read_marker
-from casparian.adapters.sink.parquet import ParquetSink
-from casparian.adapters.sink.sqlite import SqliteSink
-from casparian.domain.jobs import JobStatus
-from casparian.domain.plugins import Mode
-from casparian.domain.publish import Generation, Manifest, Marker, SlotKey, Target
+from tests.support.audit import violations_of
 from tests.support.crash_points import POINTS, TIMEOUT_S, seeded, struck, until_killed
 from tests.support.project import FAST, Project, read_parquet
 
@@ -61,7 +53,6 @@ class Crashes:
     kind: str
     mode: str
     versions: dict[str, int] = field(default_factory=dict)
-    bundles: int = 0
 
     def __post_init__(self) -> None:
         topics = "".join(
@@ -137,89 +128,9 @@ class Crashes:
             assert self.rows(topic) == self.expected(topic), topic
         assert project.stagings() == []
         assert project.statuses() == {"COMPLETED": sum(self.versions.values())}
-        assert project.query("select * from publish_slot where holder is not null") == []
-        stores = open_sqlite(str(project.database))
-        try:
-            self._check_markers(stores)
-        finally:
-            stores.close()
+        assert violations_of(project.database) == []
         left = [p.name for p in (project.directory / "out").glob(".*")]
         assert left == [], "something unpublished lies in the sink's directory"
-
-    def _check_markers(self, stores: QueueStores) -> None:
-        """I1 to I5, as far as they can be seen from outside."""
-        jobs = {
-            row[0]: (row[1], Manifest.from_json(row[2]))
-            for row in self.project.query(
-                "select id, attempt, manifest from processing_job where status = 'COMPLETED'"
-            )
-        }
-        standing: dict[tuple[Target, SlotKey], Marker] = {}
-        for found, marker in self._markers():
-            # A slot that was emptied in a bundle leaves its marker there when it fills again.
-            if found not in standing or standing[found].generation < marker.generation:
-                standing[found] = marker
-        for (target, slot), marker in standing.items():
-            attempt, manifest = jobs[marker.job_id]  # I3
-            assert marker.attempt == attempt == manifest.attempt  # I1, I5
-            item = next(i for i in manifest.items if (i.target, i.slot) == (target, slot))
-            assert marker == Marker.of(manifest, item)  # I2: what was decided stands
-        decided: dict[tuple[Target, SlotKey], Generation] = {}
-        for _, manifest in jobs.values():
-            for item in manifest.items:
-                key = (item.target, item.slot)
-                decided[key] = max(decided.get(key, manifest.generation), manifest.generation)
-        assert decided == {key: marker.generation for key, marker in standing.items()}  # I2, I4
-        locations = {(m.plugin, m.location_id) for m in standing.values()}
-        for key, state in stores.ledger.slots(sorted(locations)).items():
-            mine = {k: m for k, m in standing.items() if (m.plugin, m.location_id) == key}
-            assert state.generation == max(m.generation for m in mine.values())
-            filled = {k for k, m in mine.items() if m.rows}
-            assert {(p.target, p.slot) for p in state.published} == filled
-            assert all(p.mode is Mode(self.mode) for p in state.published)
-        assert set(stores.queue.backlog()) <= {JobStatus.COMPLETED}
-
-    def _markers(self) -> Iterator[tuple[tuple[Target, SlotKey], Marker]]:
-        """Every slot's marker, its rows counted and their digest computed anew."""
-        directory = self.project.directory
-        if "parquet" in str(SINKS[self.kind]):
-            for target, marker in ParquetSink(str(directory / "out")).markers():
-                topic = directory / "out" / target.name
-                if (topic / marker.slot.name).exists():
-                    self._check_slot(topic / marker.slot.name)
-                yield (target, marker.slot), marker
-            for bundle in (directory / "out").glob("*/b*"):
-                self._check_bundle(bundle)
-        if "sqlite" in str(SINKS[self.kind]):
-            for target, marker in SqliteSink(str(directory / "out.db")).markers():
-                counted = [
-                    r for r in self._sqlite_rows(target.name)
-                    if r["_casparian_job_id"] == marker.job_id
-                ]  # fmt: skip
-                assert marker.rows == len(counted)
-                yield (target, marker.slot), marker
-
-    def _check_slot(self, slot: Path) -> None:
-        marker = read_marker(str(slot))
-        assert marker is not None
-        digest = hashlib.sha256()
-        for file in sorted(slot.glob("*.parquet")):
-            digest.update(file.read_bytes())
-        assert marker.digest == digest.hexdigest()
-        assert marker.rows == read_parquet(slot).num_rows
-
-    def _check_bundle(self, directory: Path) -> None:
-        bundle = read_bundle(str(directory))
-        assert bundle is not None
-        files = {
-            file.name: hashlib.sha256(file.read_bytes()).hexdigest()
-            for file in directory.glob("*.parquet")
-        }
-        assert files == dict(bundle.files)
-        table = read_parquet(directory)
-        jobs = Counter(table["_casparian_job_id"].to_pylist()) if files else Counter()
-        assert jobs == {m.job_id: m.rows for m in bundle.members if m.rows}
-        self.bundles += 1
 
 
 @pytest.fixture
@@ -260,7 +171,6 @@ def test_a_correction_survives_a_crash_at_any_call(
         points = [point] if number % 3 else [point, chance.randrange(1, calls)]
         _interrupt(crashes, points, killed)
     print(f"{kind} {mode}: {calls} calls, killed in {killed.total()}: {dict(killed)}")
-    print(f"{crashes.bundles} bundles looked at")
 
 
 @pytest.mark.slow

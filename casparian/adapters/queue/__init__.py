@@ -33,10 +33,19 @@ SCHEMES = ("sqlite", "postgresql")
 def open_memory(clock: Clock = wall_clock_us) -> QueueStores:
     """A queue that lives and dies with this process."""
     from casparian.adapters.queue.memory import MemoryQueue, MemoryScoutLeases
+    from casparian.adapters.queue.memory.audit import MemoryAudit
 
     queue = MemoryQueue(clock)
-    leases = MemoryScoutLeases(queue)
-    return QueueStores(queue, queue, queue, queue, queue, lambda: None, scout_leases=leases)
+    return QueueStores(
+        queue,
+        queue,
+        queue,
+        queue,
+        queue,
+        lambda: None,
+        scout_leases=MemoryScoutLeases(queue),
+        audit=MemoryAudit(queue),
+    )
 
 
 def open_sqlite(path: str, clock: Clock = wall_clock_us, create: bool = True) -> QueueStores:

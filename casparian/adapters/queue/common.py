@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from casparian.domain.adoption import AdoptingQueue
+from casparian.domain.audit import AuditedQueue
 from casparian.domain.errors import (
     ConfigurationError,
     IllegalTransitionError,
@@ -54,7 +55,7 @@ class QueueStores(NamedTuple):
 
     `database_clock` is the database's own, where that is not this host's: it can be wrong.
     `adoption` is there where the queue can take over rows of others, `scout_leases` where it can
-    keep scouts apart.
+    keep scouts apart, `audit` where it can be held against its targets.
     """
 
     catalog: FileCatalog
@@ -66,6 +67,7 @@ class QueueStores(NamedTuple):
     database_clock: Clock | None = None
     adoption: AdoptingQueue | None = None
     scout_leases: ScoutLeases | None = None
+    audit: AuditedQueue | None = None
 
 
 class JobEvent(NamedTuple):

@@ -84,8 +84,8 @@ class _FencedDatabase(Database):
         self._fence = fence
 
     @contextmanager
-    def write(self, shared: bool = False) -> Iterator[Connection]:
-        with super().write() as connection:
+    def write(self, shared: bool = False, vouched: bool = False) -> Iterator[Connection]:
+        with super().write(vouched=vouched) as connection:
             found = connection.execute(_FENCE, self._fence._asdict()).first()
             if found is None:
                 raise stale_scout(self._fence)

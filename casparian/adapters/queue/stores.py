@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from casparian.adapters.queue.adoption import SqlAdoption
+from casparian.adapters.queue.audit import SqlAudit
 from casparian.adapters.queue.catalog import SqlCatalog
 from casparian.adapters.queue.common import QueueStores
 from casparian.adapters.queue.database import Database
@@ -23,4 +24,5 @@ def stores_of(database: Database) -> QueueStores:
         database.close,
         adoption=SqlAdoption(database),
         scout_leases=SqlScoutLeases(database),
+        audit=SqlAudit(database),
     )

@@ -18,6 +18,7 @@ from casparian.adapters.sink._schema import Shaper, reshape, to_domain
 from casparian.adapters.sink._uri import after_scheme, topic_target_name
 from casparian.domain import lineage
 from casparian.domain.adoption import Renewal, StandingSlot
+from casparian.domain.audit import Holding, RowsFound
 from casparian.domain.ports import PromoteItem, Sink, StagedRows, StageRequest, Staging
 from casparian.domain.publish import (
     InstallCase,
@@ -161,6 +162,14 @@ class MemorySink:
             found = [(t, s.marker) for (t, _), s in self._store.slots.items()]
         yield from ((t, marker) for t, marker in found if t.location == self.location)
 
+    def holdings(self) -> Iterator[Holding]:
+        with self._store.lock:
+            found = [(t, s) for (t, _), s in self._store.slots.items()]
+        for target, slot in found:
+            if target.location == self.location:
+                rows = {} if slot.rows is None else {slot.marker.job_id: _found(slot.rows)}
+                yield Holding(target, str(target), (slot.marker,), rows)
+
     def standing(self) -> Iterator[StandingSlot]:
         for target, marker in self.markers():
             yield StandingSlot(target, marker)
@@ -182,6 +191,11 @@ class MemorySink:
                 del slots[renewal.target, renewal.before.slot]
             for renewal, held in due:
                 slots[renewal.target, renewal.after.slot] = _Slot(renewal.after, held.rows)
+
+
+def _found(rows: pa.Table) -> RowsFound:
+    versions = tuple(sorted(set(rows[lineage.FILE_VERSION_ID].to_pylist())))
+    return RowsFound(rows.num_rows, digest_of_rows(rows), version_ids=versions)
 
 
 class MemorySinkFactory:

@@ -21,6 +21,7 @@ from casparian.adapters.sink._errors import disk_error, failed, is_passing, take
 from casparian.adapters.sink._held import HeldStagings
 from casparian.adapters.sink._marked import MARKER, move_in, read_marker, read_markers
 from casparian.adapters.sink._parquet_adoption import ParquetAdoption, directories
+from casparian.adapters.sink._parquet_audit import ParquetAudit
 from casparian.adapters.sink._parquet_bundles import ParquetBundles
 from casparian.adapters.sink._parquet_staging import FILE_BYTES, ParquetStaging
 from casparian.adapters.sink._parts import part_of, rows_part
@@ -31,6 +32,7 @@ from casparian.adapters.sink._sealing import Sealing
 from casparian.adapters.sink._slot_names import SlotNames
 from casparian.adapters.sink._uri import absolute, after_scheme, topic_target_name
 from casparian.domain.adoption import Renewal, StandingSlot
+from casparian.domain.audit import Holding
 from casparian.domain.errors import ConfigurationError, JobError
 from casparian.domain.ports import Clock, PromoteItem, Sink, StageRequest, Staging
 from casparian.domain.publish import (
@@ -70,6 +72,7 @@ class ParquetSink:
         self._places = Places(beside(self._root))
         self._names = SlotNames(self._root)
         self._adoption = ParquetAdoption(SCHEME, location, self._root, self._names)
+        self._audit = ParquetAudit(SCHEME, location, self._root, self._places.working)
         self._held = HeldStagings(self._places)
         self._bundles = ParquetBundles(self._root, self._places, self._held)
         self._sealing = Sealing(self._held, self._bundles, self._slot_path, self._mark)
@@ -238,6 +241,9 @@ class ParquetSink:
             for slot in directories(os.path.join(self._root, topic)):
                 for marker in read_markers(os.path.join(self._root, topic, slot)):
                     yield Target(SCHEME, self.location, topic), marker
+
+    def holdings(self) -> Iterator[Holding]:
+        return self._audit.holdings()
 
     # --- taking over --------------------------------------------------------------------
 

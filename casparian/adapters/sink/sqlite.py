@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from urllib.parse import quote as quote_path
 
+from casparian.adapters.sink import _sqlite_audit
 from casparian.adapters.sink import _sqlite_target as tables
 from casparian.adapters.sink._durable import fsync_all
 from casparian.adapters.sink._errors import disk_error, failed, foreign, taken_over, withheld
@@ -20,6 +21,7 @@ from casparian.adapters.sink._places import Places, beside
 from casparian.adapters.sink._sqlite_staging import SqliteStaging
 from casparian.adapters.sink._uri import absolute, after_scheme, topic_target_name
 from casparian.domain.adoption import Renewal, StandingSlot
+from casparian.domain.audit import Holding
 from casparian.domain.errors import ConfigurationError, JobError, UnavailableError
 from casparian.domain.plugins import REJECTS_TOPIC
 from casparian.domain.ports import PromoteItem, Sink, StageRequest, Staging
@@ -280,6 +282,14 @@ class SqliteSink:
             found = list(tables.all_markers(db)) if tables.has_own_tables(db) else []
         for table, marker in found:
             yield Target(SCHEME, self.location, table), marker
+
+    def holdings(self) -> Iterator[Holding]:
+        if not os.path.exists(self._file):
+            return
+        with self._reading() as db:
+            db.execute("BEGIN")
+            if tables.has_own_tables(db):
+                yield from _sqlite_audit.holdings(db, SCHEME, self.location)
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:

@@ -166,7 +166,7 @@ def _file_is_missing(settings: Settings) -> bool:
 
 def check_sinks(settings: Settings, targets: Targets, registry: Registry) -> Findings:
     """Every sink that can be opened is tried, as the engine does when it starts."""
-    sinks = _sinks(settings, targets)
+    sinks = sinks_of(settings, targets)
     yield from check_outputs(settings, sinks)
     with _ledger(settings, registry) as ledger:
         for sink in sinks:
@@ -200,7 +200,7 @@ def check_outputs(settings: Settings, sinks: Iterable[Sink]) -> Findings:
                 )
 
 
-def _sinks(settings: Settings, targets: Targets) -> Sequence[Sink]:
+def sinks_of(settings: Settings, targets: Targets) -> Sequence[Sink]:
     """The sinks of every plugin that is configured well; the others were told before."""
     plugins = []
     for name, section in settings.plugin.items():

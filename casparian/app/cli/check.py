@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,16 +15,34 @@ if TYPE_CHECKING:
     from casparian.app.settings import Settings
 
 
-def check(ctx: typer.Context, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+DeepOption = Annotated[
+    bool,
+    typer.Option(
+        "--deep",
+        help="Also read every published row, and hold it against what the queue decided.",
+        show_default=False,
+    ),
+]
+
+
+def check(
+    ctx: typer.Context,
+    config: ConfigOption = None,
+    deep: DeepOption = False,
+    as_json: JsonOption = False,
+) -> None:
     """Look for problems, each with a remedy.
 
     Looked at: configuration, plugins, database, sinks, source roots and this machine. Plugins
     are compiled, not run. Sinks are tried by writing beside their place and removing it
     again. Exits with 1 when there is a problem.
 
+    With --deep, rows that are lost, doubled, changed or nobody's are named, by sink, slot and
+    job. It reads all that was ever published, also while engines run, and changes nothing.
+
     Example: casparian check --config flights/casparian.toml
     """
-    findings = _findings(load_settings(ctx, config))
+    findings = _findings(load_settings(ctx, config), deep)
     problems = sum(f.level is Level.PROBLEM for f in findings)
     if as_json:
         show_json(_document(findings, problems))
@@ -42,8 +60,8 @@ def _document(findings: list[Finding], problems: int) -> CheckDocument:
     return {"problems": problems, "findings": told}
 
 
-def _findings(settings: Settings) -> list[Finding]:
-    from casparian.app.cli import _check_host, _check_places, _check_plugins
+def _findings(settings: Settings, deep: bool) -> list[Finding]:
+    from casparian.app.cli import _check_deep, _check_host, _check_places, _check_plugins
     from casparian.app.cli._findings import ok, problem
     from casparian.app.configuration import resolve
     from casparian.app.registry import Registry
@@ -68,6 +86,8 @@ def _findings(settings: Settings) -> list[Finding]:
     found += _check_places.check_roots(settings)
     found += _check_places.check_database(settings, registry)
     found += _check_places.check_sinks(settings, targets, registry)
+    if deep:
+        found += _check_deep.check_published(settings, targets, registry)
     found.append(_check_host.check_compiled())
     found += _check_host.check_adapters(settings, registry)
     found += _check_host.check_sandbox(settings)
