@@ -60,8 +60,12 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def stage(stores: QueueStores, clock: VirtualClock, tmp_path: Path, kind: str) -> Stage:
-    return Stage(stores, clock, tmp_path, kind)
+def stage(stores: QueueStores, clock: VirtualClock, tmp_path: Path, kind: str) -> Iterator[Stage]:
+    """Whatever a schedule did, no invariant is broken at its end."""
+    stage = Stage(stores, clock, tmp_path, kind)
+    yield stage
+    if not stage.spoilt:
+        assert stage.violations() == []
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from casparian.adapters.queue import open_memory
 from casparian.domain.errors import UnavailableError
 from casparian.testing.world import HASH, PLUGIN, VirtualClock
+from tests.support.audit import violations
 from tests.support.examples import examples
 from tests.support.stepped import Engine, Stage, lost, virtual_time
 
@@ -109,7 +110,7 @@ class Run:
             self.check()
         assert self.seen == self.newest, self.stage.world.statuses()
         last.keeper.sweep()
-        assert self.stage.stagings() == []
+        assert violations(self.stage.stores) == []
 
 
 def run(history: list[tuple[Any, ...]]) -> None:

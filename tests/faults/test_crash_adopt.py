@@ -19,6 +19,7 @@ from casparian.adapters.sink.parquet import ParquetSink
 from casparian.adapters.sink.sqlite import SqliteSink
 from casparian.app.sink_guard import owners
 from casparian.domain.adoption import Owner
+from tests.support.audit import violations_of
 from tests.support.crash_points import TIMEOUT_S, seeded, struck, until_killed
 from tests.support.project import FAST, Project, read_parquet
 
@@ -136,10 +137,12 @@ def test_a_killed_adoption_is_finished_by_the_next(
         project.casparian("adopt", "--all", "--yes")
         assert rows(project) == before, where
         assert strangers(project) == {Owner.MINE}, where
+        assert violations_of(project.database) == [], where
     assert project.drain() == 0
     after = rows(project)
     new = Counter({("new", 1): 1})
     assert after == (before[0] + new, before[1] + new)
+    assert violations_of(project.database) == []
     project.drop("c.csv", "name,version\nc,2\n")
     assert project.drain() == 0
     assert rows(project) == after

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.support import postgresql_sink
+from tests.support.audit import violations_of
 from tests.support.project import Project, read_parquet, wait_for
 
 FILES = 12
@@ -158,6 +159,7 @@ def test_killed_at_random(publishing: Project, kind: str, victims: str) -> None:
         (name, version, ROWS) for name, version in versions.items()
     ), context
     assert project.stagings() == [], context
+    assert violations_of(project.database) == [], context
     assert reader.wrong == [], context
     assert reader.reads > 0
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.audit import violations_of
 from tests.support.crash_points import TIMEOUT_S, seeded, struck, until_killed
 from tests.support.project import FAST, Project
 
@@ -106,7 +107,7 @@ class Purges:
         expected = {"kept": 5} | ({} if gone else {str(self.version): 5})
         assert [self.rows(topic) for topic in ("output", "extra")] == [expected, expected]
         assert self.project.stagings() == []
-        assert self.project.query("select * from publish_slot where holder is not null") == []
+        assert violations_of(self.project.database) == []
         unfinished = "status in ('QUEUED', 'RUNNING', 'PROMOTING', 'BLOCKED')"
         assert self.project.query(f"select * from processing_job where {unfinished}") == []
 

@@ -391,6 +391,7 @@ def test_the_sweep_leaves_a_decided_bundle(stage: Stage, one: Engine, two: Engin
 
 
 def test_a_bundle_that_somebody_changed_is_not_written_over(stage: Stage, one: Engine) -> None:
+    stage.spoilt = True
     pair(one)
     (file,) = bundle_of(stage).glob("*.parquet")
     file.write_bytes(file.read_bytes().replace(b"b1", b"b9"))
@@ -403,6 +404,7 @@ def test_a_bundle_that_somebody_changed_is_not_written_over(stage: Stage, one: E
 
 
 def test_a_bundle_that_somebody_removed_is_begun_anew(stage: Stage, one: Engine) -> None:
+    stage.spoilt = True
     pair(one)
     shutil.rmtree(bundle_of(stage))
     one.new(b"a.csv", "a2")
@@ -413,6 +415,7 @@ def test_a_bundle_that_somebody_removed_is_begun_anew(stage: Stage, one: Engine)
 def test_a_directory_restored_from_a_backup_is_refused(
     stage: Stage, one: Engine, tmp_path: Path
 ) -> None:
+    stage.spoilt = True
     pair(one)
     bundle, backup = bundle_of(stage), tmp_path / "backup"
     shutil.copytree(bundle, backup)

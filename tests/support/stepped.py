@@ -28,6 +28,7 @@ from casparian.app.publisher import Publisher
 from casparian.app.targets import Targets
 from casparian.app.worker_context import WorkerContext
 from casparian.domain.errors import UnavailableError
+from casparian.domain.invariants import Invariant
 from casparian.domain.jobs import Claim, JobStatus, RetryPolicy
 from casparian.domain.messages import TopicTotals
 from casparian.domain.plugins import LivePlugin, Mode, PluginConfig, TopicConfig
@@ -36,6 +37,7 @@ from casparian.domain.publish import Target
 from casparian.domain.schemas import TargetSchema
 from casparian.domain.wire import Flag
 from casparian.testing.world import HASH, LEASE_US, PLUGIN, VirtualClock, World, applied, plugin
+from tests.support.audit import violations
 from tests.support.project import read_parquet
 
 GIVE_UP_S = 20.0
@@ -67,8 +69,15 @@ class Stage:
         self.config = plugin(topics=topics)
         self.world.apply(applied(plugins=[self.config]))
 
+        self.spoilt = False
+        """Somebody else changed what was published: the invariants are no longer judged."""
+
     def engine(self, name: str) -> Engine:
         return Engine(self, name)
+
+    def violations(self) -> list[str]:
+        """What the audit finds, but for stagings: a schedule need not end with a sweep."""
+        return [v for v in violations(self.stores) if not v.startswith(Invariant.NO_ORPHANS)]
 
     def rows(self, topic: str = "rows", column: str = "v") -> list[Any]:
         """One column of what readers see, sorted."""
