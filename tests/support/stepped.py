@@ -154,22 +154,26 @@ class Engine:
         self.leases.add([(claim.job_id, claim.token)])
         return claim
 
-    def stages(self, claim: Claim, tables: Tables, config: PluginConfig | None = None) -> None:
-        """Stage these rows and hand the job to the publisher."""
+    def stages(
+        self,
+        claim: Claim,
+        tables: Tables,
+        config: PluginConfig | None = None,
+        vouched: Mapping[str, int] | None = None,
+    ) -> None:
+        """Stage these rows and hand the job to the publisher. `vouched`: the rows of each topic
+        by the plugin's word, where that is not how many there are."""
         live = LivePlugin(config or self.stage.config, HASH)
         context = WorkerContext(
             claim, live, self.ledger.installation, self.targets, self._known_schema
         )
-        totals = {}
-        for topic, columns in tables.items():
-            table = pa.table(dict(columns))
-            sink = pa.BufferOutputStream()
-            with pa.ipc.new_stream(sink, table.schema) as writer:
-                writer.write_table(table)
-            payload = sink.getvalue()
-            context.frame(topic, Flag.STREAM, payload)
-            totals[topic] = TopicTotals(1, table.num_rows, payload.size)
-        self.publisher.submit(Staged(claim, live.config, context.finish(totals)))
+        try:
+            totals = _staged(context, tables, vouched)
+            manifest = context.finish(totals)
+        except Exception:
+            context.discard()
+            raise
+        self.publisher.submit(Staged(claim, live.config, manifest))
         self.publisher._collect()
 
     def _known_schema(self, target: Target) -> TargetSchema | None:
@@ -214,6 +218,22 @@ class Engine:
     def believes(self, claim: Claim) -> None:
         """Its clock stood still: to itself this engine holds the job as before."""
         self.leases.add([(claim.job_id, claim.token)])
+
+
+def _staged(
+    context: WorkerContext, tables: Tables, vouched: Mapping[str, int] | None
+) -> dict[str, TopicTotals]:
+    totals = {}
+    for topic, columns in tables.items():
+        table = pa.table(dict(columns))
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+        payload = sink.getvalue()
+        context.frame(topic, Flag.STREAM, payload)
+        rows = table.num_rows if vouched is None else vouched[topic]
+        totals[topic] = TopicTotals(1, rows, payload.size)
+    return totals
 
 
 class Interrupted:
