@@ -340,7 +340,8 @@ class ScanPass:
                 self._hashing[identity].append(path)
                 return
             self._hashing[identity] = []
-        if files.submit(path, identity):
+        files.submit(path, identity)
+        while files.full:
             self._take(files.collect(timeout_s=BATCH_US / 1e6))
 
     def _take(self, results: Iterable[Hashed]) -> None:

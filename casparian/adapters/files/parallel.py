@@ -54,16 +54,23 @@ class ParallelFileScanner:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
-    def submit(self, path: bytes, met: StatIdentity) -> bool:
-        """True when the window is used up: collect before submitting more."""
+    @property
+    def full(self) -> bool:
+        """The window is used up: collect before submitting more."""
+        return (
+            len(self._small) >= SMALL_TOGETHER
+            or self._small_bytes >= SMALL_BYTES
+            or len(self._running) >= self._threads * FILES_PER_THREAD
+        )
+
+    def submit(self, path: bytes, met: StatIdentity) -> None:
         if met.size <= SMALL:
             self._small.append((path, met))
             self._small_bytes += met.size
-            return len(self._small) >= SMALL_TOGETHER or self._small_bytes >= SMALL_BYTES
+            return
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._threads, "casparian-hash")
         self._running.add(self._pool.submit(self._hash_one, path, met))
-        return len(self._running) >= self._threads * FILES_PER_THREAD
 
     def collect(self, timeout_s: float | None = None) -> list[Hashed]:
         """What is done by now; waits for the first result when there is none yet."""
