@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -63,6 +64,27 @@ def test_a_file_of_one_name_is_not_linked(twin: listing.ListDirectory, tmp_path:
     assert [(entry.path, entry.linked) for entry in files] == [
         (b"in/alone", False), (b"in/one", True), (b"in/two", True),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("twin", [listing.list_directory, listing.list_in_python])
+def test_a_listing_is_gone_with_its_parts(twin: listing.ListDirectory, tmp_path: Path) -> None:
+    """No circle keeps it until the collector comes by, which in an engine is rarely."""
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "a").write_bytes(b"x")
+    (tmp_path / "z").write_bytes(b"x")
+    fd = os.open(tmp_path, os.O_RDONLY)
+    gc.collect()
+    gc.disable()
+    try:
+        parts = twin(fd, b"")
+        kind = type(parts[0])
+        assert any(type(one) is kind for one in gc.get_objects())
+        before = sum(type(one) is kind for one in gc.get_objects()) - 2
+        del parts
+        assert sum(type(one) is kind for one in gc.get_objects()) == before
+    finally:
+        gc.enable()
+        os.close(fd)
 
 
 @pytest.mark.parametrize("twin", [listing.read_files, listing.read_in_python])

@@ -150,7 +150,6 @@ cdef class Listing:
     cdef char* text
     cdef Py_ssize_t count, room, length, text_room
     cdef bytes prefix
-    cdef readonly list parts
 
     def __dealloc__(self):
         free(self.names)
@@ -231,20 +230,21 @@ cdef class Listing:
         qsort(self.names, self.count, sizeof(Name), &by_bytes)
         return 0
 
-    cdef void split(self):
+    cdef list split(self):
+        """Not kept here: the runs refer to this, and who refers to no circle is gone at once."""
         cdef Py_ssize_t i, begin = 0
-        cdef bytes name
-        self.parts = []
+        cdef list parts = []
         for i in range(self.count):
             if self.names[i].is_directory:
-                self.parts.append(self.run(begin, i))
+                parts.append(self.run(begin, i))
                 begin = i + 1
-                self.parts.append(
+                parts.append(
                     PyBytes_FromStringAndSize(
                         self.text + self.names[i].at, self.names[i].length - 1
                     )
                 )
-        self.parts.append(self.run(begin, self.count))
+        parts.append(self.run(begin, self.count))
+        return parts
 
     cdef Run run(self, Py_ssize_t begin, Py_ssize_t end):
         cdef Run found = Run.__new__(Run)
@@ -322,8 +322,7 @@ def list_directory(int fd, bytes prefix):
         raise MemoryError
     if problem:
         raise OSError(problem, os.strerror(problem))
-    listing.split()
-    return listing.parts
+    return listing.split()
 
 
 cdef struct Read:
