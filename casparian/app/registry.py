@@ -24,7 +24,7 @@ GROUPS = {
     "plugin_hosts": "casparian.plugin_hosts",
     "sinks": "casparian.sinks",
 }
-_ON_SERVERS = ("postgresql",)
+_ON_SERVERS = ("mssql", "postgresql")
 """Sinks whose tables may lie on the server that the queue is on."""
 DEFAULT_ENDPOINTS = {"zmq-ipc": "run/router-{pid}.ipc", "memory": "casparian-{pid}"}
 
@@ -195,7 +195,12 @@ def _built_in_sinks() -> dict[str, Adapter]:
 
         return PostgresqlSinkFactory
 
-    made = {"parquet": parquet, "sqlite": sqlite, "postgresql": postgresql}
+    def mssql() -> Any:
+        from casparian.adapters.sink.mssql import MssqlSinkFactory
+
+        return MssqlSinkFactory
+
+    made = {"parquet": parquet, "sqlite": sqlite, "postgresql": postgresql, "mssql": mssql}
     return {name: built_in(name, load) for name, load in made.items()}
 
 

@@ -17,6 +17,7 @@ import pytest
 from casparian import Settings
 from casparian.adapters.sink import _sqlite_target
 from casparian.adapters.sink.memory import MemorySinkFactory, MemoryStore
+from casparian.adapters.sink.mssql import MssqlSinkFactory, MssqlSinkSettings
 from casparian.adapters.sink.parquet import ParquetSinkFactory
 from casparian.adapters.sink.postgresql import PostgresqlSinkFactory, PostgresqlSinkSettings
 from casparian.adapters.sink.sqlite import SqliteSinkFactory
@@ -24,7 +25,7 @@ from casparian.app.registry import Registry
 from casparian.domain.ports import SinkFactory
 from casparian.domain.publish import Target
 from casparian.testing.sink_renewal import RenewingSinkContract
-from tests.support import postgresql_sink
+from tests.support import mssql_sink, postgresql_sink
 
 
 @dataclass
@@ -85,6 +86,17 @@ class PostgresqlPlace:
         return postgresql_sink.read(self.url, target)
 
 
+@dataclass
+class MssqlPlace:
+    url: str
+    factory: SinkFactory
+    uri: str
+    base: str
+
+    def read(self, target: Target) -> pa.Table | None:
+        return mssql_sink.read(self.url, target)
+
+
 class TestParquet(RenewingSinkContract):
     @pytest.fixture
     def place(self, tmp_path: Path) -> Any:
@@ -113,10 +125,24 @@ class TestPostgresql(RenewingSinkContract):
             yield PostgresqlPlace(postgresql_url, factory, uri, "/")
 
 
+class TestMssql(RenewingSinkContract):
+    """Run by `make test-mssql` against the server that CASPARIAN_TEST_MSSQL_URL names."""
+
+    @pytest.fixture
+    def place(self, mssql_url: str) -> Any:
+        factory = MssqlSinkFactory(MssqlSinkSettings(url=mssql_url))
+        with mssql_sink.random_schema(mssql_url) as schema:
+            yield MssqlPlace(mssql_url, factory, f"mssql://{schema}.{{topic}}", "/")
+
+
 def test_the_built_in_sinks_are_found_by_their_scheme(tmp_path: Path) -> None:
     """By their names in the registry, which must be the schemes that they take."""
     factories = Registry.default().sink_factories(Settings.of({}, tmp_path))
-    assert sorted(factories) == ["parquet", "postgresql", "sqlite"]
+    assert sorted(factories) == ["mssql", "parquet", "postgresql", "sqlite"]
     for scheme, factory in factories.items():
-        uri = f"{scheme}://out.rows" if scheme == "postgresql" else f"{scheme}://out.db/rows"
+        uri = (
+            f"{scheme}://out.rows"
+            if scheme in ("mssql", "postgresql")
+            else f"{scheme}://out.db/rows"
+        )
         assert factory.parse(uri, str(tmp_path), "plug", "rows").scheme == scheme

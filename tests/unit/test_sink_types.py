@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sqlite3
 import tempfile
 from collections.abc import Iterator
@@ -19,13 +20,14 @@ from hypothesis import strategies as st
 from casparian.adapters.sink import _sqlite_target
 from casparian.adapters.sink._types import canonical_type, cast_array
 from casparian.adapters.sink.memory import MemorySinkFactory, MemoryStore
+from casparian.adapters.sink.mssql import MssqlSinkFactory, MssqlSinkSettings
 from casparian.adapters.sink.parquet import ParquetSinkFactory
 from casparian.adapters.sink.postgresql import PostgresqlSinkFactory, PostgresqlSinkSettings
 from casparian.adapters.sink.sqlite import SqliteSinkFactory
 from casparian.domain.errors import ErrorClass, JobError
 from casparian.domain.publish import Target
 from casparian.testing.sink import Job, batch
-from tests.support import postgresql_sink
+from tests.support import mssql_sink, postgresql_sink
 from tests.support.examples import examples
 from tests.support.postgres_server import VARIABLE
 
@@ -194,6 +196,24 @@ def postgresql() -> Iterator[Any]:
         yield sink, target, read
 
 
+@contextlib.contextmanager
+def mssql() -> Iterator[Any]:
+    url = os.environ.get(mssql_sink.VARIABLE)
+    if not url:
+        pytest.skip(f"no SQL Server: {mssql_sink.VARIABLE} is not set; see `make test-mssql`")
+    factory = MssqlSinkFactory(MssqlSinkSettings(url=url))
+    with mssql_sink.random_schema(url) as schema:
+        target = factory.parse(f"mssql://{schema}.orders", "/", "plug", "orders")
+        sink = factory.open(target.location)
+
+        def read() -> pa.Table | None:
+            ((_, marker),) = sink.markers()
+            assert mssql_sink.digest_of_rows(url, target, 1) == marker.digest
+            return mssql_sink.read(url, target)
+
+        yield sink, target, read
+
+
 def finer_than_postgresql(value: Any, kind: pa.DataType) -> bool:
     """Whether a value, or one within it, has what PostgreSQL's types have no place for."""
     if value is None:
@@ -263,6 +283,30 @@ def test_values_survive_in_postgresql_or_are_refused(array: pa.Array) -> None:
             assert caught.value.error_class is ErrorClass.DATA
             return
         Job(sink, target, 1).publish(batch({"c": array}, 1))
+        table = read()
+    found = cast_array(table["c"].combine_chunks(), expected.type)
+    assert found.equals(expected)
+
+
+REFUSED = r"nanoseconds|NUL|no stored form|Server's float"
+
+
+@settings(max_examples=examples(20), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(array=arrays())
+def test_values_survive_in_sql_server_or_are_refused(array: pa.Array) -> None:
+    expected = cast_array(array, canonical_type(array.type))
+    with mssql() as (sink, target, read):
+        sink.check()
+        refused = ""
+        try:
+            Job(sink, target, 1).publish(batch({"c": array}, 1))
+        except JobError as error:
+            refused = f"{error.error_class} {error.message}"
+        if refused:
+            # That only this is refused is tested value by value elsewhere.
+            assert re.search(REFUSED, refused), refused
+            assert refused.startswith("DATA")
+            return
         table = read()
     found = cast_array(table["c"].combine_chunks(), expected.type)
     assert found.equals(expected)
