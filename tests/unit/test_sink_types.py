@@ -293,7 +293,7 @@ REFUSED = r"nanoseconds|NUL|no stored form|Server's float"
 
 @settings(max_examples=examples(20), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(array=arrays())
-def test_values_survive_in_sql_server_or_are_refused(array: pa.Array) -> None:
+def test_values_survive_in_mssql_or_are_refused(array: pa.Array) -> None:
     expected = cast_array(array, canonical_type(array.type))
     with mssql() as (sink, target, read):
         sink.check()
