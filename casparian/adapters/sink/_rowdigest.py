@@ -30,16 +30,19 @@ class RowDigest:
 
     def __init__(self) -> None:
         self._columns: dict[str, _ColumnDigest] = {}
+        # Most columns of numbers have no NULL: their presence is one, and taken once for all.
+        self._full = hashlib.sha256()
         self.rows = 0
 
     def update(self, columns: Mapping[str, pa.Array], rows: int) -> None:
         """`columns`: arrays of int64, uint64, double, string, binary or null, `rows` long."""
         for name, array in columns.items():
             if name not in self._columns:
-                self._columns[name] = _ColumnDigest(self.rows)
+                self._columns[name] = _ColumnDigest(self._full, self.rows)
             self._columns[name].update(array)
         for name in self._columns.keys() - columns.keys():
             self._columns[name].absent(rows)
+        self._full.update(_EIGHT * rows)
         self.rows += rows
 
     def hexdigest(self) -> str:
@@ -54,15 +57,31 @@ class RowDigest:
 
 
 class _ColumnDigest:
-    def __init__(self, rows_before: int) -> None:
-        self.presence = hashlib.sha256()
+    """`full`: the presence of columns in which every row so far had a number."""
+
+    def __init__(self, full: Any, rows_before: int) -> None:
+        self._full = full
+        self._own: Any = None
         self.data = hashlib.sha256()
         self.storage = b""
-        self.absent(rows_before)
+        if rows_before:
+            self._own = hashlib.sha256()
+            self.absent(rows_before)
+
+    @property
+    def presence(self) -> Any:
+        return self._full if self._own is None else self._own
+
+    def _parted(self) -> Any:
+        """The presence of this column alone, from here on."""
+        if self._own is None:
+            self._own = self._full.copy()
+        return self._own
 
     def absent(self, rows: int) -> None:
+        presence = self._parted() if rows else None
         while rows > 0:
-            self.presence.update(_ABSENT * min(rows, 65_536))
+            presence.update(_ABSENT * min(rows, 65_536))
             rows -= 65_536
 
     def update(self, array: pa.Array) -> None:
@@ -82,7 +101,10 @@ class _ColumnDigest:
             self.storage = b"real" if pa.types.is_floating(kind) else b"int"
             # The target stores -0.0 as 0.0.
             self.data.update(_fixed(pc.add(valid, 0.0) if self.storage == b"real" else valid))
-        self.presence.update(_EIGHT * len(array) if lengths is None else _fixed(lengths))
+        if lengths is not None:
+            self._parted().update(_fixed(lengths))
+        elif self._own is not None:
+            self._own.update(_EIGHT * len(array))
 
 
 def _fixed(array: pa.Array) -> memoryview | bytes:
