@@ -97,6 +97,9 @@ def test_the_file_is_in_wal_mode_and_the_slots_are_indexed(
 ) -> None:
     Job(sink, target, 1).publish(batch(values(1), 1))
     assert query(target, "PRAGMA journal_mode") == [("wal",)]
+    # The first correction of a table needs the index, and makes it.
+    assert query(target, "SELECT name FROM sqlite_master WHERE type = 'index' AND sql <> ''") == []
+    Job(sink, target, 2, ordinal=2).publish(batch(values(1), 2))
     plan = query(target, "EXPLAIN QUERY PLAN DELETE FROM orders WHERE _casparian_job_id = 1")
     assert "_casparian_job_orders" in str(plan)
 

@@ -143,8 +143,6 @@ def _create(db: sqlite3.Connection, table: str, schema: TargetSchema) -> None:
     columns = [f"{quote(f.name)} {declared(f.type)}" for f in to_arrow(schema)]
     columns += [f"{name} INTEGER NOT NULL" for name in lineage.COLUMNS]
     db.execute(f"CREATE TABLE {quote(table)} ({', '.join(columns)})")
-    index = quote(f"_casparian_job_{table}")
-    db.execute(f"CREATE INDEX {index} ON {quote(table)} ({lineage.JOB_ID})")
 
 
 def _widen(db: sqlite3.Connection, table: str, before: TargetSchema, after: TargetSchema) -> None:
@@ -180,7 +178,13 @@ def _describe(db: sqlite3.Connection, table: str, schema: TargetSchema) -> None:
 
 
 def delete_rows(db: sqlite3.Connection, table: str, job_id: int) -> None:
-    """Remove one job's rows, which are one slot's: a job fills one slot of a target."""
+    """Remove one job's rows, which are one slot's: a job fills one slot of a target.
+
+    The index by which they are found is made when it is first needed: it would slow down each
+    load, and where nothing is ever corrected, for nothing.
+    """
+    index = quote(f"_casparian_job_{table}")
+    db.execute(f"CREATE INDEX IF NOT EXISTS {index} ON {quote(table)} ({lineage.JOB_ID})")
     db.execute(f"DELETE FROM {quote(table)} WHERE {lineage.JOB_ID} = ?", (job_id,))
 
 
