@@ -238,8 +238,8 @@ class TopicSection(Section):
     """Where the rows of one topic go; `"*"` is every topic that has no table of its own."""
 
     sink: str = Field(min_length=1)
-    """parquet://DIR, sqlite://FILE/TABLE or postgresql://SCHEMA.TABLE (under "*", a table must
-    contain {topic})."""
+    """parquet://DIR, sqlite://FILE/TABLE, postgresql://SCHEMA.TABLE or mssql://SCHEMA.TABLE
+    (under "*", a table must contain {topic})."""
     mode: Mode = Mode.REPLACE
     """replace: a corrected file replaces its earlier rows; append: each version's rows stay."""
     duplicates: Duplicates = Duplicates.PROCESS

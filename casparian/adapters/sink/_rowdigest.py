@@ -79,9 +79,8 @@ class _ColumnDigest:
         return self._own
 
     def absent(self, rows: int) -> None:
-        presence = self._parted() if rows else None
         while rows > 0:
-            presence.update(_ABSENT * min(rows, 65_536))
+            self._parted().update(_ABSENT * min(rows, 65_536))
             rows -= 65_536
 
     def update(self, array: pa.Array) -> None:
