@@ -50,6 +50,7 @@ def test_a_file_is_published_corrected_and_purged(
     assert project.drain() == 0, project.log()
     assert project.rows() == Counter([(1, 7), (2, 1)])
     assert project.ask("SELECT c FROM SCHEMA.output ORDER BY a") == [("x",), (None,)]
+    project.casparian("check", "--deep")
     project.casparian("purge", "--path", "one.csv", "--yes")
     assert project.rows() == Counter([(2, 1)])
     assert project.ask("SELECT count(*) FROM SCHEMA._casparian_staging") == [(0,)]

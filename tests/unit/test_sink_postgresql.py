@@ -447,6 +447,28 @@ def test_two_installations_that_come_first_at_once(
     assert rows_of(postgresql_sink.read(postgresql_url, target)) == numbered(1, 2)
 
 
+# --- audit ------------------------------------------------------------------------------
+
+
+def test_an_audit_counts_and_digests_what_the_tables_hold(
+    sink: PostgresqlSink, target: Target, query: Query
+) -> None:
+    jobs = [Job(sink, target, n, location_id=n).publish(batch(values(4), n)) for n in (1, 2, 3)]
+    Job(sink, target._replace(name="gone"), 9).publish(batch(values(1), 9))
+    query("DELETE FROM orders WHERE _casparian_job_id = 2 AND _casparian_row = 1")
+    query("INSERT INTO orders SELECT * FROM orders WHERE _casparian_job_id = 2 AND id = 3")
+    query("UPDATE orders SET name = 'x' WHERE _casparian_job_id = 3 AND id = 0")
+    query("DROP TABLE gone")
+    gone, orders = sink.holdings()
+    assert "The table is gone" in gone.faults[0]
+    assert [marker.job_id for marker in orders.markers] == [1, 2, 3]
+    digests = [job.items[0].digest for job in jobs]
+    sound, torn, changed = (orders.rows[n] for n in (1, 2, 3))
+    assert (sound.rows, sound.digest, sound.version_ids) == (4, digests[0], (1,))
+    assert (torn.rows, torn.digest, torn.doubled, torn.missing) == (4, None, (3,), (1,))
+    assert changed.digest not in (None, digests[2])
+
+
 # --- columns ----------------------------------------------------------------------------
 
 

@@ -77,10 +77,10 @@ def make_own_tables(session: PostgresqlSession, schema: str) -> None:
 
 
 def has_own_tables(session: PostgresqlSession, schema: str) -> bool:
-    return _kind_of(session, schema, STAGING) is not None
+    return kind_of(session, schema, STAGING) is not None
 
 
-def _kind_of(session: PostgresqlSession, schema: str, name: str) -> str | None:
+def kind_of(session: PostgresqlSession, schema: str, name: str) -> str | None:
     found = session.rows(
         "SELECT CASE relkind WHEN 'v' THEN 'view' ELSE 'table' END FROM pg_class c "
         "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE nspname = $1 AND relname = $2",
@@ -193,6 +193,13 @@ def renew_markers(
     )
 
 
+def made_here(session: PostgresqlSession, schema: str) -> list[str]:
+    """The names of all targets."""
+    return [
+        row[0] for row in session.rows(f"SELECT DISTINCT target FROM {qualified(schema, COLUMNS)}")
+    ]
+
+
 # --- targets ----------------------------------------------------------------------------
 
 
@@ -211,7 +218,7 @@ def standing_schema(session: PostgresqlSession, schema: str, table: str) -> Targ
 
 def refuse_stranger(session: PostgresqlSession, schema: str, table: str, where: str) -> None:
     """Raise JobError (FOREIGN_ROWS) where something of that name exists that was not made here."""
-    kind = _kind_of(session, schema, table)
+    kind = kind_of(session, schema, table)
     if kind is not None and standing_schema(session, schema, table) is None:
         raise JobError(
             ErrorClass.FOREIGN_ROWS,

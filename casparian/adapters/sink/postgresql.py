@@ -14,6 +14,7 @@ from importlib.util import find_spec
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from casparian.adapters.sink import _postgresql_audit
 from casparian.adapters.sink import _postgresql_staging as stagings
 from casparian.adapters.sink import _postgresql_tables as tables
 from casparian.adapters.sink import _postgresql_values as forms
@@ -33,6 +34,7 @@ from casparian.adapters.sink._sql_pool import Pool
 from casparian.adapters.sink._sql_promote import promote
 from casparian.adapters.sink._sql_staging import FENCE, ChunkedStaging
 from casparian.domain.adoption import Renewal, StandingSlot
+from casparian.domain.audit import Holding
 from casparian.domain.errors import ConfigurationError, UnavailableError
 from casparian.domain.ports import PromoteItem, Sink, StageRequest, Staging
 from casparian.domain.publish import Manifest, ManifestItem, Marker, Receipt, StagingKey, Target
@@ -146,6 +148,15 @@ class PostgresqlSink:
             session.commit()
         for table, marker in found:
             yield Target(SCHEME, self.location, table), marker
+
+    # --- auditing ------------------------------------------------------------------------
+
+    def holdings(self) -> Iterator[Holding]:
+        with self._looking() as session:
+            session.run(_postgresql_audit.ONE_MOMENT)
+            if tables.has_own_tables(session, self.location):
+                yield from _postgresql_audit.holdings(session, SCHEME, self.location)
+            session.commit()
 
     # --- taking over --------------------------------------------------------------------
 

@@ -1,0 +1,150 @@
+"""What the tables of a schema hold: each job's rows counted and digested anew.
+
+Times and decimals are read as numbers and text, so that no conversion of the driver's has a say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from casparian.adapters.sink import _postgresql_tables as tables
+from casparian.adapters.sink import _sqlite_values as json_values
+from casparian.adapters.sink._postgresql_session import PostgresqlSession, qualified
+from casparian.adapters.sink._postgresql_values import declared, digestible, encode
+from casparian.adapters.sink._rowdigest import RowDigest
+from casparian.adapters.sink._schema import with_lineage
+from casparian.adapters.sink._sql_names import quote
+from casparian.domain import lineage
+from casparian.domain.audit import Holding, RowsFound, account
+from casparian.domain.publish import Marker, Target
+
+ONE_MOMENT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+PORTION = 16_384
+_COUNTED = {
+    "date": "({0} - date '1970-01-01')",
+    "timestamp": "(extract(epoch FROM {0}) * 1000000)::bigint",
+    "timestamptz": "(extract(epoch FROM {0}) * 1000000)::bigint",
+    "time": "(extract(epoch FROM {0}) * 1000000)::bigint",
+    "interval": "(extract(epoch FROM {0}) * 1000000)::bigint",
+    "jsonb": "{0}::text",
+}
+
+
+def holdings(session: PostgresqlSession, scheme: str, schema: str) -> Iterator[Holding]:
+    """Every table that was made here; the transaction is of one moment."""
+    markers: dict[str, list[Marker]] = {}
+    for table, marker in tables.all_markers(session, schema):
+        markers.setdefault(table, []).append(marker)
+    for table in sorted({*tables.made_here(session, schema), *markers}):
+        target = Target(scheme, schema, table)
+        mine = tuple(markers.get(table, ()))
+        if tables.kind_of(session, schema, table) is None:
+            filled = any(marker.rows for marker in mine)
+            faults = ("The table is gone, and its markers are not.",) if filled else ()
+            yield Holding(target, str(target), mine, faults=faults)
+            continue
+        yield _of_table(session, target, mine)
+
+
+def _of_table(session: PostgresqlSession, target: Target, markers: tuple[Marker, ...]) -> Holding:
+    expected = {marker.job_id: marker.rows for marker in markers if marker.rows}
+    place = qualified(target.location, target.name)
+    faults: list[str] = []
+    rows: dict[int, RowsFound] = {}
+    counted = session.rows(
+        f"SELECT {lineage.JOB_ID}, count(*), count(DISTINCT {lineage.ROW}), max({lineage.ROW}), "
+        f"array_to_string(array_agg(DISTINCT {lineage.FILE_VERSION_ID}), ' ') "
+        f"FROM {place} GROUP BY 1 ORDER BY 1"
+    )
+    for job_id, count, distinct, highest, versions in counted:
+        due = expected.get(job_id, 0)
+        digest: str | None = None
+        doubled: tuple[int, ...] = ()
+        missing: tuple[int, ...] = ()
+        if count == distinct == due == highest + 1:
+            try:
+                digest = digest_of_rows(session, target, job_id)
+            except (pa.ArrowException, LookupError) as error:
+                faults.append(f"The rows of job {job_id} are not as they were published: {error}.")
+        else:
+            numbers = session.rows(
+                f"SELECT {lineage.ROW} FROM {place} WHERE {lineage.JOB_ID} = $1 ORDER BY 1", job_id
+            )
+            doubled, missing = account((row[0] for row in numbers), due)
+        found = tuple(sorted(map(int, versions.split())))
+        rows[job_id] = RowsFound(count, digest, doubled, missing, found)
+    return Holding(target, str(target), markers, rows, tuple(faults))
+
+
+def digest_of_rows(session: PostgresqlSession, target: Target, job_id: int) -> str:
+    """The digest of one job's rows, computed anew from what the table holds."""
+    digest = RowDigest()
+    for batch in read_rows(session, target, job_id):
+        columns = {
+            name: digestible(array, encode(array, name, str(target)))
+            for name, array in zip(batch.schema.names, batch.columns, strict=True)
+        }
+        digest.update(columns, batch.num_rows)
+    return digest.hexdigest()
+
+
+def full_schema(session: PostgresqlSession, target: Target) -> pa.Schema:
+    """A table's columns as Arrow types, with lineage."""
+    columns = tables.standing_schema(session, target.location, target.name)
+    if columns is None:
+        raise LookupError(f"{target} is not a table that Casparian made.")
+    return with_lineage(columns)
+
+
+def read_rows(session: PostgresqlSession, target: Target, job_id: int) -> Iterator[pa.RecordBatch]:
+    """The rows of one job, in their order, as the Arrow types they were published with."""
+    schema = full_schema(session, target)
+    names = ", ".join(_selected(field) for field in schema)
+    start = 0
+    while True:
+        rows = session.rows(
+            f"SELECT {names} FROM {qualified(target.location, target.name)} "
+            f"WHERE {lineage.JOB_ID} = $1 AND {lineage.ROW} >= $2 AND {lineage.ROW} < $3 "
+            f"ORDER BY {lineage.ROW}",
+            job_id,
+            start,
+            start + PORTION,
+        )
+        if not rows:
+            return
+        values = zip(*rows, strict=True)
+        arrays = [_decoded(list(v), f.type) for v, f in zip(values, schema, strict=True)]
+        yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+        start += PORTION
+
+
+def _selected(field: pa.Field) -> str:
+    kind = str(declared(field.type))
+    form = "{0}::text" if kind.startswith("numeric") else _COUNTED.get(kind, "{0}")
+    return form.format(quote(field.name))
+
+
+def _decoded(values: list[Any], kind: pa.DataType) -> pa.Array:
+    t = pa.types
+    if isinstance(kind, pa.BaseExtensionType):
+        return pa.ExtensionArray.from_storage(kind, _decoded(values, kind.storage_type))
+    if declared(kind) == "jsonb":
+        return json_values.decode(values, kind)
+    if t.is_timestamp(kind):
+        return pa.array(values, pa.int64()).cast(pa.timestamp("us", kind.tz)).cast(kind)
+    if t.is_time(kind):
+        return pa.array(values, pa.int64()).cast(pa.time64("us")).cast(kind)
+    if t.is_duration(kind):
+        return pa.array(values, pa.int64()).cast(pa.duration("us")).cast(kind)
+    if t.is_date32(kind):
+        return pa.array(values, pa.int32()).cast(kind)
+    if t.is_uint64(kind):
+        return pa.array([None if v is None else int(v) for v in values], kind)
+    if t.is_decimal(kind):
+        return pa.array(values, pa.string()).cast(kind)
+    if t.is_float16(kind):
+        return pa.array(values, pa.float32()).cast(kind)
+    return pa.array(values, kind)
