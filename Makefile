@@ -5,13 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL_INPUTS := pyproject.toml setup.py casparian/_fastpath/_speed.pyx casparian/adapters/files/_walk.pyx
 
-.PHONY: help venv demo test test-pure properties crash-points claimers bad-input-full torture lint docs schema reference bench bench-full clean
+.PHONY: help venv demo test test-pure test-mssql properties crash-points claimers bad-input-full torture lint docs schema reference bench bench-full clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo       install, run the engine on real data, print what was loaded"
 	@echo "make test       install with the test extras, run the whole suite"
 	@echo "make test-pure  unit, fast path and contract tests on the pure-Python twin"
+	@echo "make test-mssql  what SQL Server needs, on the one that CASPARIAN_TEST_MSSQL_URL names"
 	@echo "make properties  every property with fifty times as many examples; takes an hour"
 	@echo "make crash-points  the engine killed at every call that changes files; takes hours"
 	@echo "make claimers   16 processes on 100,000 jobs, SQLite and PostgreSQL; takes an hour"
@@ -62,6 +63,11 @@ bad-input-full: $(VENV)/.installed-test
 
 torture: $(VENV)/.installed-test
 	CASPARIAN_TORTURE=full $(BIN)/python -m pytest tests/faults/torture
+
+test-mssql: $(VENV)/.installed-test
+	@test -n "$$CASPARIAN_TEST_MSSQL_URL" || { echo "Set CASPARIAN_TEST_MSSQL_URL to the URL of a" \
+		"database, as mssql+pyodbc://user:password@host:1433/database?TrustServerCertificate=yes"; exit 2; }
+	$(BIN)/python -m pytest -k "mssql or Mssql" tests/unit tests/contracts tests/integration tests/faults
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import settings
 
 from casparian.adapters.queue import QueueStores, open_sqlite, open_url
+from tests.support import mssql_server
 from tests.support.examples import examples
 from tests.support.postgres_server import VARIABLE, Server, make_empty, new_schema, server_programs
 
@@ -65,6 +66,22 @@ def postgresql_queue(_used_schema: str) -> str:
     """The URL of a queue that nothing was put into: quicker than to make a new one."""
     make_empty(_used_schema)
     return _used_schema
+
+
+@pytest.fixture(scope="session")
+def mssql_url() -> str:
+    """A SQL Server's database, as CASPARIAN_TEST_MSSQL_URL names it."""
+    url = os.environ.get(mssql_server.VARIABLE)
+    if not url:
+        pytest.skip(f"no SQL Server: {mssql_server.VARIABLE} is not set; see `make test-mssql`")
+    return url
+
+
+@pytest.fixture
+def mssql_schema(mssql_url: str) -> Iterator[str]:
+    """The URL of a new schema of that database, dropped after the test."""
+    with mssql_server.new_schema(mssql_url) as url:
+        yield url
 
 
 @pytest.fixture

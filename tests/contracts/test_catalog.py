@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from casparian.testing.catalog import FileCatalogContract
-from tests.support.queue_stores import Memory, Postgresql, Sqlite
+from tests.support.queue_stores import Memory, Mssql, Postgresql, Sqlite
 
 
 class TestMemory(Memory, FileCatalogContract):
@@ -15,4 +15,8 @@ class TestSqlite(Sqlite, FileCatalogContract):
 
 
 class TestPostgresql(Postgresql, FileCatalogContract):
+    pass
+
+
+class TestMssql(Mssql, FileCatalogContract):
     pass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from casparian.testing.departures import DeparturesContract
-from tests.support.queue_stores import Memory, Postgresql, Sqlite
+from tests.support.queue_stores import Memory, Mssql, Postgresql, Sqlite
 
 
 class TestMemory(Memory, DeparturesContract):
@@ -15,4 +15,8 @@ class TestSqlite(Sqlite, DeparturesContract):
 
 
 class TestPostgresql(Postgresql, DeparturesContract):
+    pass
+
+
+class TestMssql(Mssql, DeparturesContract):
     pass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from casparian.testing.ledger import PublishLedgerContract
-from tests.support.queue_stores import Memory, Postgresql, Sqlite
+from tests.support.queue_stores import Memory, Mssql, Postgresql, Sqlite
 
 
 class TestMemory(Memory, PublishLedgerContract):
@@ -15,4 +15,8 @@ class TestSqlite(Sqlite, PublishLedgerContract):
 
 
 class TestPostgresql(Postgresql, PublishLedgerContract):
+    pass
+
+
+class TestMssql(Mssql, PublishLedgerContract):
     pass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from casparian.testing.queue import JobQueueContract
-from tests.support.queue_stores import Memory, Postgresql, Sqlite
+from tests.support.queue_stores import Memory, Mssql, Postgresql, Sqlite
 
 
 class TestMemory(Memory, JobQueueContract):
@@ -15,4 +15,8 @@ class TestSqlite(Sqlite, JobQueueContract):
 
 
 class TestPostgresql(Postgresql, JobQueueContract):
+    pass
+
+
+class TestMssql(Mssql, JobQueueContract):
     pass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from casparian.testing.scout_leases import ScoutLeasesContract
-from tests.support.queue_stores import Memory, Postgresql, Sqlite
+from tests.support.queue_stores import Memory, Mssql, Postgresql, Sqlite
 
 
 class TestMemory(Memory, ScoutLeasesContract):
@@ -15,4 +15,8 @@ class TestSqlite(Sqlite, ScoutLeasesContract):
 
 
 class TestPostgresql(Postgresql, ScoutLeasesContract):
+    pass
+
+
+class TestMssql(Mssql, ScoutLeasesContract):
     pass

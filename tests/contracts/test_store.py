@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from casparian.testing.store import PluginStoreContract
-from tests.support.queue_stores import Memory, Postgresql, Sqlite
+from tests.support.queue_stores import Memory, Mssql, Postgresql, Sqlite
 
 
 class TestMemory(Memory, PluginStoreContract):
@@ -15,4 +15,8 @@ class TestSqlite(Sqlite, PluginStoreContract):
 
 
 class TestPostgresql(Postgresql, PluginStoreContract):
+    pass
+
+
+class TestMssql(Mssql, PluginStoreContract):
     pass

@@ -26,11 +26,11 @@ CHUNK = 500
 RULES = [RoutingRule(f"p{p}/**", "csv", p) for p in (0, 1, 5)]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql", "mssql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'queue.sqlite3'}"
-    return str(request.getfixturevalue("postgresql_schema"))
+    return str(request.getfixturevalue(f"{request.param}_schema"))
 
 
 @pytest.mark.slow

@@ -189,7 +189,7 @@ def test_a_sink_that_is_none(project: Project, old: str, new: str, words: str) -
 @pytest.mark.parametrize(
     ("adapter", "words"),
     [
-        ("redis", "is unknown; known: postgresql, sqlite."),
+        ("redis", "is unknown; known: mssql, postgresql, sqlite."),
         ("postgresql", "does not fit the database url, which begins with sqlite://"),
     ],
 )
@@ -451,7 +451,7 @@ def test_a_database_of_another_kind(project: Project) -> None:
     findings = [f for f in project.check() if f["level"] == "problem"]
     finding = only(findings)
     assert finding["where"] == "[database]"
-    assert "known: postgresql, sqlite" in finding["what"]
+    assert "known: mssql, postgresql, sqlite" in finding["what"]
     assert "secret" not in finding["what"]
 
 

@@ -175,7 +175,7 @@ def test_a_newer_schema_is_refused_by_every_command(project: Project, command: s
 def test_an_unknown_kind_of_database(project: Project) -> None:
     project.configure("sqlite:///casparian_flow.sqlite3", "oracle://host/db")
     refused = project.refused("status")
-    assert "begins with 'oracle'; known: postgresql, sqlite." in refused
+    assert "begins with 'oracle'; known: mssql, postgresql, sqlite." in refused
 
 
 # --- scan -------------------------------------------------------------------------------

@@ -125,7 +125,7 @@ def test_an_engine_made_of_them_publishes(installed: Installed, pigeons: Project
     assert json.loads(status.stdout)["jobs"]["COMPLETED"] == 1
     # The other environment has no such adapters, and says so.
     assert pigeons.drain("--log-json") == 2
-    assert "begins with 'pigeon'; known: postgresql, sqlite." in pigeons.log()
+    assert "begins with 'pigeon'; known: mssql, postgresql, sqlite." in pigeons.log()
 
 
 def test_checking_looks_at_them_too(installed: Installed, pigeons: Project) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from casparian.adapters.queue import QueueStores, open_memory, open_sqlite, open_url
 from casparian.testing.world import VirtualClock
+from tests.support import tsql
 
 
 class Memory:
@@ -20,14 +21,23 @@ class Memory:
 class Sqlite:
     @pytest.fixture
     def stores(self, clock: VirtualClock, tmp_path: Path) -> Iterator[QueueStores]:
-        stores = open_sqlite(str(tmp_path / "queue.sqlite3"), clock)
-        yield stores
-        stores.close()
+        with tsql.noted():
+            stores = open_sqlite(str(tmp_path / "queue.sqlite3"), clock)
+            yield stores
+            stores.close()
 
 
 class Postgresql:
     @pytest.fixture
     def stores(self, clock: VirtualClock, postgresql_queue: str) -> Iterator[QueueStores]:
         stores = open_url(postgresql_queue, clock)
+        yield stores
+        stores.close()
+
+
+class Mssql:
+    @pytest.fixture
+    def stores(self, clock: VirtualClock, mssql_schema: str) -> Iterator[QueueStores]:
+        stores = open_url(mssql_schema, clock)
         yield stores
         stores.close()

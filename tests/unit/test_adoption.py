@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -38,6 +39,8 @@ from casparian.domain.publish import (
 )
 from casparian.domain.schemas import Column, TargetSchema
 from casparian.testing.world import PLUGIN, ROOT, TARGET, VirtualClock, World, content
+from tests.support import tsql
+from tests.support.mssql_server import of_schema
 
 OTHER = "f" * 32
 NOW = 1_700_000_000_000_000
@@ -92,24 +95,30 @@ class Station:
         return self.stores.ledger.slots([key])[key].published
 
     def query(self, sql: str) -> list[tuple[object, ...]]:
-        engine = create_engine(self.database)
+        if self.database.startswith("mssql"):
+            engine, sql = of_schema(self.database, sql)
+        else:
+            engine = create_engine(self.database)
         with engine.connect() as connection:
             rows = [tuple(row) for row in connection.execute(text(sql))]
         engine.dispose()
         return rows
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql", "mssql"])
 def station(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Station]:
     clock = VirtualClock()
     url = f"sqlite:///{tmp_path / 'queue.sqlite3'}"
     if request.param == "postgresql":
         url = request.getfixturevalue("postgresql_queue")
-    stores = open_url(url, clock)
-    world = World(stores, clock)
-    world.apply()
-    yield Station(world, stores, url)
-    stores.close()
+    elif request.param == "mssql":
+        url = request.getfixturevalue("mssql_schema")
+    with tsql.noted() if request.param == "sqlite" else nullcontext():
+        stores = open_url(url, clock)
+        world = World(stores, clock)
+        world.apply()
+        yield Station(world, stores, url)
+        stores.close()
 
 
 # --- whose rows they are ------------------------------------------------------------------------

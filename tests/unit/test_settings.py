@@ -82,11 +82,11 @@ def test_tables_of_sinks_are_a_place_for_settings_to_come(file: Path) -> None:
     [
         (
             '[queue]\nadapter = "sqlit"',
-            "line 2: queue.adapter = 'sqlit' is unknown; known: postgresql, sqlite.",
+            "line 2: queue.adapter = 'sqlit' is unknown; known: mssql, postgresql, sqlite.",
         ),
         (
             '[database]\nurl = "postgresqll+x://ann:secret@host/q"',
-            "begins with 'postgresqll'; known: postgresql, sqlite.",
+            "begins with 'postgresqll'; known: mssql, postgresql, sqlite.",
         ),
         (
             '[queue]\nadapter = "sqlite"\n[database]\nurl = "other://ann:secret@host/q"',

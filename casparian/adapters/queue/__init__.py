@@ -6,6 +6,7 @@ imported before it is asked for.
 
 from __future__ import annotations
 
+from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -26,8 +27,9 @@ __all__ = [
     "wall_clock_us",
 ]
 
-SCHEMES = ("sqlite", "postgresql")
+SCHEMES = ("sqlite", "postgresql", "mssql")
 """What a `[database] url` begins with, less the driver that may be named after a plus."""
+DRIVERS = {"postgresql": "psycopg", "mssql": "pyodbc"}
 
 
 def open_memory(clock: Clock = wall_clock_us) -> QueueStores:
@@ -64,15 +66,15 @@ def open_url(url: str, clock: Clock = wall_clock_us, create: bool = True) -> Que
 
     A server that several hosts use has the time of the server, unless a `clock` is given.
     """
-    if _scheme(url) == "postgresql":
-        return _postgresql().open_stores(url, None if clock is wall_clock_us else clock, create)
+    if (server := _server(url)) is not None:
+        return server.open_stores(url, None if clock is wall_clock_us else clock, create)
     return open_sqlite(_sqlite_file(url), clock, create)
 
 
 def url_schema(url: str) -> SchemaState:
     """What schema the database at a url has, known to this program or not."""
-    if _scheme(url) == "postgresql":
-        return _postgresql().database_schema(url)
+    if (server := _server(url)) is not None:
+        return server.database_schema(url)
     from casparian.adapters.queue.sqlite import file_schema
 
     return file_schema(_sqlite_file(url))
@@ -84,22 +86,27 @@ def upgrade_url(url: str) -> tuple[str, str]:
     Raises SchemaVersionError, before anything is written, for one that holds no queue or a
     newer one, and UnavailableError where there is none.
     """
-    if _scheme(url) == "postgresql":
-        return _postgresql().upgrade_database(url)
+    if (server := _server(url)) is not None:
+        return server.upgrade_database(url)
     from casparian.adapters.queue.sqlite import upgrade_file
 
     return upgrade_file(_sqlite_file(url))
 
 
-def _postgresql() -> ModuleType:
+def _server(url: str) -> ModuleType | None:
+    """The adapter of a server's url; None for a file's."""
+    scheme = _scheme(url)
+    if scheme == "sqlite":
+        return None
     try:
-        from casparian.adapters.queue import postgresql
+        return import_module(f"casparian.adapters.queue.{scheme}")
     except ImportError as error:
+        # pyodbc brings no driver manager.
+        library = " and install Debian's package unixodbc" if "libodbc" in str(error) else ""
         raise ConfigurationError(
-            f"A postgresql:// database needs the package psycopg ({error}): "
-            "run `pip install casparian-flow[postgresql]`."
+            f"A {scheme}:// database needs the package {DRIVERS[scheme]} ({error}): "
+            f"run `pip install casparian-flow[{scheme}]`{library}."
         ) from error
-    return postgresql
 
 
 def _scheme(url: str) -> str:

@@ -61,7 +61,8 @@ def do_again(connection: Connection, now_us: int, actor: str) -> Redone:
         check_transition(row.id, JobStatus(row.status), kind, JobStatus.SUPERSEDED)
         ended = {"status": JobStatus.SUPERSEDED.value, "token": None, "lease_until_us": 0}
         ended |= {"finished_at_us": now_us}
-        connection.execute(update(processing_job).where(_job.id == row.id).values(**ended))
+        mine = (_job.id == row.id, _job.status == row.status)
+        connection.execute(update(processing_job).where(*mine).values(**ended))
         held = update(publish_slot).where(publish_slot.c.holder == row.id)
         connection.execute(held.values(holder=None))
         said = "Rows of others were taken over before it came to its end"
@@ -99,7 +100,8 @@ def renumber(connection: Connection, dialect: Dialect, past: int, now_us: int, a
     moved: int = connection.execute(select(func.count(_job.id)).where(mine)).scalar_one()
     if not moved:
         return 0
-    connection.execute(copied)
+    with dialect.given_ids(connection, processing_job):
+        connection.execute(copied)
     highest = connection.execute(select(func.max(_job.id))).scalar_one()
     dialect.raise_ids(connection, processing_job, highest)
     event = job_event.c

@@ -13,7 +13,14 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, delete, insert, select
 
-from casparian.adapters.queue.database import Dialect, chunks
+from casparian.adapters.queue.database import (
+    Dialect,
+    chunks,
+    execute_many,
+    insert_of,
+    insert_rows,
+    row_insert,
+)
 from casparian.adapters.queue.rows import published_values, target_values
 from casparian.adapters.queue.slots import forget_published, note_published, slot_states
 from casparian.adapters.queue.tables import (
@@ -31,6 +38,7 @@ from casparian.domain.plugins import Mode
 from casparian.domain.publish import Marker, PublishedSlot, SlotKey, SlotState, Target
 
 _location, _version, _adopted = file_location.c, file_version.c, adopted_slot.c
+_INSERT_ADOPTED = insert_of(adopted_slot, *(c.name for c in adopted_slot.c if c.name != "id"))
 
 _File = tuple[str, str]
 """A source root and a path below it, as text."""
@@ -64,7 +72,7 @@ class Placement:
     def place(self, adopted: Sequence[StandingSlot], own: Sequence[StandingSlot]) -> list[Renewal]:
         """The markers of all of them: own slots keep their keys."""
         files = {_file_of(slot.marker) for slot in adopted}
-        known = _locations(self._connection, files)
+        known = _locations(self._connection, self._dialect, files)
         self._remember(sorted(location.id for location in known.values()))
         taken = {(slot.target, slot.marker.slot) for slot in own}
         entries: list[tuple[StandingSlot, SlotKey, Mode]] = []
@@ -195,8 +203,7 @@ class Placement:
             for slot, key, mode in entries
             if _identity(slot, key.location_id) not in self._earlier
         ]
-        if fresh:
-            self._connection.execute(insert(adopted_slot), fresh)
+        execute_many(self._connection, _INSERT_ADOPTED, fresh)
 
     def _entry(self, slot: StandingSlot, key: SlotKey, mode: Mode) -> dict[str, Any]:
         marker = slot.marker
@@ -223,7 +230,9 @@ def _file_of(marker: Marker) -> _File:
     return marker.root_path, marker.path
 
 
-def _locations(connection: Connection, files: Iterable[_File]) -> dict[_File, _Known]:
+def _locations(
+    connection: Connection, dialect: Dialect, files: Iterable[_File]
+) -> dict[_File, _Known]:
     """The location of each; one that is not known is recorded as deleted."""
     roots = {path_text(r.path): r.id for r in connection.execute(select(source_root))}
     by_root: dict[str, list[bytes]] = {}
@@ -237,7 +246,8 @@ def _locations(connection: Connection, files: Iterable[_File]) -> dict[_File, _K
             roots[root] = connection.execute(made).scalar_one()
         for part in chunks(paths):
             here = _known(connection, roots[root], part)
-            here |= _tombstones(connection, roots[root], [p for p in part if p not in here])
+            gone = [path for path in part if path not in here]
+            here |= _tombstones(connection, dialect, roots[root], gone)
             found.update(((root, path_text(path)), known) for path, known in here.items())
     return found
 
@@ -261,14 +271,17 @@ def _known(connection: Connection, root_id: int, paths: Sequence[bytes]) -> dict
 
 
 def _tombstones(
-    connection: Connection, root_id: int, paths: Sequence[bytes]
+    connection: Connection, dialect: Dialect, root_id: int, paths: Sequence[bytes]
 ) -> dict[bytes, _Known]:
-    if not paths:
-        return {}
-    values = [{"source_root_id": root_id, "path": path, "deleted": True} for path in paths]
-    statement = insert(file_location).returning(_location.id, _location.path)
-    rows = connection.execute(statement, values)
-    return {row.path: _Known(row.id, None, None) for row in rows}
+    ids = dialect.new_ids(connection, file_location, len(paths))
+    rows = [(new, root_id, path, True) for new, path in zip(ids, paths, strict=True)]
+    if rows:
+        with dialect.given_ids(connection, file_location):
+            insert_rows(connection, _INSERT_TOMBSTONE, rows)
+    return {path: _Known(new, None, None) for new, _, path, _ in rows}
+
+
+_INSERT_TOMBSTONE = row_insert(file_location, "id", "source_root_id", "path", "deleted")
 
 
 # --- small things -----------------------------------------------------------------------

@@ -6,11 +6,19 @@ from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, case, or_, select, update
-from sqlalchemy.sql.dml import ReturningUpdate
+from sqlalchemy import (
+    BindParameter,
+    Connection,
+    Executable,
+    bindparam,
+    case,
+    or_,
+    select,
+    update,
+)
 
 from casparian.adapters.queue.conditions import WAITING
-from casparian.adapters.queue.database import Dialect, chunks
+from casparian.adapters.queue.database import ClaimParts, Dialect, chunks
 from casparian.adapters.queue.rows import identity
 from casparian.adapters.queue.tables import (
     file_location,
@@ -43,7 +51,7 @@ _VERSIONS = (
 )  # fmt: skip
 
 
-def claim_statement(dialect: Dialect, plugins: int) -> ReturningUpdate[Any]:
+def claim_statement(dialect: Dialect, plugins: int) -> Executable:
     """The one statement that claims jobs of so many plugins.
 
     Its parameters: worker, until, now, limit, and plugin0, hash0, plugin1, hash1...
@@ -63,7 +71,6 @@ def claim_statement(dialect: Dialect, plugins: int) -> ReturningUpdate[Any]:
             ),
         )
         .order_by(_job.due, _job.id)
-        .limit(bindparam("limit"))
     )
     won = update(processing_job).values(
         status=JobStatus.RUNNING.value,
@@ -74,7 +81,9 @@ def claim_statement(dialect: Dialect, plugins: int) -> ReturningUpdate[Any]:
         started_at_us=bindparam("now"),
         plugin_hash=case(*hashes),
     )
-    return dialect.claim(won, candidates).returning(*(_job[name] for name in CLAIMED))
+    columns = tuple(_job[name] for name in CLAIMED)
+    limit: BindParameter[int] = bindparam("limit")
+    return dialect.claim(ClaimParts(won, candidates, limit, WAITING, columns))
 
 
 def read_claims(connection: Connection, won: Sequence[Any]) -> list[Claim]:

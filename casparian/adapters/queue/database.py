@@ -5,16 +5,18 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from itertools import chain
 from operator import itemgetter
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from sqlalchemy import (
+    BindParameter,
     ColumnElement,
     Connection,
     Engine,
+    Executable,
     Insert,
     Row,
     Select,
@@ -30,10 +32,14 @@ from casparian.adapters.queue.common import WakeUp
 from casparian.domain.errors import StaleTokenError
 from casparian.domain.ports import Clock
 
-CHUNK = 500
+CHUNK = 250
 """Ids or paths in one statement: every database takes that many parameters."""
 ROWS_TOGETHER = 1000
 """Rows in one insert, where the database takes so many parameters."""
+MARKER = len("@P2000")
+"""The most characters that a parameter is in the text that a driver sends."""
+LONGEST = "casparian_longest"
+"""Execution option: the length below which statements stay, where a server wants it."""
 
 T = TypeVar("T")
 
@@ -43,6 +49,18 @@ class RowInsert(NamedTuple):
 
     statement: Insert
     names: tuple[str, ...]
+
+
+class ClaimParts(NamedTuple):
+    """What a claim is made of: the `update` of its winners, the select of the ids of its
+    `candidates` and how many of them it takes, the condition under which one is `still` to be
+    had, and the columns that are told of each."""
+
+    update: Update
+    candidates: Select[Any]
+    limit: int | BindParameter[int]
+    still: ColumnElement[bool]
+    returning: tuple[ColumnElement[Any], ...]
 
 
 class Dialect(Protocol):
@@ -62,8 +80,8 @@ class Dialect(Protocol):
         """Let the next transaction see one state of the database."""
         ...
 
-    def claim(self, update: Update, candidates: Select[Any]) -> Update:
-        """`update` restricted to the rows that `candidates` selects and nobody else won."""
+    def claim(self, claim: ClaimParts) -> Executable:
+        """The statement that writes to those of the candidates that nobody else won."""
         ...
 
     def insert_missing(self, table: Table, *names: str) -> RowInsert:
@@ -73,6 +91,10 @@ class Dialect(Protocol):
     def new_ids(self, connection: Connection, table: Table, count: int) -> Sequence[int]:
         """Ids for rows that this transaction inserts into `table`, ascending, given to nobody
         else."""
+        ...
+
+    def given_ids(self, connection: Connection, table: Table) -> AbstractContextManager[None]:
+        """Within it, rows may be inserted into `table` whose ids are given."""
         ...
 
     def highest_id(self, connection: Connection, table: Table) -> int:
@@ -159,21 +181,44 @@ def chunks(items: Sequence[T], size: int = CHUNK) -> Iterator[Sequence[T]]:
         yield items[start : start + size]
 
 
-@lru_cache(maxsize=256)
-def _prepared(statement: Update | Insert, dialect: SqlDialect) -> tuple[str, Any, dict[str, Any]]:
-    """The text of a statement, how to order one row's values for it, and its constants."""
-    compiled: Any = statement.compile(dialect=dialect)
-    order = compiled.positiontup
+class Text(NamedTuple):
+    """A statement as the driver takes it: its parameters' names in order, None where they go by
+    name, what picks their values, and the constants among them."""
+
+    sql: str
+    order: tuple[str, ...] | None
+    pick: Callable[[Mapping[str, Any]], Any]
+    constants: dict[str, Any]
+
+    def ordered(self, row: Mapping[str, Any]) -> Any:
+        """The parameters for the values of one row."""
+        return self.pick({**self.constants, **row})
+
+
+def text_of(statement: Update | Insert | Select[Any], connection: Connection) -> Text:
+    schema = connection.get_execution_options().get("schema_translate_map", {}).get(None)
+    return _text_of(statement, connection.dialect, schema)
+
+
+@lru_cache(maxsize=512)
+def _text_of(
+    statement: Update | Insert | Select[Any], dialect: SqlDialect, schema: str | None
+) -> Text:
+    where: dict[str, Any] = {"schema_translate_map": {None: schema}}
+    where |= {"render_schema_translate": True}
+    compiled: Any = statement.compile(dialect=dialect, **(where if schema else {}))
+    order = tuple(compiled.positiontup) if compiled.positiontup else None
     # What every row must bring is left out here, so that a row without it is an error.
     required = {name for parameter, name in compiled.bind_names.items() if parameter.required}
     constants = {name: v for name, v in compiled.params.items() if name not in required}
-    return str(compiled), itemgetter(*order) if order else None, constants
+    pick: Callable[[Mapping[str, Any]], Any] = itemgetter(*order) if order else dict
+    return Text(str(compiled), order, pick, constants)
 
 
 def insert_of(table: Table, *names: str) -> Insert:
     """An insert of these columns, for `execute_many`."""
     values: dict[str, Any] = {name: bindparam(name) for name in names}
-    return insert(table).values(values)
+    return insert(table).values(values).inline()
 
 
 def row_insert(table: Table, *names: str) -> RowInsert:
@@ -187,42 +232,45 @@ def insert_rows(connection: Connection, into: RowInsert, rows: Sequence[tuple[An
     """
     if not rows:
         return
-    text, order = _inserting(into, connection.dialect)
-    if order is None:
+    text = text_of(into.statement, connection)
+    if text.order is None:
         named = [dict(zip(into.names, row, strict=True)) for row in rows]
-        connection.exec_driver_sql(text, named)
+        connection.exec_driver_sql(text.sql, named)
         return
-    if order != into.names:
-        ordered = itemgetter(*map(into.names.index, order))
+    if text.order != into.names:
+        ordered = itemgetter(*map(into.names.index, text.order))
         rows = [ordered(row) for row in rows]
-    together, count = _together(text, len(order), connection.dialect)
-    whole = len(rows) // count * count if together else 0
-    for part in chunks(rows[:whole], count):
-        connection.exec_driver_sql(together, tuple(chain.from_iterable(part)))
-    if whole < len(rows):
-        connection.exec_driver_sql(text, list(rows[whole:]))
+    for together, count in _together(text, len(rows), connection):
+        whole = len(rows) // count * count
+        for part in chunks(rows[:whole], count):
+            connection.exec_driver_sql(together, tuple(chain.from_iterable(part)))
+        rows = rows[whole:]
+    if rows:
+        connection.exec_driver_sql(text.sql, list(rows))
 
 
-@lru_cache(maxsize=256)
-def _together(text: str, columns: int, dialect: SqlDialect) -> tuple[str, int]:
-    """An insert of several rows, and of how many; no text where its row is not of values alone.
+def _together(text: Text, rows: int, connection: Connection) -> Iterator[tuple[str, int]]:
+    """Inserts of several rows at once, and of how many; none where a row is not of values alone.
 
-    SQLite takes half as long for them, and gives the interpreter's lock away once for all.
+    SQLite takes half as long for them, and gives the interpreter's lock away once for all. Where
+    each statement is a way to a server and back, what is left over goes together, too.
     """
-    count = min(ROWS_TOGETHER, dialect.insertmanyvalues_max_parameters // columns)
-    row = f"({', '.join('?' * columns)})"
-    into, values, rest = text.partition(f" VALUES {row}")
-    if not values:
-        return "", count
-    return f"{into} VALUES {', '.join([row] * count)}{rest}", count
+    longest = connection.get_execution_options().get(LONGEST, 0)
+    columns = len(text.order or ())
+    most = min(ROWS_TOGETHER, connection.dialect.insertmanyvalues_max_parameters // columns)
+    if longest:
+        most = min(most, (longest - len(text.sql)) // (columns * (MARKER + 2) + 4))
+    for count in (most, rows % most) if longest else (most,):
+        if count > 1 and (sql := _of_many(text.sql, columns, count)):
+            yield sql, count
 
 
 @lru_cache(maxsize=256)
-def _inserting(into: RowInsert, dialect: SqlDialect) -> tuple[str, tuple[str, ...] | None]:
-    """The text of an insert, and the order of its values where they go by position."""
-    compiled: Any = into.statement.compile(dialect=dialect)
-    order = compiled.positiontup
-    return str(compiled), tuple(order) if order else None
+def _of_many(sql: str, columns: int, count: int) -> str:
+    """The text with so many rows in place of one; "" where it has none of values alone."""
+    row = f"({', '.join('?' * columns)})"
+    into, found, rest = sql.partition(f"VALUES {row}")
+    return f"{into}VALUES {', '.join([row] * count)}{rest}" if found else ""
 
 
 class SelectIn:
@@ -240,19 +288,12 @@ class SelectIn:
         self, connection: Connection, values: Sequence[Any], **others: Any
     ) -> Iterator[Row[Any]]:
         """`others` are the values of the select's other parameters, by name."""
-        text, order = _selecting(self._statement, connection.dialect)
+        text = text_of(self._statement, connection)
         for part in chunks(values):
             # What is missing of a whole chunk is asked for twice.
             padded = [*part, *[part[-1]] * (CHUNK - len(part))]
             given = {**others, **dict(zip(self._names, padded, strict=True))}
-            parameters: Any = given if order is None else tuple(given[name] for name in order)
-            yield from connection.exec_driver_sql(text, parameters)
-
-
-@lru_cache(maxsize=64)
-def _selecting(statement: Select[Any], dialect: SqlDialect) -> tuple[str, Sequence[str] | None]:
-    compiled: Any = statement.compile(dialect=dialect)
-    return str(compiled), compiled.positiontup
+            yield from connection.exec_driver_sql(text.sql, text.ordered(given))
 
 
 def execute_many(
@@ -265,12 +306,12 @@ def execute_many(
     """
     if not values:
         return 0
-    text, ordered, constants = _prepared(statement, connection.dialect)
-    if ordered is None:
-        rows: Any = [{**constants, **row} for row in values]
-    else:
-        rows = [ordered({**constants, **row}) for row in values]
-    return connection.exec_driver_sql(text, rows).rowcount
+    text = text_of(statement, connection)
+    rows = [text.ordered(row) for row in values]
+    if connection.dialect.supports_sane_multi_rowcount:
+        return connection.exec_driver_sql(text.sql, rows).rowcount
+    # A driver that does not tell how many rows several runs met in all.
+    return sum(connection.exec_driver_sql(text.sql, row).rowcount for row in rows)
 
 
 def write_all(
@@ -281,7 +322,7 @@ def write_all(
     Raises StaleTokenError, and so rolls back, where a guard did not hold after all.
     """
     changed = execute_many(connection, statement, values)
-    if connection.dialect.supports_sane_multi_rowcount and changed != len(values):
+    if changed != len(values):
         raise StaleTokenError(
             f"{len(values)} rows of {statement.table} were to be changed, but {changed} still "
             "had the expected status and token."

@@ -172,11 +172,11 @@ class SqlDepartures:
         ]
         if not late:
             return seen
-        gone = select(_departure.file_version_id).where(
-            _departure.file_version_id.in_([s.location.current_version_id for s in late]),
-            _departure.outcome == Outcome.GONE.value,
-        )
-        departed = set(connection.execute(gone).scalars())
+        gone = select(_departure.file_version_id).where(_departure.outcome == Outcome.GONE.value)
+        departed: set[int] = set()
+        for ids in chunks([s.location.current_version_id for s in late]):
+            mine = gone.where(_departure.file_version_id.in_(list(ids)))
+            departed.update(connection.execute(mine).scalars())
         met_before = {s.sighting for s in late if s.location.current_version_id in departed}
         return [s for s in seen if s.sighting not in met_before]
 

@@ -17,6 +17,7 @@ from sqlalchemy import (
     delete,
     exists,
     insert,
+    literal,
     or_,
     select,
     update,
@@ -154,10 +155,10 @@ def _has_rows(connection: Connection, wanted: Wanted) -> bool:
         "location_id": wanted.location_id,
         "version_id": wanted.version_id,
     }
-    return connection.execute(_HAS_ROWS, query).scalar_one() == 1
+    return connection.execute(_HAS_ROWS, query).first() is not None
 
 
-_HAS_ROWS = select(
+_HAS_ROWS = select(literal(1)).where(
     or_(
         exists().where(
             published_slot.c.plugin_name == bindparam("plugin"),
@@ -305,9 +306,8 @@ def run_instead(
     event, status = JobEventKind.REPLACED, JobStatus.SUPERSEDED
     check_transition(skipped.id, JobStatus.SKIPPED, event, status)
     connection.execute(delete(content_copy).where(_copy.job_id == skipped.id))
-    connection.execute(
-        update(processing_job).where(_job.id == skipped.id).values(status=status.value)
-    )
+    mine = (_job.id == skipped.id, _job.status == JobStatus.SKIPPED.value)
+    connection.execute(update(processing_job).where(*mine).values(status=status.value))
     now = due.now_us
     log_events(
         connection,

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, select, update
-from sqlalchemy.sql.dml import ReturningUpdate
+from sqlalchemy import Connection, Executable, bindparam, func, select, update
 
 from casparian.adapters.queue.claims import claim_statement, read_claims
 from casparian.adapters.queue.common import done_elsewhere
@@ -44,7 +43,7 @@ class SqlJobs:
     def __init__(self, database: Database) -> None:
         self._db = database
         self._failures = Failures(database)
-        self._claims: dict[int, ReturningUpdate[Any]] = {}
+        self._claims: dict[int, Executable] = {}
 
     # --- the worker's ---
 
@@ -62,7 +61,7 @@ class SqlJobs:
             won = connection.execute(self._claim_statement(len(plugins)), values).all()
             return read_claims(connection, won) if won else []
 
-    def _claim_statement(self, plugins: int) -> ReturningUpdate[Any]:
+    def _claim_statement(self, plugins: int) -> Executable:
         if plugins not in self._claims:
             self._claims[plugins] = claim_statement(self._db.dialect, plugins)
         return self._claims[plugins]

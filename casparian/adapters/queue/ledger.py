@@ -14,7 +14,13 @@ from casparian.adapters.queue.common import (
     rejects_of,
 )
 from casparian.adapters.queue.conditions import has_status, lost_jobs
-from casparian.adapters.queue.database import Database, chunks, storable, write_all
+from casparian.adapters.queue.database import (
+    ClaimParts,
+    Database,
+    chunks,
+    storable,
+    write_all,
+)
 from casparian.adapters.queue.decisions import JobHead, Key, refusals_of
 from casparian.adapters.queue.duplicates import Ended, pass_on_completed, pass_on_ended
 from casparian.adapters.queue.rows import log_events
@@ -253,14 +259,13 @@ class SqlLedger:
         if limit <= 0:
             return []
         now = self._db.clock()
-        left = select(_job.id).where(lost_jobs(JobStatus.PROMOTING, now, dead_workers))
-        left = left.order_by(_job.lease_until_us, _job.id)
+        lost = lost_jobs(JobStatus.PROMOTING, now, dead_workers)
+        left = select(_job.id).where(lost).order_by(_job.lease_until_us, _job.id)
         taken = update(processing_job).values(
             token=self._db.dialect.fresh_token, worker=worker, lease_until_us=now + lease_us
         )
-        statement = self._db.dialect.claim(taken, left.limit(limit)).returning(
-            _job.id, _job.token, _job.attempt, _job.manifest
-        )
+        columns = (_job.id, _job.token, _job.attempt, _job.manifest)
+        statement = self._db.dialect.claim(ClaimParts(taken, left, limit, lost, columns))
         with self._db.write() as connection:
             rows = sorted(connection.execute(statement).all(), key=lambda row: row.id)
             self._log(connection, [row.id for row in rows], JobEventKind.TAKEN_OVER)

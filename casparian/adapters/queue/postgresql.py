@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import Any
 
@@ -20,10 +21,9 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Engine,
-    Select,
+    Executable,
     Table,
     Text,
-    Update,
     bindparam,
     cast,
     create_engine,
@@ -36,8 +36,9 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from casparian.adapters.queue.common import QueueStores
-from casparian.adapters.queue.database import Database, RowInsert
+from casparian.adapters.queue.database import ClaimParts, Database, RowInsert
 from casparian.adapters.queue.schema import SchemaState, ensure_schema, schema_state, upgrade_known
+from casparian.adapters.queue.server_clock import ServerClock
 from casparian.adapters.queue.stores import stores_of
 from casparian.domain.errors import ConfigurationError, UnavailableError
 from casparian.domain.ports import Clock
@@ -94,22 +95,6 @@ def _on_begin(connection: Connection) -> None:
         connection.exec_driver_sql(_ALONE)
 
 
-class ServerClock:
-    """The database's time, by this host's monotonic clock since the last transaction that
-    wrote: all engines agree, however wrong a host's own clock is."""
-
-    def __init__(self, monotonic_ns: Callable[[], int] = time.monotonic_ns) -> None:
-        self._monotonic_ns = monotonic_ns
-        self._offset_us = 0
-
-    def __call__(self) -> int:
-        return self._monotonic_ns() // 1000 + self._offset_us
-
-    def take(self, server_us: int) -> None:
-        """What the server's clock says now."""
-        self._offset_us = server_us - self._monotonic_ns() // 1000
-
-
 class PostgresqlDialect:
     """What only PostgreSQL does this way. `clock`, where given, is told the server's time."""
 
@@ -128,11 +113,15 @@ class PostgresqlDialect:
     def begin_read(self, connection: Connection) -> None:
         connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
-    def claim(self, update: Update, candidates: Select[Any]) -> Update:
+    def claim(self, claim: ClaimParts) -> Executable:
         # As a query of its own: within the update, the planner may run it more than once.
-        table = update.table
+        candidates = claim.candidates.limit(claim.limit)
         due = candidates.with_for_update(skip_locked=True).cte("due")
-        return update.where(table.c.id == due.c.id)
+        update = claim.update.where(claim.update.table.c.id == due.c.id)
+        return update.returning(*claim.returning)
+
+    def given_ids(self, connection: Connection, table: Table) -> AbstractContextManager[None]:
+        return contextlib.nullcontext()
 
     def insert_missing(self, table: Table, *names: str) -> RowInsert:
         return _insert_missing(table, names)

@@ -8,7 +8,6 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from casparian.adapters.queue import documents
 from casparian.adapters.queue.conditions import ENDED
-from casparian.adapters.queue.database import CHUNK
 from casparian.adapters.queue.tables import (
     content_copy,
     file_location,
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
     from casparian.domain.documents import PruningDocument
 
 _job, _event, _location = processing_job.c, job_event.c, file_location.c
+AT_ONCE = 500
+"""Rows removed in one transaction."""
 
 
 def prune_some(connection: Connection, before_us: int) -> Pruned:
@@ -32,7 +33,7 @@ def prune_some(connection: Connection, before_us: int) -> Pruned:
         select(_event.id)
         .join(processing_job, _job.id == _event.job_id)
         .where(*old, _event.at_us < before_us)
-        .limit(CHUNK)
+        .limit(AT_ONCE)
     )
     removed = connection.execute(delete(job_event).where(_event.id.in_(events))).rowcount
     if removed:
@@ -47,7 +48,7 @@ def prune_some(connection: Connection, before_us: int) -> Pruned:
             # Somebody may have acted on it since it ended.
             ~select(_event.id).where(_event.job_id == _job.id).exists(),
         )
-        .limit(CHUNK)
+        .limit(AT_ONCE)
     )
     # The deleting statement asks again: a job may have been retried since it was chosen.
     remove = delete(processing_job).where(_job.id.in_(jobs), *old)

@@ -123,10 +123,12 @@ def add_versions(
     _give_ids(db, connection, groups)
     _add_contents(db, connection, [s for s, _ in new] + [s.sighting for s in moved], now)
     for group in groups:
-        _add_locations(connection, root_id, group, now)
+        with db.dialect.given_ids(connection, file_location):
+            _add_locations(connection, root_id, group, now)
         _move_locations(connection, group, now)
         ids = chain(group.location_ids, (seen.location.id for seen in group.moved))
-        execute_many(connection, _INSERT_VERSIONS, [{**run, "now": now} for run in _runs(ids)])
+        with db.dialect.given_ids(connection, file_version):
+            execute_many(connection, _INSERT_VERSIONS, [{**run, "now": now} for run in _runs(ids)])
     due = Due(now, ageing_us(connection))
     return sum(_route(connection, group, due) for group in groups)
 

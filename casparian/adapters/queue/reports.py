@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Connection, case, func, select
+from sqlalchemy import ColumnElement, Connection, case, func, select, true
 
 from casparian.adapters.queue import documents
 from casparian.adapters.queue.adopted_rows import adopted_rows, of_job, of_location
@@ -235,7 +235,7 @@ def _root_documents(connection: Connection, now_us: int) -> list[SourceRootDocum
         select(
             _location.source_root_id,
             func.count().label("known"),
-            func.sum(case((_location.deleted, 1), else_=0)).label("deleted"),
+            func.sum(case((_location.deleted == true(), 1), else_=0)).label("deleted"),
             func.sum(_location.versions).label("versions"),
         )
         .group_by(_location.source_root_id)

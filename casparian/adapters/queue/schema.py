@@ -12,9 +12,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from sqlalchemy import Connection, Engine, insert, inspect, select, text
+from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, insert, select
 
 from casparian.adapters.queue.common import wall_clock_us
+from casparian.adapters.queue.live_tables import column_types, table_names
 from casparian.adapters.queue.tables import installation, metadata
 from casparian.domain.errors import SchemaVersionError
 
@@ -22,6 +23,7 @@ REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "00
 """Every revision this program knows, oldest first."""
 MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_TABLE = "alembic_version"
+_VERSION = Table(VERSION_TABLE, MetaData(), Column("version_num", String(32)))
 DEFAULT_AGEING_US = 60_000_000
 # Alembic keeps the migration that runs in its module: one at a time in a process.
 _MIGRATING = threading.Lock()
@@ -51,14 +53,7 @@ def expected_fingerprint(engine: Engine) -> str:
 
 
 def _live_lines(connection: Connection) -> list[str]:
-    inspector = inspect(connection)
-    present = set(inspector.get_table_names())
-    return [
-        f"{name}:{column['name']}:{column['type'].compile(connection.dialect)}"
-        for name in metadata.tables
-        if name in present
-        for column in inspector.get_columns(name)
-    ]
+    return column_types(connection, metadata.tables)
 
 
 def _digest(lines: Iterable[str]) -> str:
@@ -156,14 +151,13 @@ def migrate(connection: Connection) -> None:
 
 
 def _is_new(connection: Connection) -> bool:
-    names = set(inspect(connection).get_table_names())
-    return names.isdisjoint({VERSION_TABLE, *metadata.tables})
+    return table_names(connection).isdisjoint({VERSION_TABLE, *metadata.tables})
 
 
 def _revision(connection: Connection) -> str | None:
-    if not inspect(connection).has_table(VERSION_TABLE):
+    if VERSION_TABLE not in table_names(connection):
         return None
-    return connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
+    return connection.execute(select(_VERSION.c.version_num)).scalar()
 
 
 def _check(connection: Connection, engine: Engine) -> None:

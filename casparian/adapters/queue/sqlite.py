@@ -11,7 +11,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from typing import Any
 
@@ -20,9 +20,8 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Engine,
-    Select,
+    Executable,
     Table,
-    Update,
     bindparam,
     create_engine,
     event,
@@ -33,7 +32,7 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DBAPIError
 
 from casparian.adapters.queue.common import QueueStores, wall_clock_us
-from casparian.adapters.queue.database import Database, RowInsert
+from casparian.adapters.queue.database import ClaimParts, Database, RowInsert
 from casparian.adapters.queue.schema import SchemaState, ensure_schema, schema_state, upgrade_known
 from casparian.adapters.queue.stores import stores_of
 from casparian.domain.errors import ConfigurationError, UnavailableError
@@ -116,10 +115,14 @@ class SqliteDialect:
     def begin_read(self, connection: Connection) -> None:
         """A transaction sees one state anyhow."""
 
-    def claim(self, update: Update, candidates: Select[Any]) -> Update:
+    def claim(self, claim: ClaimParts) -> Executable:
         # One writer at a time: whoever selects also wins.
-        table = update.table
-        return update.where(table.c.id.in_(candidates.scalar_subquery()))
+        candidates = claim.candidates.limit(claim.limit).scalar_subquery()
+        won = claim.update.table.c.id.in_(candidates)
+        return claim.update.where(won).returning(*claim.returning)
+
+    def given_ids(self, connection: Connection, table: Table) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def insert_missing(self, table: Table, *names: str) -> RowInsert:
         return _insert_missing(table, names)

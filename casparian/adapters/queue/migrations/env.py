@@ -6,9 +6,12 @@ from alembic import context
 
 from casparian.adapters.queue.tables import metadata
 
+connection = context.config.attributes["connection"]
 context.configure(
-    connection=context.config.attributes["connection"],
+    connection=connection,
     target_metadata=metadata,
+    # Where tables are in a schema that is named, `op.add_column` has to be told it.
+    version_table_schema=connection.schema_for_object(metadata.tables["installation"]),
     render_as_batch=True,
 )
 with context.begin_transaction():

@@ -26,4 +26,5 @@ def upgrade() -> None:
     op.add_column(
         "published_slot",
         sa.Column("bundle", sa.Unicode(length=150), nullable=False, server_default=""),
+        schema=op.get_context().version_table_schema,
     )

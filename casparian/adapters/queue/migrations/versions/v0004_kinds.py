@@ -15,4 +15,5 @@ def upgrade() -> None:
     op.add_column(
         "processing_job",
         sa.Column("kind", sa.String(length=10), nullable=False, server_default="RUN"),
+        schema=op.get_context().version_table_schema,
     )

@@ -15,4 +15,5 @@ def upgrade() -> None:
     op.add_column(
         "source_root",
         sa.Column("disturbances", sa.BigInteger(), nullable=False, server_default="0"),
+        schema=op.get_context().version_table_schema,
     )

@@ -15,6 +15,7 @@ def upgrade() -> None:
     op.add_column(
         "topic_config",
         sa.Column("duplicates", sa.String(length=10), nullable=False, server_default="process"),
+        schema=op.get_context().version_table_schema,
     )
     op.create_table(
         "content_doer",
