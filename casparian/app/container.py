@@ -210,6 +210,7 @@ class Container:
             self.check,
             self.clock,
             self.observing.provided.observer,
+            self.stores.provided.database_clock,
         )
 
     def _scouting(self) -> None:

@@ -10,6 +10,7 @@ import structlog
 
 from casparian.app.decider import Staged
 from casparian.app.leases import Leases
+from casparian.app.live_plugins import LivePlugins
 from casparian.app.publisher import Publisher
 from casparian.app.verify import ContentCheck
 from casparian.domain.errors import ErrorClass, JobError, UnavailableError
@@ -17,11 +18,13 @@ from casparian.domain.files import path_text
 from casparian.domain.jobs import Claim, JobKind
 from casparian.domain.observer import JobObserver
 from casparian.domain.plugins import LivePlugin
-from casparian.domain.ports import JobQueue
+from casparian.domain.ports import Clock, JobQueue
 from casparian.domain.publish import Manifest
 
-IDLE_WAIT_S = 0.5
-LONGEST_IDLE_WAIT_S = 1.0
+FULL_WAIT_S = 0.5
+IDLE_WAIT_S = 20.0
+"""How long an idle engine waits for a word; it hears of new jobs, and knows when others are due."""
+SHORTEST_WAIT_S = 0.05
 RETRY_WAIT_S = 1.0
 SECOND_US = 1_000_000
 
@@ -29,7 +32,7 @@ log = structlog.get_logger("casparian.worker")
 
 
 class Feeder:
-    """`refresh` returns the live plugins, cheaply when nothing changed; `offer` takes claims."""
+    """`offer` takes claims; `clock` is the queue's."""
 
     def __init__(
         self,
@@ -39,10 +42,11 @@ class Feeder:
         leases: Leases,
         check: ContentCheck,
         publisher: Publisher,
-        refresh: Callable[[], Mapping[str, LivePlugin]],
+        plugins: LivePlugins,
         offer: Callable[[Sequence[Claim]], None],
         lease_us: int,
         observer: JobObserver,
+        clock: Clock,
     ) -> None:
         self._worker = worker
         self._installation = installation
@@ -50,11 +54,11 @@ class Feeder:
         self._leases = leases
         self._check = check
         self._publisher = publisher
-        self._refresh = refresh
+        self._plugins = plugins
         self._offer = offer
         self._lease_us = lease_us
         self._observer = observer
-        self._idle_wait_s = IDLE_WAIT_S
+        self._clock = clock
         self._wanted: dict[str, int] = {}
         self._news = threading.Condition()
         self._stopping = False
@@ -81,16 +85,14 @@ class Feeder:
     def _serve(self) -> None:
         while not self._stopping:
             try:
-                live = self._refresh()
+                live = self._plugins.refresh()
                 with self._news:
                     wanted = {n: k for n, k in self._wanted.items() if n in live and k > 0}
-                    if not wanted and not self._stopping:
-                        self._news.wait(IDLE_WAIT_S)
+                    if live and not wanted and not self._stopping:
+                        self._news.wait(FULL_WAIT_S)
                         continue
-                if self._claim(live, wanted):
-                    self._idle_wait_s = IDLE_WAIT_S
-                elif not self._stopping:
-                    self._idle()
+                if not self._claim(live, wanted) and not self._stopping:
+                    self._jobs.wait(self._idle_for_s(wanted))
             except UnavailableError as error:
                 log.error("database not reachable, trying again", error=str(error))
                 time.sleep(RETRY_WAIT_S)
@@ -98,15 +100,14 @@ class Feeder:
                 log.exception("claiming failed, trying again")
                 time.sleep(RETRY_WAIT_S)
 
-    def _idle(self) -> None:
-        """Wait for jobs. Those of others, and those whose wait is over, are looked for less and
-        less often, since an idle engine should cost nothing; news in the queue begins anew."""
-        began = time.monotonic()
-        self._jobs.wait(self._idle_wait_s)
-        woken = time.monotonic() - began < self._idle_wait_s
-        self._idle_wait_s = (
-            IDLE_WAIT_S if woken else min(self._idle_wait_s * 2, LONGEST_IDLE_WAIT_S)
-        )
+    def _idle_for_s(self, wanted: Mapping[str, int]) -> float:
+        """Until a job is due whose wait is over then. News in the queue ends any wait."""
+        # The news that was heard may have been of plugins, which are not looked at every time.
+        longest_s = self._plugins.not_looked_for_s or IDLE_WAIT_S
+        due_us = self._jobs.next_due_us(wanted) if wanted else None
+        if due_us is None:
+            return longest_s
+        return min(max((due_us - self._clock()) / SECOND_US, SHORTEST_WAIT_S), longest_s)
 
     def _claim(self, live: Mapping[str, LivePlugin], wanted: dict[str, int]) -> int:
         """Claim up to what is wanted, most urgent first over all plugins; returns how many."""

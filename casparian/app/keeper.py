@@ -117,7 +117,10 @@ class Keeper:
 
     def recover(self) -> None:
         """Requeue the jobs of dead workers, and roll their decided ones forward."""
-        dead = [n.id for n in self._jobs.workers() if n.stopped or self._context.is_dead(n)]
+        lost = self._jobs.lost(self._context.is_dead)
+        if not lost.jobs:
+            return
+        dead = lost.dead
         while True:
             asked_at = time.monotonic()
             taken = self._ledger.take_over(self._node.id, MOST_TAKEN_OVER, self._lease_us, dead)

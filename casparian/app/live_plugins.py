@@ -37,6 +37,9 @@ class LivePlugins:
         self._codes: dict[str, bytes] = {}
         self._revision = -1
         self._refresh_at = 0.0
+        self.not_looked_for_s: float | None = None
+        """After a `refresh` that looked at nothing, since one had just done so: how long until
+        one does."""
 
     @property
     def live(self) -> Mapping[str, LivePlugin]:
@@ -46,7 +49,9 @@ class LivePlugins:
         """The live plugins by name."""
         now = time.monotonic()
         if now < self._refresh_at:
+            self.not_looked_for_s = self._refresh_at - now
             return self._live
+        self.not_looked_for_s = None
         revision = self._store.revision()
         if revision != self._revision:
             live = {p.name: p for p in self._store.live() if self._usable(p)}

@@ -75,7 +75,8 @@ class WorkerConfig:
 
 
 class Worker:
-    """Runs jobs until stopped. `host` is made with the function that it calls on an exit."""
+    """Runs jobs until stopped. `host` is made with the function that it calls on an exit;
+    `queue_clock` is the queue's, where that is not this host's."""
 
     def __init__(
         self,
@@ -90,8 +91,10 @@ class Worker:
         check: ContentCheck,
         clock: Clock,
         observer: JobObserver | None = None,
+        queue_clock: Clock | None = None,
     ) -> None:
         self.config = config
+        self._queue_clock = queue_clock or clock
         self._context = context
         self._jobs = jobs
         self._ledger = ledger
@@ -169,10 +172,11 @@ class Worker:
             self._leases,
             self._check,
             self._publisher,
-            self._plugins.refresh,
+            self._plugins,
             self._offer,
             int(self.config.lease_s * SECOND_US),
             self._observer,
+            self._queue_clock,
         )
         self._publisher.start()
         self._keeper.start()

@@ -221,6 +221,14 @@ class WorkerNode:
     stopped: bool = False
 
 
+class Lost(NamedTuple):
+    """Who has ended, by id, and whether anybody left jobs behind: those, or one that did not
+    renew its lease."""
+
+    dead: Sequence[str]
+    jobs: bool
+
+
 class Pruned(NamedTuple):
     """How many rows of history were removed."""
 
@@ -289,6 +297,7 @@ class JobQueue(Protocol):
         then on.
     15. `retry` ends a job SUPERSEDED whose content is done by another file's meanwhile; `cancel`
         ends a SKIPPED one.
+    16. `lost` says whether `reap` or `take_over` may have anything to do, and writes nothing.
     """
 
     def claim(
@@ -312,6 +321,10 @@ class JobQueue(Protocol):
         ...
 
     def reap(self, policy: RetryPolicy, dead_workers: Iterable[str] = ()) -> int: ...
+
+    def lost(self, is_dead: Callable[[WorkerNode], bool]) -> Lost:
+        """`is_dead`: of a process that has not said that it stopped, whether it surely ended."""
+        ...
 
     def retry(self, job_ids: Sequence[int], actor: str) -> list[int]: ...
 

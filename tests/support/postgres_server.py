@@ -41,7 +41,8 @@ def _version(programs: Path) -> int:
 
 
 class Server:
-    """A server with these options, such as `fsync=off`, in a directory of its own."""
+    """A server with these options, such as `fsync=off`, in a directory of its own. `said` are the
+    lines of its log."""
 
     def __init__(self, programs: Path, *options: str) -> None:
         self._programs = programs
@@ -49,6 +50,7 @@ class Server:
         # The server refuses to run as root.
         self._as_user = _as_user(self._base) if os.geteuid() == 0 else []
         self._process: subprocess.Popen[str] | None = None
+        self.said: list[str] = []
         port = _free_port()
         self.url = f"postgresql+psycopg://{USER}@127.0.0.1:{port}/postgres"
         given = ["listen_addresses=127.0.0.1", f"port={port}"]
@@ -65,7 +67,21 @@ class Server:
             [*self._as_user, self._programs / "postgres", "-D", self._base / "data", *self._flags],
             stderr=subprocess.PIPE, text=True, cwd=self._base,
         )  # fmt: skip
-        _await_ready(self._process)
+        self._await_ready(self._process)
+
+    def _await_ready(self, process: subprocess.Popen[str]) -> None:
+        assert process.stderr is not None
+        for line in process.stderr:
+            self.said.append(line)
+            if READY in line:
+                # What it says from now on must not fill the pipe.
+                threading.Thread(target=self._listen, args=[process.stderr], daemon=True).start()
+                return
+        raise RuntimeError("PostgreSQL did not start:\n" + "".join(self.said))
+
+    def _listen(self, stream: IO[str]) -> None:
+        with stream:
+            self.said.extend(stream)
 
     def stop(self) -> None:
         """As an administrator would: open transactions are rolled back."""
@@ -103,23 +119,6 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _await_ready(server: subprocess.Popen[str]) -> None:
-    assert server.stderr is not None
-    said = []
-    for line in server.stderr:
-        said.append(line)
-        if READY in line:
-            # What it says from now on must not fill the pipe.
-            threading.Thread(target=_drained, args=[server.stderr], daemon=True).start()
-            return
-    raise RuntimeError("PostgreSQL did not start:\n" + "".join(said))
-
-
-def _drained(stream: IO[str]) -> None:
-    with stream:
-        stream.read()
 
 
 @contextmanager

@@ -69,8 +69,7 @@ class SqlCatalog(SqlDepartures):
         while True:
             # A path never ends in `/`, so none equals the begin of the range.
             next_page = statement.where(_location.path > last).limit(page)
-            with self._db.read() as connection:
-                found_here = [location_of(row) for row in connection.execute(next_page)]
+            found_here = [location_of(row) for row in self._db.look(next_page)]
             yield from found_here
             if len(found_here) < page:
                 return
@@ -78,8 +77,8 @@ class SqlCatalog(SqlDepartures):
 
     def disturbances(self, root_id: int) -> int:
         statement = select(source_root.c.disturbances).where(source_root.c.id == root_id)
-        with self._db.read() as connection:
-            return connection.execute(statement).scalar_one()
+        ((count,),) = self._db.look(statement)
+        return int(count)
 
     def find(self, root_id: int, path: bytes) -> FileLocation | None:
         with self._db.read() as connection:

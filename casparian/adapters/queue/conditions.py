@@ -33,11 +33,16 @@ def has_status(*statuses: JobStatus) -> ColumnElement[bool]:
 
 def lost_jobs(status: JobStatus, now_us: int, dead_workers: Iterable[str]) -> ColumnElement[bool]:
     """The condition under which a held job has lost its holder."""
+    return has_status(status) & left_behind(now_us, dead_workers)
+
+
+def left_behind(now_us: int, dead_workers: Iterable[str]) -> ColumnElement[bool]:
+    """The same, whichever way the job is held."""
     # Every lease is at least 0: without that the index of leases is of no use to an OR.
     lost = [_job.lease_until_us <= now_us]
     if dead := sorted(dead_workers):
         lost.append(_job.worker.in_(dead))
-    return has_status(status) & (_job.lease_until_us >= 0) & or_(*lost)
+    return (_job.lease_until_us >= 0) & or_(*lost)
 
 
 def counted(*columns: ColumnElement[Any]) -> CompoundSelect[Any]:

@@ -6,6 +6,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from itertools import chain
 from operator import itemgetter
@@ -40,6 +41,9 @@ MARKER = len("@P2000")
 """The most characters that a parameter is in the text that a driver sends."""
 LONGEST = "casparian_longest"
 """Execution option: the length below which statements stay, where a server wants it."""
+
+WITHOUT_PING: ContextVar[bool] = ContextVar("WITHOUT_PING", default=False)
+"""Set where a lost connection is found by the statement itself."""
 
 T = TypeVar("T")
 
@@ -78,6 +82,10 @@ class Dialect(Protocol):
 
     def begin_read(self, connection: Connection) -> None:
         """Let the next transaction see one state of the database."""
+        ...
+
+    def begin_single(self, connection: Connection, writes: bool) -> None:
+        """Let the next statement be a transaction by itself, where that costs less."""
         ...
 
     def claim(self, claim: ClaimParts) -> Executable:
@@ -159,6 +167,42 @@ class Database:
         with self.translated(), self.engine.connect() as connection:
             self.dialect.begin_read(connection)
             yield connection
+
+    def look(self, statement: Select[Any], values: Mapping[str, Any] | None = None) -> list[Any]:
+        """The rows of one statement that reads: cheaper than a transaction, where it can be."""
+        return self._single(statement, values, writes=False)[0]
+
+    def touch(self, statement: Update, values: Mapping[str, Any] | None = None) -> int:
+        """Run one update that may be done twice and needs nobody kept out; the rows it met."""
+        return self._single(statement, values, writes=True)[1]
+
+    def _single(
+        self, statement: Executable, values: Mapping[str, Any] | None, writes: bool
+    ) -> tuple[list[Any], int]:
+        # Where the connection was lost since it was used last, it is simply done once more.
+        unasked = WITHOUT_PING.set(True)
+        try:
+            with self.translated():
+                for again in (True, False):
+                    try:
+                        return self._once(statement, values, writes)
+                    except DBAPIError as error:
+                        if not (error.connection_invalidated and again):
+                            raise
+        finally:
+            WITHOUT_PING.reset(unasked)
+        raise AssertionError("unreachable")
+
+    def _once(
+        self, statement: Executable, values: Mapping[str, Any] | None, writes: bool
+    ) -> tuple[list[Any], int]:
+        with self.engine.connect() as connection:
+            self.dialect.begin_single(connection, writes)
+            result = connection.execute(statement, values)
+            found = (list(result), 0) if result.returns_rows else ([], result.rowcount)
+            if writes:
+                connection.commit()
+            return found
 
     @contextmanager
     def translated(self) -> Iterator[None]:

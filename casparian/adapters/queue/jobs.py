@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Executable, bindparam, func, select, update
 
 from casparian.adapters.queue.claims import claim_statement, read_claims
 from casparian.adapters.queue.common import done_elsewhere
-from casparian.adapters.queue.conditions import WAITING, counted
+from casparian.adapters.queue.conditions import HELD, WAITING, counted, left_behind
 from casparian.adapters.queue.database import Database, chunks, write_all
 from casparian.adapters.queue.duplicate_choices import skipping_plugins
 from casparian.adapters.queue.duplicates import Due, done_by_other, forget_copies
@@ -19,7 +19,7 @@ from casparian.adapters.queue.purges import Holder, begin_some
 from casparian.adapters.queue.rows import ageing_us, log_events
 from casparian.adapters.queue.slots import take_slot
 from casparian.adapters.queue.tables import processing_job
-from casparian.adapters.queue.workers import beat, read_workers
+from casparian.adapters.queue.workers import ALL_WORKERS, beats_again, enlist, node_of
 from casparian.domain.errors import ErrorClass
 from casparian.domain.jobs import (
     CANCELLABLE,
@@ -32,7 +32,7 @@ from casparian.domain.jobs import (
     RetryPolicy,
     check_transition,
 )
-from casparian.domain.ports import Pruned, PurgesBegun, Unfinished, WorkerNode
+from casparian.domain.ports import Lost, Pruned, PurgesBegun, Unfinished, WorkerNode
 
 _job = processing_job.c
 
@@ -213,16 +213,22 @@ class SqlJobs:
         statement = select(func.min(_job.not_before_us)).where(WAITING)
         if plugins is not None:
             statement = statement.where(_job.plugin_name.in_(list(plugins)))
-        with self._db.read() as connection:
-            return connection.execute(statement).scalar()
+        ((due_us,),) = self._db.look(statement)
+        return None if due_us is None else int(due_us)
 
     def beat(self, node: WorkerNode) -> None:
-        with self._db.write() as connection:
-            beat(connection, node, self._db.clock())
+        now = self._db.clock()
+        if not self._db.touch(beats_again(node, now)):
+            with self._db.write() as connection:
+                enlist(connection, node, now)
+
+    def lost(self, is_dead: Callable[[WorkerNode], bool]) -> Lost:
+        dead = [n.id for n in self.workers() if n.stopped or is_dead(n)]
+        held = HELD & left_behind(self._db.clock(), dead)
+        return Lost(dead, bool(self._db.look(select(_job.id).where(held).limit(1))))
 
     def workers(self) -> Sequence[WorkerNode]:
-        with self._db.read() as connection:
-            return read_workers(connection)
+        return [node_of(row) for row in self._db.look(ALL_WORKERS)]
 
     def wait(self, timeout_s: float) -> None:
         self._db.waiters.wait(timeout_s)

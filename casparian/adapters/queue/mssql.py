@@ -102,6 +102,13 @@ class MssqlDialect:
         else:
             self.begin_write(connection, shared=False)
 
+    def begin_single(self, connection: Connection, writes: bool) -> None:
+        if writes:
+            self.begin_write(connection, shared=True)
+        else:
+            # One statement that reads sees no half of another's transaction anyhow.
+            self._set_level(connection, "READ COMMITTED")
+
     def find_snapshots(self) -> None:
         """Find out whether the database lets readers see one state of it."""
         try:

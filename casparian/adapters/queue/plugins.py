@@ -79,7 +79,7 @@ class SqlPlugins:
                 self._db.clock(),
                 applied.ageing_us,
             )
-        if jobs:
+        if jobs or any(changed):
             self._db.waiters.wake()
         return jobs
 
@@ -178,8 +178,8 @@ class SqlPlugins:
         return manifest_of(row)
 
     def revision(self) -> int:
-        with self._db.read() as connection:
-            return connection.execute(select(installation.c.revision)).scalar_one()
+        ((revision,),) = self._db.look(_REVISION)
+        return int(revision)
 
     def quarantine(self, plugin: str, content_hash: str, reason: str) -> None:
         mine = (_code.plugin_name == plugin, _code.content_hash == content_hash)
@@ -190,6 +190,9 @@ class SqlPlugins:
             values = {"quarantined_at_us": self._db.clock(), "quarantine_reason": storable(reason)}
             if connection.execute(first.values(**values)).rowcount:
                 _raise_revision(connection)
+
+
+_REVISION = select(installation.c.revision)
 
 
 def _raise_revision(connection: Connection) -> None:

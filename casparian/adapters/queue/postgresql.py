@@ -10,9 +10,9 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import psycopg
@@ -33,10 +33,11 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidatePoolError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from casparian.adapters.queue.common import QueueStores
-from casparian.adapters.queue.database import ClaimParts, Database, RowInsert
+from casparian.adapters.queue.database import WITHOUT_PING, ClaimParts, Database, RowInsert
 from casparian.adapters.queue.schema import SchemaState, ensure_schema, schema_state, upgrade_known
 from casparian.adapters.queue.server_clock import ServerClock
 from casparian.adapters.queue.stores import stores_of
@@ -54,6 +55,7 @@ SESSION = {
     "tcp_keepalives_count": "4",
 }
 CONNECT_S = 10
+PING_AFTER_S = 1.0
 RETRY_S = 1.0
 """How long a lost connection for notices is left alone before it is made again."""
 _LOCK = "SELECT {lock}(hashtext('casparian'), hashtext(current_schema())), clock_timestamp()"
@@ -81,12 +83,31 @@ def postgresql_engine(url: str) -> Engine:
             "application_name": "casparian",
             "options": f"{options} {given}".strip(),
         },
-        pool_pre_ping=True,
         pool_size=10,
         max_overflow=50,
     )
     event.listen(engine, "begin", _on_begin)
+    event.listen(engine, "checkin", _on_checkin)
+    event.listen(engine, "checkout", partial(_on_checkout, engine))
     return engine
+
+
+def _on_checkin(_connection: object, record: ConnectionPoolEntry) -> None:
+    record.info["used_at"] = time.monotonic()
+
+
+def _on_checkout(
+    engine: Engine, connection: Any, record: ConnectionPoolEntry, _proxy: object
+) -> None:
+    """What `pool_pre_ping` does, but for connections that were in use a moment ago."""
+    resting_s = time.monotonic() - record.info.get("used_at", time.monotonic())
+    if resting_s < PING_AFTER_S or WITHOUT_PING.get():
+        return
+    try:
+        engine.dialect.do_ping(connection)
+    except psycopg.Error as error:
+        # The pool lets go of all that it has, and tries a new one.
+        raise InvalidatePoolError from error
 
 
 def _on_begin(connection: Connection) -> None:
@@ -112,6 +133,9 @@ class PostgresqlDialect:
 
     def begin_read(self, connection: Connection) -> None:
         connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+    def begin_single(self, connection: Connection, writes: bool) -> None:
+        connection.execution_options(isolation_level="AUTOCOMMIT")
 
     def claim(self, claim: ClaimParts) -> Executable:
         # As a query of its own: within the update, the planner may run it more than once.
@@ -194,6 +218,7 @@ class Notices:
         self._connection: Any = None
         self._channel = sql.Identifier("casparian")
         self._not_before = 0.0
+        self._owed = False
 
     def any(self) -> bool:
         """True when another engine has told of work since the last call, or may have."""
@@ -202,6 +227,8 @@ class Notices:
                 connection, fresh = self._connected()
                 if connection is None:
                     return False
+                if self._owed:
+                    self._notify(connection)
                 own = connection.info.backend_pid
                 heard = [n for n in connection.notifies(timeout=0) if n.pid != own]
                 return fresh or bool(heard)
@@ -210,14 +237,20 @@ class Notices:
                 return False
 
     def send(self) -> None:
-        """Tell the others. Whoever does not hear it finds the work when it looks next."""
+        """Tell the others, later where that is not possible now. Whoever does not hear it finds
+        the work when it looks next."""
         with self._lock:
+            self._owed = True
             try:
                 connection, _ = self._connected()
                 if connection is not None:
-                    connection.execute(sql.SQL("NOTIFY {}").format(self._channel))
+                    self._notify(connection)
             except (psycopg.Error, DBAPIError):
                 self._drop()
+
+    def _notify(self, connection: Any) -> None:
+        connection.execute(sql.SQL("NOTIFY {}").format(self._channel))
+        self._owed = False
 
     def _connected(self) -> tuple[Any, bool]:
         """The connection, and whether it is a new one: what was said before it is unknown."""

@@ -32,8 +32,7 @@ class SqlScoutLeases:
         lease_us: int,
         dead: Collection[str] = (),
     ) -> ScoutLease:
-        with self._db.read() as connection:
-            row = connection.execute(_OF_ROOT, {"root_id": root_id}).first()
+        row = next(iter(self._db.look(_OF_ROOT, {"root_id": root_id})), None)
         if self._is_others(row, scanner, dead):
             # Whoever only waits for its turn keeps nobody from writing.
             return _lease_of(row)
@@ -52,12 +51,11 @@ class SqlScoutLeases:
         return row.until_us > self._db.clock() and row.holder not in dead
 
     def renew(self, scanner_id: str, lease_us: int) -> Sequence[Fence]:
-        with self._db.write() as connection:
-            values = {"b_holder": scanner_id, "until": self._db.clock() + lease_us}
-            if not connection.execute(_RENEW, values).rowcount:
-                return []
-            rows = connection.execute(_OF_HOLDER, {"holder": scanner_id})
-            return [Fence(row.source_root_id, row.fence) for row in rows]
+        values = {"b_holder": scanner_id, "until": self._db.clock() + lease_us}
+        if not self._db.touch(_RENEW, values):
+            return []
+        rows = self._db.look(_OF_HOLDER, {"holder": scanner_id})
+        return [Fence(row.source_root_id, row.fence) for row in rows]
 
     def release(self, scanner_id: str) -> None:
         with self._db.write() as connection:
@@ -67,12 +65,7 @@ class SqlScoutLeases:
         return SqlCatalog(_FencedDatabase(self._db, fence))
 
     def standing(self) -> Sequence[ScoutLease]:
-        with self._db.read() as connection:
-            return read_leases(connection)
-
-
-def read_leases(connection: Connection) -> list[ScoutLease]:
-    return [_lease_of(row) for row in connection.execute(_STANDING)]
+        return [_lease_of(row) for row in self._db.look(_STANDING)]
 
 
 class _FencedDatabase(Database):

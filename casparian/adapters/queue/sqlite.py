@@ -115,6 +115,10 @@ class SqliteDialect:
     def begin_read(self, connection: Connection) -> None:
         """A transaction sees one state anyhow."""
 
+    def begin_single(self, connection: Connection, writes: bool) -> None:
+        if writes:
+            self.begin_write(connection, shared=True)
+
     def claim(self, claim: ClaimParts) -> Executable:
         # One writer at a time: whoever selects also wins.
         candidates = claim.candidates.limit(claim.limit).scalar_subquery()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, or_, select, update
+from sqlalchemy import Connection, Update, delete, insert, or_, select, update
 
 from casparian.adapters.queue.common import FORGET_WORKER_US
 from casparian.adapters.queue.rows import dumps
@@ -15,21 +15,26 @@ from casparian.domain.ports import WorkerNode
 _node = worker_node.c
 
 
-def beat(connection: Connection, node: WorkerNode, now_us: int) -> None:
-    """Write a heartbeat. A new process takes the row of an earlier one of its pid."""
+ALL_WORKERS = select(worker_node).order_by(_node.hostname, _node.pid)
+
+
+def beats_again(node: WorkerNode, now_us: int) -> Update:
+    """The heartbeat of a process that is listed."""
     values = _node_values(node) | {"heartbeat_at_us": now_us}
-    beats = update(worker_node).where(_node.id == node.id).values(**values)
-    if connection.execute(beats).rowcount:
-        return
+    return update(worker_node).where(_node.id == node.id).values(**values)
+
+
+def enlist(connection: Connection, node: WorkerNode, now_us: int) -> None:
+    """The first heartbeat of a process, which takes the row of an earlier one of its pid."""
     same_pid = (_node.hostname == node.hostname) & (_node.pid == node.pid)
     silent = _node.heartbeat_at_us <= now_us - FORGET_WORKER_US
     connection.execute(delete(worker_node).where(or_(same_pid, silent)))
+    values = _node_values(node) | {"heartbeat_at_us": now_us}
     connection.execute(insert(worker_node).values(**values))
 
 
 def read_workers(connection: Connection) -> list[WorkerNode]:
-    statement = select(worker_node).order_by(_node.hostname, _node.pid)
-    return [_node_of(row) for row in connection.execute(statement)]
+    return [node_of(row) for row in connection.execute(ALL_WORKERS)]
 
 
 def _node_values(node: WorkerNode) -> dict[str, Any]:
@@ -50,7 +55,7 @@ def _node_values(node: WorkerNode) -> dict[str, Any]:
     }
 
 
-def _node_of(row: Any) -> WorkerNode:
+def node_of(row: Any) -> WorkerNode:
     return WorkerNode(
         id=row.id,
         hostname=row.hostname,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,7 +27,7 @@ from casparian.domain.jobs import (
     ProcessingJob,
     RetryPolicy,
 )
-from casparian.domain.ports import Pruned, PurgesBegun, Unfinished, WorkerNode
+from casparian.domain.ports import Lost, Pruned, PurgesBegun, Unfinished, WorkerNode
 from casparian.domain.routing import due_us
 
 
@@ -328,6 +328,15 @@ class MemoryJobs(MemoryDuplicates):
                 for key, known in self.nodes.items()
                 if known.heartbeat_at_us > now - FORGET_WORKER_US
             }
+
+    def lost(self, is_dead: Callable[[WorkerNode], bool]) -> Lost:
+        with self.lock:
+            dead = [node.id for node in self.workers() if node.stopped or is_dead(node)]
+            jobs = any(
+                job.token is not None and (job.lease_until_us <= self.clock() or job.worker in dead)
+                for job in self.job_by_id.values()
+            )
+        return Lost(dead, jobs)
 
     def workers(self) -> Sequence[WorkerNode]:
         with self.lock:

@@ -31,12 +31,12 @@ class MemoryPlugins(MemoryDuplicates):
             for manifest in applied.manifests:
                 self._apply_manifest(manifest)
             self.ageing_us = applied.ageing_us
-            if self._seen_by_workers() != seen_before:
-                self.changes += 1
+            changed = self._seen_by_workers() != seen_before
+            self.changes += changed
             fresh = self.active_roots - was_active
             jobs = self._apply_choices(skipped_before)
             jobs += self._enqueue_added(RoutingChange(before, self.routing()), fresh)
-        if jobs:
+        if jobs or changed:
             self.waiters.wake()
         return jobs
 
