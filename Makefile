@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL_INPUTS := pyproject.toml setup.py casparian/_fastpath/_speed.pyx casparian/adapters/files/_walk.pyx
 
-.PHONY: help venv demo test test-pure test-mssql properties crash-points claimers bad-input-full torture lint docs schema reference bench bench-full clean
+.PHONY: help venv demo test test-pure test-mssql properties crash-points claimers hosts bad-input-full torture lint docs schema reference bench bench-full clean
 .DEFAULT_GOAL := help
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "make properties  every property with fifty times as many examples; takes an hour"
 	@echo "make crash-points  the engine killed at every call that changes files; takes hours"
 	@echo "make claimers   16 processes on 100,000 jobs, SQLite and PostgreSQL; takes an hour"
+	@echo "make hosts      engines on several hosts, cut off from PostgreSQL in every step; takes minutes"
 	@echo "make bad-input-full  a batch of 3 GB, a million batches of one row; takes many minutes"
 	@echo "make torture    a hostile drop at full size, scored by rows lost, doubled, wrong"
 	@echo "make lint       ruff, mypy, import-linter"
@@ -57,6 +58,10 @@ crash-points: $(VENV)/.installed-test
 claimers: $(VENV)/.installed-test
 	CASPARIAN_CLAIMERS=full $(BIN)/python -m tests.support.postgres_server \
 		$(BIN)/python -m pytest tests/faults/test_many_claimers.py
+
+hosts: $(VENV)/.installed-test
+	CASPARIAN_HOSTS=full $(BIN)/python -m tests.support.postgres_server \
+		$(BIN)/python -m pytest tests/faults/test_hosts.py
 
 bad-input-full: $(VENV)/.installed-test
 	CASPARIAN_BAD_INPUT=full $(BIN)/python -m pytest tests/faults/test_bad_input_sizes.py

@@ -63,8 +63,9 @@ def _host_maker(
 
 
 def _content_check(source: Any, settings: Settings, context: EtlContext) -> ContentCheck:
-    """Snapshots lie in a directory of this process; those of processes that ended go."""
-    own = f"{context.pid}-{context.pid_started}"
+    """Snapshots lie in a directory of this process; those of processes of this host that ended
+    go. Other hosts, which may share the directory, look after theirs."""
+    own = f"{context.hostname}_{context.pid}-{context.pid_started}"
     directory = str(settings.path("run/snapshots") / own)
     unpacked = Unpacked(unpack_limits(settings))
     check = ContentCheck(
@@ -72,7 +73,10 @@ def _content_check(source: Any, settings: Settings, context: EtlContext) -> Cont
     )
 
     def is_alive(name: str) -> bool:
-        pid, _, started = name.partition("-")
+        host, _, process = name.rpartition("_")
+        pid, _, started = process.partition("-")
+        if host not in (context.hostname, ""):
+            return True
         return pid.isdecimal() and str(process_start(int(pid))) == started
 
     check.sweep(is_alive)

@@ -20,7 +20,7 @@ from casparian.app.results import DrainResult, FailedJob, RunResult
 from casparian.app.scout_service import ScoutService
 from casparian.app.settings import Settings
 from casparian.app.worker import Worker
-from casparian.domain.errors import CasparianError
+from casparian.domain.errors import CasparianError, SchemaVersionError
 from casparian.domain.files import ScanReport, path_text
 from casparian.domain.jobs import JobStatus
 from casparian.domain.ports import Clock, FileSource, PluginHost, Reports, Transport
@@ -243,6 +243,11 @@ class Engine:
         return worker
 
     def _check_health(self, worker: Worker | None) -> None:
+        failure = worker.failure if worker is not None else self.container.root_leases().failure
+        if isinstance(failure, SchemaVersionError):
+            # What it holds is done by others: nothing more is written by this program.
+            self._abort.set()
+            raise failure
         if worker is not None and worker.failure is not None:
             raise CasparianError(
                 f"The router stopped: {worker.failure!r}. Its jobs are queued again when their "

@@ -12,7 +12,7 @@ import structlog
 
 from casparian.app.context import EtlContext
 from casparian.app.leases import Leases
-from casparian.domain.errors import CasparianError, UnavailableError
+from casparian.domain.errors import CasparianError, SchemaVersionError, UnavailableError
 from casparian.domain.jobs import RetryPolicy
 from casparian.domain.ports import JobQueue, Promoting, PublishLedger, Sink, WorkerNode
 from casparian.domain.publish import SHORT, is_orphan
@@ -26,7 +26,7 @@ log = structlog.get_logger("casparian.worker")
 
 class Keeper:
     """`lost(job_ids)` is told of jobs that are no longer this worker's; `inherit` of decided
-    jobs that now are."""
+    jobs that now are. `failure`: why this program may not go on, None while it may."""
 
     def __init__(
         self,
@@ -59,6 +59,7 @@ class Keeper:
         self._inherit = inherit
         self._load = load
         self._clock = clock
+        self.failure: SchemaVersionError | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="casparian-keeper", daemon=True)
 
@@ -79,7 +80,7 @@ class Keeper:
         self._thread.join()
         try:
             self.beat(stopped=True)
-        except UnavailableError as error:
+        except (UnavailableError, SchemaVersionError) as error:
             log.warning("could not report the end", error=str(error))
 
     def _serve(self) -> None:
@@ -96,6 +97,8 @@ class Keeper:
                 due[step] = (every, time.monotonic() + every)
                 try:
                     step()
+                except SchemaVersionError as error:
+                    self.failure = error
                 except (UnavailableError, OSError) as error:
                     log.error("could not " + step.__name__, error=str(error))
                 except Exception:

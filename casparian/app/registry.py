@@ -5,6 +5,7 @@ A registry is a value: made per engine, copied with additions, never global.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -98,13 +99,14 @@ class Registry:
         return cast(QueueStores, adapter.load()(settings, clock, create, **own))
 
     def transport(self, settings: Settings, process: str) -> Transport:
-        """`process` is what stands for `{pid}` in the endpoint."""
+        """`process` is what stands for `{pid}` in the endpoint, this host's name for `{host}`."""
         section = settings.transport
         place = settings.place("transport", "adapter")
         adapter = pick(self.transports, section.adapter, place)
         own = adapter.own_settings(section.settings, settings.document, ("transport", "settings"))
         endpoint = section.endpoint or DEFAULT_ENDPOINTS.get(section.adapter, "")
-        filled = section.model_copy(update={"endpoint": endpoint.replace("{pid}", process)})
+        endpoint = endpoint.replace("{pid}", process).replace("{host}", socket.gethostname())
+        filled = section.model_copy(update={"endpoint": endpoint})
         settings = settings.model_copy(update={"transport": filled})
         return cast(Transport, adapter.load()(settings, **own))
 

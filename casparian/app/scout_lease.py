@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from casparian.domain.errors import UnavailableError
+from casparian.domain.errors import SchemaVersionError, UnavailableError
 from casparian.domain.files import SourceRoot, path_text
 from casparian.domain.scouting import Fence, Scanner, ScoutLease, ScoutLeases
 
@@ -45,7 +45,7 @@ class Held(NamedTuple):
 class RootLeases:
     """`leases` is None for a queue that keeps no scouts apart: every root is then held, and its
     scans write through `catalog`. `beat(stopped)` is called at the start, every `renew_s`, and at
-    the end."""
+    the end. `failure`: why this program may not go on, None while it may."""
 
     def __init__(
         self,
@@ -60,8 +60,10 @@ class RootLeases:
         self._leases, self._catalog = leases, catalog
         self._scanner, self._is_dead = scanner, is_dead
         self._lease_us, self._renew_s, self._beat = int(lease_s * SECOND_US), renew_s, beat
+        self.failure: SchemaVersionError | None = None
         self._held: dict[int, Held] = {}
         self._lock = threading.Lock()
+        self._reports_in = False
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -137,7 +139,9 @@ class RootLeases:
 
     # --- the thread -----------------------------------------------------------------------
 
-    def start(self) -> None:
+    def start(self, reports_in: bool = False) -> None:
+        """`reports_in`: this process stays, and is listed among the engines."""
+        self._reports_in = self._reports_in or reports_in
         idle = self._leases is None and self._beat is None
         if self._thread is None and not idle and not self._stop.is_set():
             self._try(self._tell)
@@ -154,13 +158,15 @@ class RootLeases:
     def _try(self, step: Callable[[], None]) -> None:
         try:
             step()
+        except SchemaVersionError as error:
+            self.failure = error
         except UnavailableError as error:
             log.warning("the scout could not report in", error=str(error))
         except Exception:
             log.exception("the scout could not report in")
 
     def _tell(self) -> None:
-        if self._beat is not None:
+        if self._beat is not None and self._reports_in:
             self._beat(self._stop.is_set())
 
     def _renew(self) -> None:

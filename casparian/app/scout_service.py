@@ -99,7 +99,7 @@ class ScoutService:
         self._plans = {root.id: _Plan(root) for root in roots}
         if watcher is not None:
             watcher.start()
-        self._leases.start()
+        self._leases.start(reports_in=True)
         try:
             while not stop.is_set():
                 self._follow_clock()

@@ -206,8 +206,8 @@ class Worker:
 
     @property
     def failure(self) -> Exception | None:
-        """What ended the router's thread, None while it runs."""
-        return self._loop.failure
+        """What ended the router's thread, or why this program may not go on; None while it may."""
+        return self._loop.failure or self._keeper.failure
 
     @property
     def idle(self) -> bool:

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -42,18 +42,26 @@ def _version(programs: Path) -> int:
 
 class Server:
     """A server with these options, such as `fsync=off`, in a directory of its own. `said` are the
-    lines of its log."""
+    lines of its log. `address` is where it listens, `within` what a command begins with that runs
+    where that address is; `local_url` reaches it from anywhere on this machine."""
 
-    def __init__(self, programs: Path, *options: str) -> None:
-        self._programs = programs
+    def __init__(
+        self,
+        programs: Path,
+        *options: str,
+        address: str = "127.0.0.1",
+        within: Sequence[str] = (),
+    ) -> None:
+        self._programs, self._within = programs, within
         self._base = Path(tempfile.mkdtemp(prefix="casparian-postgres-"))
         # The server refuses to run as root.
         self._as_user = _as_user(self._base) if os.geteuid() == 0 else []
         self._process: subprocess.Popen[str] | None = None
         self.said: list[str] = []
         port = _free_port()
-        self.url = f"postgresql+psycopg://{USER}@127.0.0.1:{port}/postgres"
-        given = ["listen_addresses=127.0.0.1", f"port={port}"]
+        self.url = f"postgresql+psycopg://{USER}@{address}:{port}/postgres"
+        self.local_url = f"postgresql+psycopg://{USER}@/postgres?host={self._base}&port={port}"
+        given = [f"listen_addresses={address}", f"port={port}"]
         given.append(f"unix_socket_directories={self._base}")
         self._flags = [part for option in [*given, *options] for part in ("-c", option)]
         subprocess.run(
@@ -61,10 +69,16 @@ class Server:
              "-A", "trust", "-E", "UTF8", "--no-sync", "--locale=C"],
             check=True, stdout=subprocess.DEVNULL, cwd=self._base,
         )  # fmt: skip
+        if within:
+            with (self._base / "data" / "pg_hba.conf").open("a") as rules:
+                rules.write(f"host all all {address}/24 trust\n")
 
     def start(self) -> None:
         self._process = subprocess.Popen(
-            [*self._as_user, self._programs / "postgres", "-D", self._base / "data", *self._flags],
+            [
+                *self._within, *self._as_user,
+                self._programs / "postgres", "-D", self._base / "data", *self._flags,
+            ],
             stderr=subprocess.PIPE, text=True, cwd=self._base,
         )  # fmt: skip
         self._await_ready(self._process)

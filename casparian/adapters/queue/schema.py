@@ -175,6 +175,17 @@ def _check(connection: Connection, engine: Engine) -> None:
         )
 
 
+def refuse_upgraded(connection: Connection) -> None:
+    """Raises SchemaVersionError where the schema is not the one that this program has opened."""
+    revision = connection.execute(text(f"SELECT max(version_num) FROM {VERSION_TABLE}")).scalar()
+    if revision != REVISIONS[-1]:
+        raise SchemaVersionError(
+            f"The database {connection.engine.url} was upgraded to schema {revision} while this "
+            f"program, which knows {REVISIONS[-1]}, was running: it ends without touching it "
+            "again. Start the newer release."
+        )
+
+
 def _refuse_unknown(revision: str | None, engine: Engine) -> None:
     if revision not in REVISIONS:
         raise SchemaVersionError(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sqlalchemy import Connection, Update, delete, insert, or_, select, update
+from sqlalchemy import Connection, Update, delete, insert, or_, select, text, update
 
 from casparian.adapters.queue.common import FORGET_WORKER_US
 from casparian.adapters.queue.rows import dumps
+from casparian.adapters.queue.schema import REVISIONS, VERSION_TABLE, refuse_upgraded
 from casparian.adapters.queue.tables import worker_node
 from casparian.domain.ports import WorkerNode
 
@@ -18,14 +19,21 @@ _node = worker_node.c
 ALL_WORKERS = select(worker_node).order_by(_node.hostname, _node.pid)
 
 
+_KNOWN = text(f"(SELECT max(version_num) FROM {VERSION_TABLE}) = '{REVISIONS[-1]}'")
+
+
 def beats_again(node: WorkerNode, now_us: int) -> Update:
-    """The heartbeat of a process that is listed."""
+    """The heartbeat of a process that is listed, in a database that nobody has upgraded."""
     values = _node_values(node) | {"heartbeat_at_us": now_us}
-    return update(worker_node).where(_node.id == node.id).values(**values)
+    return update(worker_node).where(_node.id == node.id, _KNOWN).values(**values)
 
 
 def enlist(connection: Connection, node: WorkerNode, now_us: int) -> None:
-    """The first heartbeat of a process, which takes the row of an earlier one of its pid."""
+    """The first heartbeat of a process, which takes the row of an earlier one of its pid.
+
+    Raises SchemaVersionError where the database was upgraded since it was opened.
+    """
+    refuse_upgraded(connection)
     same_pid = (_node.hostname == node.hostname) & (_node.pid == node.pid)
     silent = _node.heartbeat_at_us <= now_us - FORGET_WORKER_US
     connection.execute(delete(worker_node).where(or_(same_pid, silent)))
