@@ -29,6 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect as SqlDialect
 from sqlalchemy.exc import DBAPIError
 
+from casparian.adapters.queue.arrays import update_at_once
 from casparian.adapters.queue.common import WakeUp
 from casparian.domain.errors import StaleTokenError
 from casparian.domain.ports import Clock
@@ -351,6 +352,10 @@ def execute_many(
     if not values:
         return 0
     text = text_of(statement, connection)
+    if connection.dialect.name == "postgresql" and len(values) > 1 and statement.is_update:
+        met = update_at_once(connection, text.sql, text.constants, values)
+        if met is not None:
+            return met
     rows = [text.ordered(row) for row in values]
     if connection.dialect.supports_sane_multi_rowcount:
         return connection.exec_driver_sql(text.sql, rows).rowcount
