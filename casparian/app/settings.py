@@ -63,7 +63,7 @@ class TransportSection(Section):
     """zmq-ipc, zmq-tcp, memory, or a name from an entry point."""
     endpoint: str = ""
     """A socket path (zmq-ipc, default `run/router-{pid}.ipc`) or HOST:PORT (zmq-tcp, port 0
-    picks one). `{pid}` stands for this engine's process."""
+    picks one). `{pid}` stands for this engine's process, `{host}` for this host's name."""
     settings: dict[str, Any] = Field(default_factory=dict)
     """Of the adapter, where it has any."""
 

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy import bindparam, update
 
+from casparian.adapters.queue.database import execute_many, insert_of, insert_rows, row_insert
+from casparian.adapters.queue.postgresql import SESSION, open_database
+from casparian.adapters.queue.tables import publish_slot
+from casparian.domain.errors import UnavailableError
 from tests.support.postgres_server import Server, new_schema
 from tests.support.project import Project, read_parquet, wait_for
 
@@ -92,3 +98,35 @@ def test_a_server_that_restarts_costs_no_attempt(tmp_path: Path, postgresql_serv
         assert project.rows() == all_rows(100)
         assert project.stagings() == []
         assert set(project.query("select tries, crashes from processing_job")) == {(0, 0)}
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("kind", ["insert", "update", "plain insert"])
+def test_a_transaction_that_is_left_open_is_ended_by_the_server(
+    postgresql_schema: str, monkeypatch: pytest.MonkeyPatch, kind: str, rows: int
+) -> None:
+    """Whatever the last statement was: none may leave the server's timer off."""
+    open_database(postgresql_schema).close()
+    monkeypatch.setitem(SESSION, "idle_in_transaction_session_timeout", "200ms")
+    database = open_database(postgresql_schema)
+    slots = [{"plugin_name": "p", "location_id": n} for n in range(rows)]
+    names = ("plugin_name", "location_id")
+    moved = update(publish_slot).where(publish_slot.c.location_id == bindparam("b_id"))
+    values = [{"b_id": n, "holder": n} for n in range(rows)]
+
+    def leave_open() -> None:
+        with database.write() as connection:
+            if kind == "insert":
+                execute_many(connection, insert_of(publish_slot, *names), slots)
+            elif kind == "update":
+                execute_many(connection, moved.values(holder=bindparam("holder")), values)
+            else:
+                into = row_insert(publish_slot, *names)
+                insert_rows(connection, into, [("p", n) for n in range(rows)])
+            time.sleep(0.8)
+
+    try:
+        with pytest.raises(UnavailableError, match="idle-in-transaction"):
+            leave_open()
+    finally:
+        database.close()

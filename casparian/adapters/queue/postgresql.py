@@ -53,6 +53,7 @@ SESSION = {
     "tcp_keepalives_idle": "4",
     "tcp_keepalives_interval": "2",
     "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "10s",
 }
 # Also while a statement of it waits for a lock: else all that it had sent before it was cut off
 # would get the lock in turn, and be waited for each by itself.
@@ -91,6 +92,7 @@ def postgresql_engine(url: str) -> Engine:
     )
     event.listen(engine, "begin", _on_begin)
     event.listen(engine, "connect", _on_connect)
+    event.listen(engine, "after_cursor_execute", _after_execute)
     event.listen(engine, "checkin", _on_checkin)
     event.listen(engine, "checkout", partial(_on_checkout, engine))
     return engine
@@ -104,6 +106,16 @@ def _on_connect(connection: Any, _record: object) -> None:
     with contextlib.suppress(errors.InvalidParameterValue):
         connection.execute(_CHECK_CLIENT)
     connection.autocommit = False
+
+
+def _after_execute(
+    connection: Connection, _cursor: object, _text: str, _rows: object, _context: object, many: bool
+) -> None:
+    # Many rows go through a pipeline, after which the server does not count for how long a
+    # transaction is left open: a host that is stopped right then would hold its locks for good.
+    if many:
+        driver: Any = connection.connection.driver_connection
+        driver.execute("SELECT 1")
 
 
 def _on_checkin(_connection: object, record: ConnectionPoolEntry) -> None:
