@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL_INPUTS := pyproject.toml setup.py casparian/_fastpath/_speed.pyx casparian/adapters/files/_walk.pyx
 
-.PHONY: help venv demo test test-pure test-mssql properties crash-points claimers hosts bad-input-full torture lint docs schema reference bench bench-full clean
+.PHONY: help venv demo test test-pure test-mssql properties crash-points claimers hosts bad-input-full torture lint docs schema reference bench bench-full clean soak fuzz
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +15,8 @@ help:
 	@echo "make test-mssql  what SQL Server needs, on the one that CASPARIAN_TEST_MSSQL_URL names"
 	@echo "make properties  every property with fifty times as many examples; takes an hour"
 	@echo "make crash-points  the engine killed at every call that changes files; takes hours"
+	@echo "make soak       engines and sidecars killed at random for SECONDS=600, readers beside them"
+	@echo "make fuzz       a million frames, 100,000 mutated Arrow streams; takes minutes"
 	@echo "make claimers   16 processes on 100,000 jobs, SQLite and PostgreSQL; takes an hour"
 	@echo "make hosts      engines on several hosts, cut off from PostgreSQL in every step; takes minutes"
 	@echo "make bad-input-full  a batch of 3 GB, a million batches of one row; takes many minutes"
@@ -54,6 +56,14 @@ properties: $(VENV)/.installed-test
 crash-points: $(VENV)/.installed-test
 	CASPARIAN_CRASH_POINTS=all $(BIN)/python -m pytest tests/faults/test_crash_points.py \
 		tests/faults/test_purge_crash_points.py tests/faults/test_crash_adopt.py
+
+SECONDS ?= 600
+soak: $(VENV)/.installed-test
+	$(BIN)/python -m tests.faults.soak --seconds $(SECONDS)
+
+fuzz: $(VENV)/.installed-test
+	$(BIN)/python -m tests.faults.fuzz frames --count 1000000
+	$(BIN)/python -m tests.faults.fuzz streams --count 100000
 
 claimers: $(VENV)/.installed-test
 	CASPARIAN_CLAIMERS=full $(BIN)/python -m tests.support.postgres_server \

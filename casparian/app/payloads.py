@@ -1,6 +1,7 @@
 """What sidecars send, read: Arrow schemas, batches, and streams of one batch.
 
-Nothing is believed: each batch is validated in full before anything touches it.
+Nothing is believed: a batch's head is looked at before it is read, and each is validated in full
+before anything touches it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from casparian import _fastpath
+from casparian.app.arrow_checks import check_fields, check_nested
+from casparian.app.arrow_heads import batch_head, problem_of
 from casparian.domain import lineage
 from casparian.domain.errors import ErrorClass, JobError
 from casparian.domain.ports import Buffer
@@ -50,9 +53,12 @@ def _parsed(payload: bytes) -> _Parsed:
 
 def read_batch(payload: Buffer, schema: pa.Schema) -> pa.RecordBatch:
     """Raises GarbledPayload."""
+    view = memoryview(payload)
+    _check_head(view[_HEAD : _HEAD + int.from_bytes(view[4:_HEAD], "little")], len(view))
     try:
         batch = _fastpath.batch_from_frame(payload, schema)
         batch.validate(full=True)
+        check_nested(batch)
     except (RemoteProtocolError, pa.ArrowException, OSError, ValueError, TypeError) as error:
         raise GarbledPayload(f"a payload is no valid Arrow batch: {error}") from error
     return batch
@@ -88,8 +94,32 @@ def _is_one_message(payload: memoryview) -> bool:
     return bool(reader.tell() == len(payload))
 
 
+def _check_head(metadata: memoryview, size: int) -> int:
+    """Refuse a batch, of so many bytes in all, that would become far more than it came as.
+    Returns its rows."""
+    try:
+        head = batch_head(metadata)
+    except ValueError as error:
+        raise GarbledPayload(f"a payload is no valid Arrow batch: {error}") from error
+    if head is None:
+        return 0
+    problem = problem_of(head, size)
+    if problem is not None:
+        raise GarbledPayload(f"a batch is refused: {problem}")
+    return head.rows
+
+
+def _check_heads(payload: Buffer) -> None:
+    rows, size = 0, len(payload)
+    for message in pa.ipc.MessageReader.open_stream(pa.BufferReader(payload)):
+        rows += _check_head(memoryview(message.metadata), size)
+    if rows > DEFAULT_LIMITS.rows:
+        raise GarbledPayload(f"a stream of {rows:,} rows, at most {DEFAULT_LIMITS.rows:,}")
+
+
 def _read_any_stream(payload: Buffer) -> tuple[pa.Schema, pa.RecordBatch]:
     try:
+        _check_heads(payload)
         source = pa.BufferReader(payload)
         with pa.ipc.open_stream(source) as reader:
             _check_columns(reader.schema)
@@ -99,6 +129,8 @@ def _read_any_stream(payload: Buffer) -> tuple[pa.Schema, pa.RecordBatch]:
                 raise GarbledPayload(f"a stream of no batch, or of more than {most:,}")
             _check_end(source)
         pa.Table.from_batches(batches).validate(full=True)
+        for batch in batches:
+            check_nested(batch)
         batch = batches[0] if len(batches) == 1 else pa.concat_batches(batches)
     except (pa.ArrowException, OSError, ValueError, TypeError, StopIteration) as error:
         raise GarbledPayload(f"a payload is no valid Arrow stream: {error}") from error
@@ -118,6 +150,14 @@ def _check_columns(schema: pa.Schema) -> None:
             f"A table of {len(schema):,} columns was published; "
             f"at most {DEFAULT_LIMITS.columns:,} are possible.",
         )
+    views = [field.name for field in schema if _has_views(field.type)]
+    if views:
+        raise JobError(
+            ErrorClass.DATA,
+            f"The column {views[0]!r} was sent with views of text or bytes, which cannot be "
+            "checked in full. Publish it as text or bytes; the SDK does that by itself.",
+        )
+    check_fields(schema)
     taken = [name for name in schema.names if name in lineage.COLUMNS]
     if taken:
         raise JobError(
@@ -125,3 +165,18 @@ def _check_columns(schema: pa.Schema) -> None:
             f"A table with a column {taken[0]!r} was published, but the names that begin with "
             "'_casparian_' are kept for lineage. Drop or rename it.",
         )
+
+
+@lru_cache(maxsize=1024)
+def _has_views(kind: pa.DataType) -> bool:
+    """True for views of text or bytes, at any depth: Arrow's validation passes over those of
+    NULLs, and its casts then read wherever they point to."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return _has_views(kind.storage_type)
+    if pa.types.is_dictionary(kind):
+        return _has_views(kind.value_type)
+    if pa.types.is_run_end_encoded(kind):
+        return _has_views(kind.value_type)
+    if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
+        return True
+    return any(_has_views(kind.field(i).type) for i in range(kind.num_fields))

@@ -73,6 +73,8 @@ class Limits:
     """What each DATA uses of the credit beside its payload: frames and objects at both ends."""
     batches: int = 1024
     """Batches in one payload."""
+    rows: int = 4 * 1024 * 1024
+    """Rows in one payload: columns of nulls have rows without bytes, and each row gets lineage."""
     session_window: int = 64 * 1024 * 1024
     """Credit that one session may have used and not yet got back, in bytes."""
     total_window: int = 256 * 1024 * 1024

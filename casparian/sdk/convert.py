@@ -8,6 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from casparian.domain.wire import DEFAULT_LIMITS
+
 ROWS_PER_CHUNK = 10_000
 _SIMPLE = frozenset(
     kind.id
@@ -85,6 +87,12 @@ def _plain(kind: pa.DataType) -> pa.DataType:
         return pa.map_(_plain(kind.key_type), _plain(kind.item_type), kind.keys_sorted)
     if types.is_fixed_size_list(kind):
         return pa.list_(_plain_items(kind), kind.list_size)
+    if types.is_dictionary(kind):
+        return pa.dictionary(kind.index_type, _plain(kind.value_type), kind.ordered)
+    if types.is_list_view(kind) and _plain(kind.value_type) != kind.value_type:
+        return pa.list_(_plain_items(kind))
+    if types.is_large_list_view(kind) and _plain(kind.value_type) != kind.value_type:
+        return pa.large_list(_plain_items(kind))
     if types.is_large_list(kind):
         return pa.large_list(_plain_items(kind))
     if types.is_list(kind):
@@ -133,8 +141,13 @@ def _from_dicts(rows: Iterable[Any]) -> Iterator[tuple[pa.Schema, pa.RecordBatch
 
 
 def split(batch: pa.RecordBatch, most_bytes: int) -> Iterator[pa.RecordBatch]:
-    """The batch in slices of about `most_bytes` bytes of data each, at least one row."""
+    """The batch in slices of about `most_bytes` bytes of data each, at least one row, and of as
+    many rows as a message may have."""
     rows = batch.num_rows
+    if rows > DEFAULT_LIMITS.rows:
+        for start in range(0, rows, DEFAULT_LIMITS.rows):
+            yield from split(batch.slice(start, DEFAULT_LIMITS.rows), most_bytes)
+        return
     # The first says it at once of most batches that are small; columns may share their buffers.
     little = batch.get_total_buffer_size() * batch.num_columns <= most_bytes
     if little or rows <= 1 or batch.nbytes <= most_bytes:

@@ -49,6 +49,9 @@ class Gatherer:
         """A serialized batch. Those of another schema must have been flushed before."""
         with self._lock:
             waiting = self._topics.get(topic)
+            if waiting is not None and waiting.rows + rows > DEFAULT_LIMITS.rows:
+                self.flush(topic)
+                waiting = None
             if waiting is None:
                 if not self._topics:
                     self._since = time.monotonic()

@@ -9,6 +9,8 @@ import pytest
 from casparian.app.payloads import GarbledPayload, read_batch, read_stream
 from casparian.domain.errors import JobError
 from casparian.domain.wire import DEFAULT_LIMITS
+from casparian.sdk.convert import split
+from casparian.sdk.gather import Gatherer
 
 ROWS = pa.record_batch({"n": [1, 2, None], "s": ["a", None, "ç"], "l": [[1], [], None]})
 CODED = pa.record_batch({"d": pa.array(["x", "y", "x"]).dictionary_encode()})
@@ -104,3 +106,60 @@ def test_every_cut_and_every_flipped_byte_is_refused_or_read_in_full() -> None:
 def test_a_batch_of_another_schema_is_refused() -> None:
     with pytest.raises(GarbledPayload):
         read_batch(ROWS.serialize(), pa.schema([("n", pa.string()), ("s", pa.int64())]))
+
+
+# --- a few bytes that stand for very many -----------------------------------------------------
+
+NULLS = pa.RecordBatch.from_arrays([pa.nulls(DEFAULT_LIMITS.rows + 1)], names=["a"])
+NESTED = pa.RecordBatch.from_arrays(
+    [pa.FixedSizeListArray.from_arrays(pa.nulls(1 << 26), 1 << 26)], names=["a"]
+)
+
+
+def compressed(codec: str) -> bytes:
+    zeros = pa.array([0] * 10_000, pa.int64())
+    sink = pa.BufferOutputStream()
+    options = pa.ipc.IpcWriteOptions(compression=codec)
+    with pa.ipc.new_stream(sink, pa.schema([("a", pa.int64())]), options=options) as writer:
+        writer.write_batch(pa.RecordBatch.from_arrays([zeros], names=["a"]))
+    return bytes(sink.getvalue().to_pybytes())
+
+
+@pytest.mark.parametrize(
+    ("payload", "why"),
+    [
+        (parts(NULLS), "4,194,305 rows, at most 4,194,304"),
+        (stream(NULLS), "4,194,305 rows, at most 4,194,304"),
+        (stream(NULLS.slice(1), NULLS.slice(0, 1)), "a stream of 4,194,305 rows"),
+        (parts(NESTED), "a column has 67,108,864 values in"),
+        (compressed("zstd"), "its body is compressed"),
+        (compressed("lz4"), "its body is compressed"),
+    ],
+    ids=["nulls", "nulls in a stream", "nulls in two", "nested", "zstd", "lz4"],
+)
+def test_what_would_become_far_more_than_it_came_as_is_refused(payload: bytes, why: str) -> None:
+    """224 bytes were 300 million rows, whose lineage took 7 GB of the engine; 6 KB of zstd were
+    200 MB. Both are refused by their heads."""
+    with pytest.raises(GarbledPayload, match=why):
+        read_stream(payload)
+
+
+def test_as_many_rows_as_are_possible_come_through() -> None:
+    batch = NULLS.slice(1)
+    assert read_stream(parts(batch))[1].num_rows == DEFAULT_LIMITS.rows
+
+
+@pytest.mark.parametrize("columns", [1, 0])
+def test_a_longer_batch_is_split_by_its_sender(columns: int) -> None:
+    batch = NULLS.select(range(columns))
+    sizes = [part.num_rows for part in split(batch, 1 << 20)]
+    assert sizes == [DEFAULT_LIMITS.rows, 1]
+
+
+def test_small_batches_of_many_rows_do_not_go_together() -> None:
+    sent: list[int] = []
+    gatherer = Gatherer(lambda _topic, rows, _batches: sent.append(rows))
+    for rows in (DEFAULT_LIMITS.rows - 1, 1, 1):
+        gatherer.add("t", rows, pa.py_buffer(b"x"))
+    gatherer.flush_all()
+    assert sent == [DEFAULT_LIMITS.rows, 1]

@@ -62,6 +62,7 @@ TAIL = """\
 - A sidecar sends no more than it was granted as credit; `publish` waits meanwhile. A DATA uses the
   bytes of its payload and `overhead`, so that ever so many small ones fill nobody's memory. Credit
   is given back as the writer takes batches.
+- Batches are not compressed: what a payload becomes is bounded by what came.
 - A sidecar sends a heartbeat every second, a busy one too; every frame counts as one.
 """
 
@@ -78,6 +79,7 @@ LIMITS = {
     "columns": "Columns of a schema.",
     "overhead": "What each DATA uses of the credit beside its payload, in bytes.",
     "batches": "Batches in one payload; several come as a stream, and count as one.",
+    "rows": "Rows in one payload; a longer batch is split by its sender.",
     "session_window": "Credit that one session may have used and not yet got back, in bytes.",
     "total_window": "The same, of all sessions of one engine together.",
 }
