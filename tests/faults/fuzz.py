@@ -22,9 +22,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.faults.fuzz_streams import Streams
-
 from tests.faults.fuzz_frames import Frames
+from tests.faults.fuzz_streams import Streams
 
 KINDS: dict[str, Callable[[], Callable[[random.Random], str]]] = {
     "frames": lambda: Frames().case,

@@ -7,6 +7,7 @@ import os
 import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from casparian import Engine, Settings
 from casparian.app.cli._shared import exit_code
 from casparian.domain.errors import CasparianError
+from tests.support.audit import violations_of
 from tests.support.project import Project, wait_for
 
 PARQUET = "parquet://./output"
@@ -194,3 +196,42 @@ def test_a_full_disk_of_the_queue_is_waited_out(project: Project, disk: Disk) ->
         assert engine.poll() is None, project.log()
     assert engine.returncode == 0
     assert sorted(project.parquet()["a"].to_pylist()) == sorted([1, *range(300)])
+
+
+@pytest.mark.slow
+def test_a_queue_database_that_is_taken_away_is_waited_for(project: Project) -> None:
+    """SQLite would go on in the file that nobody sees any more: what is published then would be
+    known to no queue after the next start."""
+    project.csv_to("parquet://./output")
+    project.drop("a.csv", "n\n1\n")
+    aside = project.directory / "aside.sqlite3"
+    with project.running() as engine:
+        wait_for(lambda: project.statuses().get("COMPLETED") == 1)
+        project.database.rename(aside)
+        project.drop("b.csv", "n\n2\n")
+        wait_for(lambda: "was removed or renamed since it was opened" in project.log())
+        assert not project.database.exists(), "an empty one was made in its place"
+        assert project.parquet()["n"].to_pylist() == [1]
+        assert engine.poll() is None
+        aside.rename(project.database)
+        wait_for(lambda: project.statuses().get("COMPLETED") == 2)
+    assert sorted(project.parquet()["n"].to_pylist()) == [1, 2]
+    assert violations_of(project.database) == []
+
+
+@pytest.mark.slow
+def test_a_queue_database_that_is_replaced_is_not_written_to(project: Project) -> None:
+    project.csv_to("parquet://./output")
+    project.drop("a.csv", "n\n1\n")
+    with project.running():
+        wait_for(lambda: project.statuses().get("COMPLETED") == 1)
+        other = project.directory / "other.sqlite3"
+        with closing(sqlite3.connect(project.database)) as db:
+            db.execute("vacuum into ?", (str(other),))
+        os.replace(other, project.database)
+        project.drop("b.csv", "n\n2\n")
+        wait_for(lambda: "is another file than the one that was opened" in project.log())
+        assert project.parquet()["n"].to_pylist() == [1]
+    assert project.drain() == 0, project.log()
+    assert sorted(project.parquet()["n"].to_pylist()) == [1, 2]
+    assert violations_of(project.database) == []

@@ -107,13 +107,39 @@ class SqliteDialect:
         self._lock = threading.Lock()
         self._watcher: Any = None
         self._data_version: int | None = None
+        self._file: tuple[int, int] | None = None
+        event.listen(engine, "do_connect", self._before_connect)
+
+    def hold_to_the_file(self) -> None:
+        """From now on nothing is done but in the file that stands at the path at this moment."""
+        self._file = _file_at(self._engine.url.database)
+
+    def _must_stand(self) -> None:
+        """Raises UnavailableError where the file was removed or replaced: SQLite would go on in
+        the one that it has open, which nobody finds again once this process has ended."""
+        path = self._engine.url.database
+        if self._file is not None and (now := _file_at(path)) != self._file:
+            how = (
+                "was removed or renamed since it was opened: put it back, and all goes on"
+                if now is None
+                else "is another file than the one that was opened: start this program again"
+            )
+            raise UnavailableError(
+                f"The queue database {path!r} {how}. Nothing is recorded or published until then."
+            )
+
+    def _before_connect(self, *_: object) -> None:
+        # A connection would make the file anew, empty.
+        self._must_stand()
 
     def begin_write(self, connection: Connection, shared: bool) -> None:
+        self._must_stand()
         connection.execution_options(casparian_write=True)
         connection.begin()
 
     def begin_read(self, connection: Connection) -> None:
         """A transaction sees one state anyhow."""
+        self._must_stand()
 
     def begin_single(self, connection: Connection, writes: bool) -> None:
         if writes:
@@ -194,6 +220,15 @@ def _unusable(path: str | None, error: BaseException) -> str:
     )
 
 
+def _file_at(path: str | None) -> tuple[int, int] | None:
+    """Which file stands at a path, whatever becomes of its content."""
+    try:
+        found = os.stat(path or "")
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def _must_exist(path: str) -> None:
     if not os.path.exists(path):
         raise UnavailableError(
@@ -209,11 +244,13 @@ def open_database(
     if not create:
         _must_exist(path)
     engine = sqlite_engine(path)
-    database = Database(engine, SqliteDialect(engine), clock, **options)
+    dialect = SqliteDialect(engine)
+    database = Database(engine, dialect, clock, **options)
     try:
         with database.translated():
             ensure_schema(engine, create)
             use_wal(engine)
+        dialect.hold_to_the_file()
     except BaseException:
         database.close()
         raise
