@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL_INPUTS := pyproject.toml setup.py casparian/_fastpath/_speed.pyx casparian/adapters/files/_walk.pyx
 
-.PHONY: help venv demo test test-pure test-mssql properties crash-points claimers hosts bad-input-full torture lint docs schema reference bench bench-full clean soak fuzz
+.PHONY: help venv demo test test-pure test-mssql properties crash-matrix soak fuzz claimers hosts bad-input-full torture lint docs schema reference bench bench-full clean
 .DEFAULT_GOAL := help
 
 help:
@@ -14,7 +14,7 @@ help:
 	@echo "make test-pure  unit, fast path and contract tests on the pure-Python twin"
 	@echo "make test-mssql  what SQL Server needs, on the one that CASPARIAN_TEST_MSSQL_URL names"
 	@echo "make properties  every property with fifty times as many examples; takes an hour"
-	@echo "make crash-points  the engine killed at every call that changes files; takes hours"
+	@echo "make crash-matrix  the engine killed at every call that changes files; takes hours"
 	@echo "make soak       engines and sidecars killed at random for SECONDS=600, readers beside them"
 	@echo "make fuzz       a million frames, 100,000 mutated Arrow streams; takes minutes"
 	@echo "make claimers   16 processes on 100,000 jobs, SQLite and PostgreSQL; takes an hour"
@@ -53,8 +53,8 @@ properties: $(VENV)/.installed-test
 	CASPARIAN_EXAMPLES=50 $(BIN)/python -m pytest -n 2 --timeout 36000 \
 		$$(grep -rl --include='test_*.py' '^from hypothesis' tests)
 
-crash-points: $(VENV)/.installed-test
-	CASPARIAN_CRASH_POINTS=all $(BIN)/python -m pytest tests/faults/test_crash_points.py \
+crash-matrix: $(VENV)/.installed-test
+	CASPARIAN_CRASH_POINTS=all $(BIN)/python -m pytest -s tests/faults/test_crash_points.py \
 		tests/faults/test_purge_crash_points.py tests/faults/test_crash_adopt.py
 
 SECONDS ?= 600

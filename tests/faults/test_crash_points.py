@@ -140,7 +140,7 @@ def chance() -> random.Random:
 
 COMBINATIONS = [("parquet", "replace"), ("sqlite", "append"), ("both", "replace")]
 if POINTS == "all":
-    COMBINATIONS += [("parquet", "append"), ("sqlite", "replace")]
+    COMBINATIONS += [("parquet", "append"), ("sqlite", "replace"), ("both", "append")]
 
 
 @pytest.mark.slow
