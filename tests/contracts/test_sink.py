@@ -24,6 +24,7 @@ from casparian.adapters.sink.sqlite import SqliteSinkFactory
 from casparian.app.registry import Registry
 from casparian.domain.ports import SinkFactory
 from casparian.domain.publish import Target
+from casparian.testing.sink_audit import AuditedSinkContract
 from casparian.testing.sink_renewal import RenewingSinkContract
 from tests.support import mssql_sink, postgresql_sink
 
@@ -97,26 +98,26 @@ class MssqlPlace:
         return mssql_sink.read(self.url, target)
 
 
-class TestParquet(RenewingSinkContract):
+class TestParquet(RenewingSinkContract, AuditedSinkContract):
     @pytest.fixture
     def place(self, tmp_path: Path) -> Any:
         return ParquetPlace(ParquetSinkFactory(), "parquet://./out", str(tmp_path))
 
 
-class TestSqlite(RenewingSinkContract):
+class TestSqlite(RenewingSinkContract, AuditedSinkContract):
     @pytest.fixture
     def place(self, tmp_path: Path) -> Any:
         return SqlitePlace(SqliteSinkFactory(), "sqlite://out.db/{topic}", str(tmp_path))
 
 
-class TestMemory(RenewingSinkContract):
+class TestMemory(RenewingSinkContract, AuditedSinkContract):
     @pytest.fixture
     def place(self, tmp_path: Path) -> Any:
         store = MemoryStore()
         return MemoryPlace(store, MemorySinkFactory(store), "memory://out", str(tmp_path))
 
 
-class TestPostgresql(RenewingSinkContract):
+class TestPostgresql(RenewingSinkContract, AuditedSinkContract):
     @pytest.fixture
     def place(self, postgresql_url: str) -> Any:
         factory = PostgresqlSinkFactory(PostgresqlSinkSettings(url=postgresql_url))
