@@ -3,6 +3,8 @@
  *
  * CRASH_AT   n, or unset: only count
  * CRASH_LOG  a file that gets one line for each call: number, call, path
+ * CRASH_CUT  file systems, by a directory in each, that stop without their logs right before it
+ *            dies, as if the power went: separated by colons
  *
  * Children are left alone: the first thing done here is to take LD_PRELOAD away from them.
  */
@@ -14,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -21,9 +24,11 @@
 static atomic_long calls;
 static long crash_at = -1;
 static int log_fd = -1;
+static char *cut;
 
 __attribute__((constructor)) static void begin(void) {
     const char *at = getenv("CRASH_AT"), *path = getenv("CRASH_LOG");
+    if (getenv("CRASH_CUT")) cut = strdup(getenv("CRASH_CUT"));
     if (at) crash_at = atol(at);
     if (path) {
         int opened = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
@@ -47,7 +52,17 @@ static int reached(const char *call, const char *path) {
     return n == crash_at;
 }
 
+/* EXT4_IOC_SHUTDOWN, XFS_IOC_GOINGDOWN: 2 leaves out the log. */
+static void cut_power(void) {
+    unsigned without_log = 2;
+    for (char *path = strtok(cut, ":"); path; path = strtok(NULL, ":")) {
+        int fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0 || ioctl(fd, 0x8004587d, &without_log)) abort();
+    }
+}
+
 static void die(void) {
+    if (cut) cut_power();
     kill(getpid(), SIGKILL);
     for (;;) pause();
 }
