@@ -38,15 +38,6 @@ def postgresql_url() -> str:
     return url
 
 
-@pytest.fixture(scope="session")
-def mssql_url() -> str:
-    """A database of SQL Server, as CASPARIAN_TEST_MSSQL_URL names it."""
-    url = os.environ.get("CASPARIAN_TEST_MSSQL_URL")
-    if not url:
-        pytest.skip("no SQL Server: CASPARIAN_TEST_MSSQL_URL is not set; see `make test-mssql`")
-    return url
-
-
 @pytest.fixture
 def postgresql_schema(postgresql_url: str) -> Iterator[str]:
     """The URL of a new schema of that database, dropped after the test."""

@@ -19,8 +19,6 @@ from casparian.adapters.sink._schema import with_lineage
 from casparian.domain import lineage
 from casparian.domain.publish import Target
 
-VARIABLE = "CASPARIAN_TEST_MSSQL_URL"
-
 
 @contextlib.contextmanager
 def connected(url: str) -> Iterator[MssqlSession]:

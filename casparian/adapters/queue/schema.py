@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, insert, select
+from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, func, insert, select
 
 from casparian.adapters.queue.common import wall_clock_us
 from casparian.adapters.queue.live_tables import column_types, table_names
@@ -177,7 +177,7 @@ def _check(connection: Connection, engine: Engine) -> None:
 
 def refuse_upgraded(connection: Connection) -> None:
     """Raises SchemaVersionError where the schema is not the one that this program has opened."""
-    revision = connection.execute(text(f"SELECT max(version_num) FROM {VERSION_TABLE}")).scalar()
+    revision = connection.execute(select(func.max(_VERSION.c.version_num))).scalar()
     if revision != REVISIONS[-1]:
         raise SchemaVersionError(
             f"The database {connection.engine.url} was upgraded to schema {revision} while this "
