@@ -15,6 +15,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from casparian import Settings
 from tests.support import postgresql_sink
 from tests.support.audit import violations_of
 from tests.support.project import Project, read_parquet, wait_for
@@ -159,7 +160,8 @@ def test_killed_at_random(publishing: Project, kind: str, victims: str) -> None:
         (name, version, ROWS) for name, version in versions.items()
     ), context
     assert project.stagings() == [], context
-    assert violations_of(project.database) == [], context
+    settings = Settings.load(project.directory / "casparian.toml")
+    assert violations_of(project.database, settings) == [], context
     assert reader.wrong == [], context
     assert reader.reads > 0
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
+from casparian import Settings
 from casparian.adapters.queue import QueueStores, open_sqlite, wall_clock_us
 from casparian.adapters.sink.parquet import ParquetSinkFactory
 from casparian.adapters.sink.sqlite import SqliteSinkFactory
 from casparian.app.audit import Audit, audit
+from casparian.app.registry import Registry
 from casparian.app.targets import Targets
 
 
@@ -25,6 +27,8 @@ def violations(stores: QueueStores, targets: Targets | None = None) -> list[str]
     return [f"{v.invariant} {v.where}: {v.what}" for v in audited(stores, targets).violations]
 
 
-def violations_of(database: Path) -> list[str]:
+def violations_of(database: Path, settings: Settings | None = None) -> list[str]:
+    """`settings` say where sinks on servers are."""
+    factories = Registry.default().sink_factories(settings) if settings else None
     with closing(open_sqlite(str(database), wall_clock_us, create=False)) as stores:
-        return violations(stores)
+        return violations(stores, Targets(factories) if factories else None)
