@@ -27,7 +27,7 @@ from casparian.adapters.sink.sqlite import SqliteSinkFactory
 from casparian.domain.errors import ErrorClass, JobError
 from casparian.domain.publish import Target
 from casparian.testing.sink import Job, batch
-from tests.support import mssql_sink, postgresql_sink
+from tests.support import mssql_server, mssql_sink, postgresql_sink
 from tests.support.examples import examples
 from tests.support.postgres_server import VARIABLE
 
@@ -198,9 +198,9 @@ def postgresql() -> Iterator[Any]:
 
 @contextlib.contextmanager
 def mssql() -> Iterator[Any]:
-    url = os.environ.get(mssql_sink.VARIABLE)
+    url = os.environ.get(mssql_server.VARIABLE)
     if not url:
-        pytest.skip(f"no SQL Server: {mssql_sink.VARIABLE} is not set; see `make test-mssql`")
+        pytest.skip(f"no SQL Server: {mssql_server.VARIABLE} is not set; see `make test-mssql`")
     factory = MssqlSinkFactory(MssqlSinkSettings(url=url))
     with mssql_sink.random_schema(url) as schema:
         target = factory.parse(f"mssql://{schema}.orders", "/", "plug", "orders")
