@@ -448,6 +448,7 @@ def test_a_database_that_cannot_be_opened(project: Project, spoil: str) -> None:
 def test_a_database_of_another_kind(project: Project) -> None:
     url = "sqlite:///casparian_flow.sqlite3"
     project.configure(f'url = "{url}"', 'url = "oracle://ann:secret@host/queue"')
+    project.config.chmod(0o600)
     findings = [f for f in project.check() if f["level"] == "problem"]
     finding = only(findings)
     assert finding["where"] == "[database]"
@@ -490,3 +491,26 @@ def test_a_mistake_in_the_file_is_told_with_its_line(project: Project) -> None:
     text = project.config.read_text().splitlines()
     line = text.index('sandbox = "required"') + 1
     assert f"casparian.toml, line {line}: plugins.sandbox" in only(project.check())["what"]
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ('url = "postgresql+psycopg://me:hunter2@db/x"', True),
+        ('url = "postgresql+psycopg://me:${SOME_PASSWORD}@db/x"', False),
+        ('url = "postgresql+psycopg://me@db/x"', False),
+    ],
+)
+def test_a_password_that_others_may_read(
+    project: Project, monkeypatch: pytest.MonkeyPatch, line: str, told: bool
+) -> None:
+    monkeypatch.setenv("SOME_PASSWORD", "hunter2")
+    project.add(f"[sinks.parquet]\n{line}")
+    project.config.chmod(0o644)
+    findings = [f for f in project.check() if f["where"] == "secrets"]
+    assert bool(findings) is told
+    if told:
+        assert "sinks.parquet.url" in findings[0]["what"]
+        assert "hunter2" not in json.dumps(findings)
+    project.config.chmod(0o600)
+    assert [f for f in project.check() if f["where"] == "secrets"] == []

@@ -61,7 +61,13 @@ def _document(findings: list[Finding], problems: int) -> CheckDocument:
 
 
 def _findings(settings: Settings, deep: bool) -> list[Finding]:
-    from casparian.app.cli import _check_deep, _check_host, _check_places, _check_plugins
+    from casparian.app.cli import (
+        _check_deep,
+        _check_host,
+        _check_places,
+        _check_plugins,
+        _check_secrets,
+    )
     from casparian.app.cli._findings import ok, problem
     from casparian.app.configuration import resolve
     from casparian.app.registry import Registry
@@ -81,6 +87,7 @@ def _findings(settings: Settings, deep: bool) -> list[Finding]:
         plugins = settings.plugins.model_copy(update=tolerated)
         settings = settings.model_copy(update={"plugins": plugins, "sinks": {}})
         targets = Targets(registry.sink_factories(settings))
+    found += _check_secrets.check_secrets(settings)
     found += _check_plugins.check_plugins(settings, targets)
     found += _check_plugins.check_rules(settings, targets)
     found += _check_places.check_roots(settings)
