@@ -208,6 +208,8 @@ SELECT installation.uuid FROM installation
 
 SELECT job_event.id, job_event.job_id, job_event.attempt, job_event.at_us, job_event.event, job_event.worker, job_event.error_class, job_event.message, job_event.detail, job_event.actor FROM job_event WHERE job_event.job_id IN (?, ?) ORDER BY job_event.id
 
+SELECT max(alembic_version.version_num) AS max_1 FROM alembic_version
+
 SELECT max(plugin_manifest.version) AS max_1 FROM plugin_manifest WHERE plugin_manifest.plugin_name = ?
 
 SELECT max(processing_job.id) AS max_1 FROM processing_job
@@ -449,3 +451,5 @@ UPDATE topic_config SET active=? WHERE topic_config.id = ?
 UPDATE topic_config SET plugin_name=?, topic=?, sink=?, mode=?, position=?, active=?, duplicates=? WHERE topic_config.id = ?
 
 UPDATE worker_node SET hostname=?, pid=?, id=?, host_key=?, pid_started=?, roles=?, endpoint=?, versions=?, git_hash=?, user_name=?, started_at_us=?, heartbeat_at_us=?, [load]=?, stopped=? WHERE worker_node.id = ?
+
+UPDATE worker_node SET hostname=?, pid=?, id=?, host_key=?, pid_started=?, roles=?, endpoint=?, versions=?, git_hash=?, user_name=?, started_at_us=?, heartbeat_at_us=?, [load]=?, stopped=? WHERE worker_node.id = ? AND (SELECT max(version_num) FROM alembic_version) = '0009'
