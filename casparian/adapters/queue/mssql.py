@@ -111,14 +111,15 @@ class MssqlDialect:
 
     def find_snapshots(self) -> None:
         """Find out whether the database lets readers see one state of it."""
-        try:
-            with self._engine.connect() as connection:
+        with self._engine.connect() as connection:
+            try:
                 self._set_level(connection, "SNAPSHOT")
                 connection.execute(select(installation.c.id)).all()
-        except DBAPIError as error:
-            if number_of(error) not in NO_SNAPSHOTS:
-                raise
-            self._snapshots = False
+            except DBAPIError as error:
+                connection.invalidate()
+                if number_of(error) not in NO_SNAPSHOTS:
+                    raise
+                self._snapshots = False
 
     def _set_level(self, connection: Connection, level: str) -> None:
         # It stays with the session. A driver may have begun a transaction already, whose level

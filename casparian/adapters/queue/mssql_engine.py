@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import platform
+import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import UnionType
@@ -31,7 +33,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.mssql.base import MSTypeCompiler
 from sqlalchemy.engine import URL
 from sqlalchemy.engine.cursor import FullyBufferedCursorFetchStrategy
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, InvalidatePoolError
+from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.types import TypeEngine
 
 from casparian.adapters.queue.database import LONGEST
@@ -39,6 +42,7 @@ from casparian.domain.errors import ConfigurationError
 
 CONNECT_S = 10
 STATEMENT_S = 60
+PING_AFTER_S = 10.0
 LOCK_MS = 10_000
 """How long a statement waits for a lock before it gives up, and is tried again."""
 LONGEST_STATEMENT = 3900
@@ -64,7 +68,6 @@ def mssql_engine(url: str) -> Engine:
         # Parameters are typed here, those of plain text as well.
         use_setinputsizes=False,
         insertmanyvalues_page_size=ROWS_A_STATEMENT,
-        pool_pre_ping=True,
         pool_size=10,
         max_overflow=50,
         execution_options={LONGEST: LONGEST_STATEMENT, "schema_translate_map": {None: schema}},
@@ -74,6 +77,8 @@ def mssql_engine(url: str) -> Engine:
     types: Any = BinaryText(engine.dialect)
     engine.dialect.type_compiler_instance = types
     event.listen(engine, "connect", _on_connect)
+    event.listen(engine, "checkin", _on_checkin)
+    event.listen(engine, "checkout", partial(_on_checkout, engine))
     event.listen(engine, "before_cursor_execute", _with_types, retval=True)
     event.listen(engine, "after_cursor_execute", _read_all)
     return engine
@@ -148,6 +153,23 @@ def _on_connect(connection: Any, _record: object) -> None:
         cursor.execute(statement)
     cursor.close()
     connection.commit()
+
+
+def _on_checkin(_connection: object, record: ConnectionPoolEntry) -> None:
+    record.info["used_at"] = time.monotonic()
+
+
+def _on_checkout(
+    engine: Engine, connection: Any, record: ConnectionPoolEntry, _proxy: object
+) -> None:
+    """What `pool_pre_ping` does, but for connections that were in use a moment ago."""
+    if time.monotonic() - record.info.get("used_at", time.monotonic()) < PING_AFTER_S:
+        return
+    try:
+        engine.dialect.do_ping(connection)
+    except pyodbc.Error as error:
+        # The pool lets go of all that it has, and tries a new one.
+        raise InvalidatePoolError from error
 
 
 def _read_all(
