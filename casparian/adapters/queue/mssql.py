@@ -103,11 +103,8 @@ class MssqlDialect:
             self.begin_write(connection, shared=False)
 
     def begin_single(self, connection: Connection, writes: bool) -> None:
-        if writes:
-            self.begin_write(connection, shared=True)
-        else:
-            # One statement that reads sees no half of another's transaction anyhow.
-            self._set_level(connection, "READ COMMITTED")
+        level = "SNAPSHOT" if self._snapshots and not writes else "READ COMMITTED"
+        self._set_level(connection, level)
 
     def find_snapshots(self) -> None:
         """Find out whether the database lets readers see one state of it."""

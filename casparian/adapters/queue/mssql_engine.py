@@ -37,7 +37,7 @@ from sqlalchemy.exc import ArgumentError, InvalidatePoolError
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.types import TypeEngine
 
-from casparian.adapters.queue.database import LONGEST
+from casparian.adapters.queue.database import LONGEST, WITHOUT_PING
 from casparian.domain.errors import ConfigurationError
 
 CONNECT_S = 10
@@ -163,7 +163,8 @@ def _on_checkout(
     engine: Engine, connection: Any, record: ConnectionPoolEntry, _proxy: object
 ) -> None:
     """What `pool_pre_ping` does, but for connections that were in use a moment ago."""
-    if time.monotonic() - record.info.get("used_at", time.monotonic()) < PING_AFTER_S:
+    resting_s = time.monotonic() - record.info.get("used_at", time.monotonic())
+    if resting_s < PING_AFTER_S or WITHOUT_PING.get():
         return
     try:
         engine.dialect.do_ping(connection)
