@@ -450,6 +450,4 @@ UPDATE topic_config SET active=? WHERE topic_config.id = ?
 
 UPDATE topic_config SET plugin_name=?, topic=?, sink=?, mode=?, position=?, active=?, duplicates=? WHERE topic_config.id = ?
 
-UPDATE worker_node SET hostname=?, pid=?, id=?, host_key=?, pid_started=?, roles=?, endpoint=?, versions=?, git_hash=?, user_name=?, started_at_us=?, heartbeat_at_us=?, [load]=?, stopped=? WHERE worker_node.id = ?
-
-UPDATE worker_node SET hostname=?, pid=?, id=?, host_key=?, pid_started=?, roles=?, endpoint=?, versions=?, git_hash=?, user_name=?, started_at_us=?, heartbeat_at_us=?, [load]=?, stopped=? WHERE worker_node.id = ? AND (SELECT max(version_num) FROM alembic_version) = '0009'
+UPDATE worker_node SET hostname=?, pid=?, id=?, host_key=?, pid_started=?, roles=?, endpoint=?, versions=?, git_hash=?, user_name=?, started_at_us=?, heartbeat_at_us=?, [load]=?, stopped=? WHERE worker_node.id = ? AND (SELECT max(alembic_version.version_num) AS max_1 FROM alembic_version) = ?

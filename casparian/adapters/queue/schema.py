@@ -23,7 +23,7 @@ REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "00
 """Every revision this program knows, oldest first."""
 MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_TABLE = "alembic_version"
-_VERSION = Table(VERSION_TABLE, MetaData(), Column("version_num", String(32)))
+VERSION = Table(VERSION_TABLE, MetaData(), Column("version_num", String(32)))
 DEFAULT_AGEING_US = 60_000_000
 # Alembic keeps the migration that runs in its module: one at a time in a process.
 _MIGRATING = threading.Lock()
@@ -157,7 +157,7 @@ def _is_new(connection: Connection) -> bool:
 def _revision(connection: Connection) -> str | None:
     if VERSION_TABLE not in table_names(connection):
         return None
-    return connection.execute(select(_VERSION.c.version_num)).scalar()
+    return connection.execute(select(VERSION.c.version_num)).scalar()
 
 
 def _check(connection: Connection, engine: Engine) -> None:
@@ -177,7 +177,7 @@ def _check(connection: Connection, engine: Engine) -> None:
 
 def refuse_upgraded(connection: Connection) -> None:
     """Raises SchemaVersionError where the schema is not the one that this program has opened."""
-    revision = connection.execute(select(func.max(_VERSION.c.version_num))).scalar()
+    revision = connection.execute(select(func.max(VERSION.c.version_num))).scalar()
     if revision != REVISIONS[-1]:
         raise SchemaVersionError(
             f"The database {connection.engine.url} was upgraded to schema {revision} while this "

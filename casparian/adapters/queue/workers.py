@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sqlalchemy import Connection, Update, delete, insert, or_, select, text, update
+from sqlalchemy import Connection, Update, delete, func, insert, or_, select, update
 
 from casparian.adapters.queue.common import FORGET_WORKER_US
 from casparian.adapters.queue.rows import dumps
-from casparian.adapters.queue.schema import REVISIONS, VERSION_TABLE, refuse_upgraded
+from casparian.adapters.queue.schema import REVISIONS, VERSION, refuse_upgraded
 from casparian.adapters.queue.tables import worker_node
 from casparian.domain.ports import WorkerNode
 
@@ -19,7 +19,7 @@ _node = worker_node.c
 ALL_WORKERS = select(worker_node).order_by(_node.hostname, _node.pid)
 
 
-_KNOWN = text(f"(SELECT max(version_num) FROM {VERSION_TABLE}) = '{REVISIONS[-1]}'")
+_KNOWN = select(func.max(VERSION.c.version_num)).scalar_subquery() == REVISIONS[-1]
 
 
 def beats_again(node: WorkerNode, now_us: int) -> Update:
