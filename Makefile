@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL_INPUTS := pyproject.toml setup.py casparian/_fastpath/_speed.pyx casparian/adapters/files/_walk.pyx
 
-.PHONY: help venv demo test test-pure test-mssql properties crash-matrix power-loss soak fuzz claimers hosts bad-input-full torture lint docs schema reference bench bench-full clean
+.PHONY: help venv demo test test-pure test-mssql properties crash-matrix power-loss resources soak fuzz claimers hosts bad-input-full torture lint docs schema reference bench bench-full clean
 .DEFAULT_GOAL := help
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make soak       engines and sidecars killed at random for SECONDS=600, readers beside them"
 	@echo "make fuzz       a million frames, 100,000 mutated Arrow streams; takes minutes"
 	@echo "make power-loss  disks that lose their power at every step, without each fsync; needs root"
+	@echo "make resources  disks, descriptors, clock and time taken from an engine, and given back"
 	@echo "make claimers   16 processes on 100,000 jobs, SQLite and PostgreSQL; takes an hour"
 	@echo "make hosts      engines on several hosts, cut off from PostgreSQL in every step; takes minutes"
 	@echo "make bad-input-full  a batch of 3 GB, a million batches of one row; takes many minutes"
@@ -69,6 +70,9 @@ fuzz: $(VENV)/.installed-test
 power-loss: $(VENV)/.installed-test
 	CASPARIAN_POWER=full CASPARIAN_CRASH_POINTS=25 $(BIN)/python -m pytest \
 		tests/faults/test_fsyncs.py tests/faults/test_power_cut.py
+
+resources: $(VENV)/.installed-test
+	$(BIN)/python -m pytest tests/faults/test_resources.py tests/faults/test_bad_input_storage.py
 
 claimers: $(VENV)/.installed-test
 	CASPARIAN_CLAIMERS=full $(BIN)/python -m tests.support.postgres_server \

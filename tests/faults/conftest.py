@@ -11,6 +11,7 @@ import pytest
 
 from casparian.adapters.queue import QueueStores, open_memory, open_sqlite
 from casparian.testing.world import VirtualClock
+from tests.support.disks import SmallDisk
 from tests.support.project import Project
 from tests.support.stepped import Engine, Stage, virtual_time
 
@@ -20,6 +21,13 @@ SHIM = Path(__file__).with_name("kill_shim.c")
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     return Project(tmp_path / "project")
+
+
+@pytest.fixture
+def disk(project: Project) -> Iterator[SmallDisk]:
+    disk = SmallDisk(project.directory / "disk")
+    yield disk
+    disk.remove()
 
 
 @pytest.fixture(scope="session")

@@ -61,13 +61,13 @@ class Machine:
         for disk in (self.queue, self.out):
             disk.power_up()
 
-    def unmount(self) -> None:
+    def remove(self) -> None:
         for stores in self._open:
             with contextlib.suppress(Exception):
                 stores.close()
         gc.collect()
         for disk in (self.queue, self.out):
-            disk.unmount()
+            disk.remove()
 
 
 Scenario = Callable[[Machine], None]

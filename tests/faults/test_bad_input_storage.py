@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from casparian import Engine, Settings
 from casparian.app.cli._shared import exit_code
 from casparian.domain.errors import CasparianError
 from tests.support.audit import violations_of
+from tests.support.disks import SmallDisk
 from tests.support.project import Project, wait_for
 
 PARQUET = "parquet://./output"
@@ -100,39 +100,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 # --- disks ------------------------------------------------------------------------------
 
 
-class Disk:
-    """A small file system of its own."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def fill(self, leaving: int = 0) -> None:
-        room = os.statvfs(self.path)
-        size = room.f_bavail * room.f_frsize - leaving
-        with (self.path / "ballast").open("wb") as file:
-            file.write(b"\0" * size)
-
-    def make_room(self) -> None:
-        (self.path / "ballast").unlink()
-
-
-@pytest.fixture
-def disk(project: Project) -> Iterator[Disk]:
-    path = project.directory / "disk"
-    path.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(path)]
-    try:
-        done = subprocess.run(mount, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("there is no mount")
-    if done.returncode != 0:
-        pytest.skip(f"a small file system cannot be mounted here: {done.stderr.strip()}")
-    try:
-        yield Disk(path)
-    finally:
-        subprocess.run(["umount", "-l", str(path)], check=True)
-
-
 ROWS = 100_000
 
 
@@ -140,7 +107,7 @@ ROWS = 100_000
 @pytest.mark.parametrize(
     "sink", ["parquet://./disk/output", "sqlite://disk/out.db/{topic}"], ids=["parquet", "sqlite"]
 )
-def test_a_full_disk_is_waited_out(project: Project, disk: Disk, sink: str) -> None:
+def test_a_full_disk_is_waited_out(project: Project, disk: SmallDisk, sink: str) -> None:
     """The engine lives, other sinks go on, the job costs no try and ends once there is room."""
     project.csv_to(sink.format(topic="output"))
     project.plugin("other", (project.plugins / "csv_table.py").read_text())
@@ -172,7 +139,7 @@ def test_a_full_disk_is_waited_out(project: Project, disk: Disk, sink: str) -> N
 
 
 @pytest.mark.slow
-def test_a_full_disk_of_the_queue_is_waited_out(project: Project, disk: Disk) -> None:
+def test_a_full_disk_of_the_queue_is_waited_out(project: Project, disk: SmallDisk) -> None:
     project.csv_to(PARQUET, '[database]\nurl = "sqlite:///disk/queue.sqlite3"\n')
     queue = disk.path / "queue.sqlite3"
 

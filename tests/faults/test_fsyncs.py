@@ -37,7 +37,7 @@ def machine(system: str, tmp_path: Path, clock: VirtualClock) -> Iterator[Machin
     queue, out = (Disk.made(tmp_path / name, system) for name in ("queue", "out"))
     machine = Machine(queue, out, clock)
     yield machine
-    machine.unmount()
+    machine.remove()
 
 
 # A correction is a first version, too, before.

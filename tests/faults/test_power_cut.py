@@ -100,7 +100,7 @@ def on_disks(tmp_path: Path, system: str, kind: str) -> Iterator[OnDisks]:
     project = OnDisks(tmp_path / "project", system, kind)
     yield project
     for disk in project.disks:
-        disk.unmount()
+        disk.remove()
 
 
 CASES = [("ext4", "parquet"), ("xfs", "sqlite")]

@@ -26,10 +26,14 @@ SIZE = 320 << 20
 
 
 class Disk:
-    """A file system below `path` whose content is in one image."""
+    """A file system below `path` whose content is in one image.
 
-    def __init__(self, path: Path, image: Path) -> None:
-        self.path, self._image = path, image
+    The loop device is this disk's until its end: one that `mount` looks for itself goes with each
+    unmount, and may be somebody else's when it is mounted again.
+    """
+
+    def __init__(self, path: Path, device: str) -> None:
+        self.path, self._device = path, device
 
     @classmethod
     def made(cls, path: Path, kind: str) -> Disk:
@@ -40,9 +44,15 @@ class Disk:
             file.truncate(SIZE)
         _run(f"mkfs.{kind}", "-q", str(image))
         path.mkdir()
-        disk = cls(path, image)
+        found = subprocess.run(
+            ["losetup", "--find", "--show", str(image)], capture_output=True, text=True, check=False
+        )
+        if found.returncode:
+            pytest.skip(f"there is no loop device: {found.stderr.strip()}")
+        disk = cls(path, found.stdout.strip())
         failed = disk._mount()
         if failed:
+            disk._detach()
             pytest.skip(f"an image cannot be mounted here: {failed}")
         return disk
 
@@ -55,15 +65,52 @@ class Disk:
 
     def power_up(self) -> None:
         """Mount it again; nobody may have a file of it open."""
-        self.unmount()
+        self._unmount()
         failed = self._mount()
         assert not failed, failed
 
-    def unmount(self) -> None:
+    def remove(self) -> None:
+        self._unmount()
+        self._detach()
+
+    def _unmount(self) -> None:
         wait_for(lambda: _tried("umount", str(self.path)) is None, timeout=10)
 
+    def _detach(self) -> None:
+        _run("losetup", "--detach", self._device)
+
     def _mount(self) -> str | None:
-        return _tried("mount", "-o", "loop", str(self._image), str(self.path))
+        return _tried("mount", self._device, str(self.path))
+
+
+class SmallDisk:
+    """A small file system in memory, to be filled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.mkdir()
+        if shutil.which("mount") is None:
+            pytest.skip("there is no mount")
+        failed = _tried("mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(path))
+        if failed:
+            pytest.skip(f"a small file system cannot be mounted here: {failed}")
+
+    def fill(self, leaving: int = 0) -> None:
+        room = os.statvfs(self.path)
+        size = room.f_bavail * room.f_frsize - leaving
+        with (self.path / "ballast").open("wb") as file:
+            file.write(b"\0" * size)
+
+    def make_room(self) -> None:
+        (self.path / "ballast").unlink()
+
+    def remount(self, how: str) -> None:
+        """`ro` or `rw`."""
+        failed = _tried("mount", "-o", f"remount,{how}", str(self.path))
+        assert not failed, failed
+
+    def remove(self) -> None:
+        _run("umount", "-l", str(self.path))
 
 
 def cut(disks: Sequence[Disk]) -> None:
@@ -73,7 +120,7 @@ def cut(disks: Sequence[Disk]) -> None:
 
 
 def _need(kind: str) -> None:
-    for program in ("mount", f"mkfs.{kind}"):
+    for program in ("losetup", f"mkfs.{kind}"):
         if shutil.which(program) is None:
             pytest.skip(f"there is no {program}")
     if os.geteuid() != 0:

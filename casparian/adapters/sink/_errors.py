@@ -11,6 +11,8 @@ _PASSING = frozenset(
     {
         errno.ENOSPC,
         errno.EDQUOT,
+        errno.EFBIG,
+        errno.EROFS,
         errno.EMFILE,
         errno.ENFILE,
         errno.ENOMEM,
@@ -23,7 +25,8 @@ _PASSING = frozenset(
 
 
 def is_passing(error: OSError) -> bool:
-    """True for conditions that may end without an operator: a full disk, no descriptors."""
+    """True for conditions that may end without an operator's word to the engine: a full disk, no
+    descriptors, a file system that is read-only for a while."""
     return error.errno in _PASSING
 
 

@@ -16,7 +16,14 @@ from urllib.parse import quote as quote_path
 from casparian.adapters.sink import _sqlite_audit
 from casparian.adapters.sink import _sqlite_target as tables
 from casparian.adapters.sink._durable import fsync_all
-from casparian.adapters.sink._errors import disk_error, failed, foreign, taken_over, withheld
+from casparian.adapters.sink._errors import (
+    disk_error,
+    failed,
+    foreign,
+    is_passing,
+    taken_over,
+    withheld,
+)
 from casparian.adapters.sink._places import Places, beside
 from casparian.adapters.sink._sqlite_staging import SqliteStaging
 from casparian.adapters.sink._uri import absolute, after_scheme, topic_target_name
@@ -259,7 +266,15 @@ class SqliteSink:
 
     def _failed(self, item: ManifestItem, error: sqlite3.Error) -> Receipt:
         text = f"Publishing to {item.target} failed: {error}."
-        return failed(item, text, transient=_is_passing(error))
+        return failed(item, text, transient=_is_passing(error) or self._is_out_of_reach())
+
+    def _is_out_of_reach(self) -> bool:
+        """SQLite says no more than that it cannot open a file, or write: the system knows why."""
+        try:
+            os.close(os.open(self._file, os.O_RDWR))
+        except OSError as error:
+            return is_passing(error)
+        return False
 
     # --- upkeep -------------------------------------------------------------------------
 
