@@ -264,7 +264,7 @@ GUARDS = (
         "faults.test_schedules_pairs::test_the_reaper_comes_while_the_owner_renews",
         (
             _line(
-                "casparian.adapters.queue.conditions:lost_jobs",
+                "casparian.adapters.queue.conditions:left_behind",
                 "_job.lease_until_us <= now_us",
                 "_job.lease_until_us >= 0",
             ),

@@ -38,7 +38,7 @@ def drain(project: Project) -> str:
 WRONG = [
     ("[scout]", "[scuot]\ninterval_s = 1\n[scout]", "Did you mean 'scout'"),
     ("[worker]", '[transport]\nadapter = "zmq-icp"\n[worker]', "zmq-ipc"),
-    (SINK, "parket://./output", "known: .*parquet, sqlite"),
+    (SINK, "parket://./output", "known: mssql, parquet, postgresql, sqlite"),
     ('path = "inbox"', 'path = "inbox"\n[[source_root]]\npath = "inbox/deeper"', "met twice"),
     ('path = "inbox"', 'path = "inbox/deeper"\n[[source_root]]\npath = "link"', "met twice"),
     ('path = "inbox"', 'path = "inbox"\n[[source_root]]\npath = "link"', "met twice"),

@@ -91,6 +91,9 @@ NOT_IN_THIS_HISTORY = {
         for field in ("content_hash", "origin", "version")
     ),
     *((p, "quarantined", "value") for p in ("PluginDocument", "PluginStateDocument")),
+    # Roots that an engine scans meanwhile.
+    ("ScanDocument", "left", "value"),
+    ("SourceRootDocument", "scout", "value"),
     # Histories that were pruned, rules that are gone, markers without a content.
     ("PurgedByDocument", "at", "null"),
     *(("RuleDocument", field, "null") for field in ("pattern", "priority")),

@@ -245,7 +245,7 @@ def test_a_queue_alone_stands_before_the_database(project: Project) -> None:
         def __getattr__(self, name: str) -> Any:
             if name in ("fail", "release", "renew", "reap", "retry", "cancel", "backlog"):
                 return getattr(self._queue, name)
-            if name in ("next_due_us", "beat", "workers", "wait", "wake", "fail_queued"):
+            if name in ("next_due_us", "beat", "workers", "wait", "wake", "fail_queued", "lost"):
                 return getattr(self._queue, name)
             raise AttributeError(name)
 

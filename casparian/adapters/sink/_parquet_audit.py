@@ -7,12 +7,12 @@ import os
 from collections.abc import Iterator
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from casparian.adapters.sink._marked import Held, read_held
 from casparian.adapters.sink._parquet_adoption import directories, parquet_files
 from casparian.adapters.sink._parquet_staging import digest_of
+from casparian.adapters.sink._types import compute
 from casparian.domain import lineage
 from casparian.domain.audit import Holding, RowsFound, account
 from casparian.domain.errors import JobError
@@ -129,6 +129,7 @@ def _rows(files: list[str], expected: dict[int, int]) -> dict[int, RowsFound]:
     names = list(lineage.COLUMNS)
     table = pa.concat_tables([pq.ParquetFile(file).read(columns=names) for file in files])
     found: dict[int, RowsFound] = {}
+    pc = compute()
     for job_id in sorted(pc.unique(table[lineage.JOB_ID]).to_pylist()):
         mine = table.filter(pc.equal(table[lineage.JOB_ID], job_id))
         numbers = mine[lineage.ROW]

@@ -83,7 +83,7 @@ def cast_array(array: pa.Array, kind: pa.DataType) -> pa.Array:
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
     elif pa.types.is_run_end_encoded(array.type):
-        array = _compute().run_end_decode(array)
+        array = compute().run_end_decode(array)
     if _holds_list_views(array.type):
         array = _without_list_views(array)
     # Types compare equal whatever their list items are called.
@@ -112,7 +112,7 @@ def _without_list_views(array: pa.Array) -> pa.Array:
         fields = [kind.field(i).with_type(child.type) for i, child in enumerate(children)]
         return pa.StructArray.from_arrays(children, fields=fields, mask=nulls)
     if any(test(kind) for test in _LIST) and _holds_list_views(kind):
-        pc = _compute()
+        pc = compute()
         lengths = pc.fill_null(pc.list_value_length(array), 0).cast(pa.int64())
         ends = pc.cumulative_sum(lengths)
         offsets = pa.concat_arrays([pa.array([0], pa.int64()), ends])
@@ -121,7 +121,7 @@ def _without_list_views(array: pa.Array) -> pa.Array:
     return array
 
 
-def _compute() -> Any:
+def compute() -> Any:
     """Arrow's functions on arrays: few files need any, and to load them takes a while."""
     import pyarrow.compute
 
