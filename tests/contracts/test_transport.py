@@ -92,6 +92,25 @@ class TestIpcSocket:
         assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
         transport.close()
 
+    def test_its_directory_may_be_made_by_another_engine_meanwhile(
+        self, short_dir: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        mkdir = os.mkdir
+
+        def slower(path: str, mode: int) -> None:
+            mkdir(path, mode)
+            mkdir(path, mode)
+
+        monkeypatch.setattr(os, "mkdir", slower)
+        self.bound(short_dir / "run" / "r.ipc").close()
+
+    def test_a_file_in_place_of_its_directory_is_told(self, short_dir: Path) -> None:
+        (short_dir / "run").touch()
+        transport = ZmqIpcTransport(str(short_dir / "run" / "r.ipc"))
+        with pytest.raises(ConfigurationError, match=r"cannot make the directory.*run'"):
+            transport.bind()
+        transport.close()
+
     def test_binding_leaves_the_umask_alone(self, short_dir: Path) -> None:
         before = os.umask(0o022)
         try:

@@ -77,6 +77,8 @@ def _make_private_directory(directory: str) -> None:
         os.makedirs(os.path.dirname(directory), exist_ok=True)
         os.mkdir(directory, 0o700)
     except OSError as error:
+        if os.path.isdir(directory):
+            return  # Another engine, which starts now too, was quicker.
         raise ConfigurationError(
             f"[transport] endpoint: cannot make the directory {directory!r} of the socket: "
             f"{error.strerror}"
