@@ -42,8 +42,10 @@ from casparian.domain.roots import RootRules
 from casparian.domain.routing import RoutingTable
 from casparian.domain.unpacking import Refused
 
-# The first batch is small: its jobs can begin while the scan goes on.
-FIRST_BATCH, BATCH = 250, 10_000
+# The first batch is small: its jobs can begin while the scan goes on. A large scan grows its batches by
+# a twentieth of what it has: else each file had a page of the index of hashes written for it alone.
+FIRST_BATCH, BATCH, LARGEST_BATCH = 250, 10_000, 50_000
+GROWTH = 20
 MISSED_TOGETHER = 500
 BATCH_US = 1_000_000
 REMEMBERED_LINKS = 65_536
@@ -90,7 +92,7 @@ class ScanPass:
         self._report = ScanReport()
         self._sightings: list[Sighting] = []
         self._seen: list[int] = []
-        self._batch = min(FIRST_BATCH, BATCH)
+        self._batch, self._recorded = min(FIRST_BATCH, BATCH), 0
         self._recording = Recording(parts.catalog, root, parts.routing, self._count)
         self._began_us = self._flushed_us = parts.clock()
         self._hashing: dict[StatIdentity, list[bytes]] = {}
@@ -417,8 +419,10 @@ class ScanPass:
         """Record what is known so far, in one short transaction."""
         if self._sightings:
             self._recording.put(self._sightings)
+            self._recorded += len(self._sightings)
             self._sightings = []
-            self._batch = min(2 * self._batch, BATCH)
+            at_most = min(max(BATCH, self._recorded // GROWTH), LARGEST_BATCH)
+            self._batch = min(2 * self._batch, at_most)
         self._flush_seen()
         self._flushed_us = self._parts.clock()
 

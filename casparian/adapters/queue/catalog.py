@@ -35,9 +35,6 @@ from casparian.domain.ports import RecordOutcome
 from casparian.domain.routing import Routed, RoutingTable
 
 FIRST_PAGE, PAGE = 100, 2000
-RECORDED = 12_000
-"""Files in one transaction. Each has a page of the index of hashes written, or shares one with
-others of its transaction: the more of them, the fewer pages."""
 _location = file_location.c
 
 
@@ -96,9 +93,9 @@ class SqlCatalog(SqlDepartures):
     def record(
         self, root_id: int, sightings: Sequence[Sighting], routing: RoutingTable
     ) -> RecordOutcome:
-        """Record in transactions of at most RECORDED files each."""
+        """Record in transactions of as many files as suit the database."""
         total = RecordOutcome()
-        for part in chunks(sightings, RECORDED):
+        for part in chunks(sightings, self._db.dialect.files_together):
             for distinct in _distinct(part):
                 routed = [routing.route(sighting.path) for sighting in distinct]
                 with self._db.write(vouched=True) as connection:

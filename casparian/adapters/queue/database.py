@@ -72,6 +72,12 @@ class Dialect(Protocol):
     """What differs between the databases."""
 
     @property
+    def files_together(self) -> int:
+        """The most files that one transaction records: each has a page of the index of hashes
+        written, or shares one with others of its transaction, and meanwhile others wait."""
+        ...
+
+    @property
     def fresh_token(self) -> ColumnElement[Any]:
         """32 hex digits, others for every row."""
         ...

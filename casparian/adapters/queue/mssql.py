@@ -70,6 +70,8 @@ _LEVEL = "casparian_level"
 class MssqlDialect:
     """What only SQL Server does this way. `clock`, where given, is told the server's time."""
 
+    files_together = 12_000
+
     fresh_token: ColumnElement[Any] = literal_column(
         "LOWER(REPLACE(CAST(NEWID() AS VARCHAR(36)), '-', ''))"
     )

@@ -145,6 +145,8 @@ def _on_begin(connection: Connection) -> None:
 class PostgresqlDialect:
     """What only PostgreSQL does this way. `clock`, where given, is told the server's time."""
 
+    files_together = 12_000
+
     fresh_token: ColumnElement[Any] = func.replace(cast(func.gen_random_uuid(), Text), "-", "")
 
     def __init__(self, engine: Engine, clock: ServerClock | None = None) -> None:

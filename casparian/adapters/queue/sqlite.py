@@ -100,6 +100,8 @@ def use_wal(engine: Engine) -> None:
 class SqliteDialect:
     """What only SQLite does this way."""
 
+    files_together = 60_000
+
     fresh_token: ColumnElement[Any] = func.lower(func.hex(func.randomblob(16)))
 
     def __init__(self, engine: Engine) -> None:
