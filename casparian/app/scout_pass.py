@@ -42,7 +42,7 @@ from casparian.domain.roots import RootRules
 from casparian.domain.routing import RoutingTable
 from casparian.domain.unpacking import Refused
 
-# The first batch is small: its jobs can begin while the scan goes on. Those of a large scan grow to a
+# The first batch is small: its jobs can begin while the scan goes on. A large scan's grow to a
 # twentieth of it: else each file had a page of the index of hashes written for it alone.
 FIRST_BATCH, BATCH, LARGEST_BATCH = 250, 10_000, 50_000
 GROWTH = 20
