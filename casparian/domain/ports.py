@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from casparian.domain.bundles import BundleState
+from casparian.domain.deployments import Deployment, RefusedDeploy
 from casparian.domain.errors import CasparianError, JobError
 from casparian.domain.files import FileLocation, Sighting, SourceRoot, StatIdentity
 from casparian.domain.jobs import Claim, Failure, JobKind, JobStatus, RetryPolicy
@@ -442,10 +443,22 @@ class PluginStore(Protocol):
        transaction; what is gone from it is inactive, never deleted.
     2. Jobs are enqueued for every current version of a file that is not deleted, which a new
        or changed rule or subscription matches and which has no job of that plugin.
-    3. A manifest is stored once per content hash and plugin, and never changes; the one
-       applied last is live. Applying the same again changes nothing and raises no revision.
+    3. Code is stored once per content hash and plugin; its manifest tells the newest version
+       that it is. The code applied last is live. Applying the same again changes nothing and
+       raises no revision.
     4. `revision` grows with every change that a worker must see.
     5. `quarantine` marks one content hash of a plugin; other code of it is not affected.
+    6. Each version of a plugin is a Deployment. Versions count up over all origins and are
+       never given twice, also where the code is one that the plugin had before.
+    7. `apply` takes code for a plugin only while its newest installed version is of origin
+       DIRECTORY, or there is none: what was deployed, or rolled back to, stays.
+    8. `deploy` stores code, version and nonce, and makes the code live, in one transaction; a
+       version with the verdict FAILED is stored and leaves what is live. It returns what it
+       stored. It raises DeployRefusedError, and changes nothing, for a nonce that was used since
+       `nonces_since_us`, and for a version that is not above every other of the plugin.
+    9. Deployed code is no longer under quarantine, and its bytes are those deployed, whatever
+       was made of them in the database.
+    10. `refuse` keeps the last MOST_REFUSALS of refused deployments.
     """
 
     def apply(self, applied: Applied) -> int:
@@ -456,11 +469,57 @@ class PluginStore(Protocol):
 
     def live(self) -> Sequence[LivePlugin]: ...
 
-    def manifest(self, content_hash: str) -> PluginManifest: ...
+    def configured(self) -> Mapping[str, PluginConfig]:
+        """The active plugins' configurations by name, also of those without code."""
+        ...
+
+    def manifest(self, content_hash: str, plugin: str | None = None) -> PluginManifest:
+        """Of this plugin, or of any that has the code."""
+        ...
 
     def revision(self) -> int: ...
 
+    def recheck(self) -> None:
+        """Raise the revision: every worker verifies again what it runs."""
+        ...
+
     def quarantine(self, plugin: str, content_hash: str, reason: str) -> None: ...
+
+    # --- versions -------------------------------------------------------------------------
+
+    def deploy(
+        self,
+        deployment: Deployment,
+        code: bytes | None = None,
+        nonce: str = "",
+        nonces_since_us: int = 0,
+    ) -> Deployment:
+        """`code` None: the plugin has it already, as in a rollback."""
+        ...
+
+    def refuse(self, refused: RefusedDeploy) -> None: ...
+
+    def deployments(self, plugin: str | None = None) -> Sequence[Deployment]:
+        """Every version, of one plugin or of all, by plugin and version."""
+        ...
+
+    def refusals(self, plugin: str | None = None) -> Sequence[RefusedDeploy]:
+        """Refused deployments, oldest first."""
+        ...
+
+    def standing(self) -> Mapping[str, Deployment]:
+        """By plugin, the version that is live."""
+        ...
+
+    def newest_version(self, plugin: str) -> int:
+        """The highest version of any verdict; 0 for none."""
+        ...
+
+    def knows_nonce(self, nonce: str) -> bool: ...
+
+    def audiences(self) -> frozenset[str]:
+        """This installation's UUID, and those that it had before rows were adopted."""
+        ...
 
 
 class Reports(Protocol):

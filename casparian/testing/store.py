@@ -184,7 +184,7 @@ class PluginStoreContract:
     # --- code ---
 
     def test_code_is_kept_by_its_hash(self, store: PluginStore) -> None:
-        """Promise 3: the last applied is live, versions count up, nothing is lost."""
+        """Promise 3 and 6: the last applied is live, versions count up, nothing is lost."""
         sources = [b"first\n", b"second\xff\n"]
         for source in sources:
             store.apply(applied(manifests=(code(source=source),)))
@@ -194,7 +194,7 @@ class PluginStoreContract:
             assert (manifest.code, manifest.version, manifest.plugin) == (source, version, PLUGIN)
         store.apply(applied(manifests=(code(source=sources[0]),)))
         assert store.live()[0].content_hash == code_hash(sources[0])
-        assert store.manifest(code_hash(sources[0])).version == 1
+        assert store.manifest(code_hash(sources[0])).version == 3
 
     def test_one_code_may_be_two_plugins(self, store: PluginStore) -> None:
         """Promise 3: a manifest is stored once per content hash and plugin."""

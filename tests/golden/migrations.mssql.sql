@@ -356,3 +356,43 @@ CREATE TABLE scout_lease (
     CONSTRAINT pk_scout_lease PRIMARY KEY (source_root_id), 
     CONSTRAINT fk_scout_lease_source_root_id_source_root FOREIGN KEY(source_root_id) REFERENCES source_root (id)
 )
+
+CREATE TABLE plugin_deployment (
+    id BIGINT NOT NULL IDENTITY, 
+    plugin_name NVARCHAR(100) COLLATE Latin1_General_BIN2 NOT NULL, 
+    version BIGINT NOT NULL, 
+    content_hash NVARCHAR(64) COLLATE Latin1_General_BIN2 NOT NULL, 
+    origin NVARCHAR(10) COLLATE Latin1_General_BIN2 NOT NULL, 
+    verdict NVARCHAR(10) COLLATE Latin1_General_BIN2 NOT NULL, 
+    message NVARCHAR(max) COLLATE Latin1_General_BIN2 NOT NULL, 
+    at_us BIGINT NOT NULL, 
+    actor NVARCHAR(200) COLLATE Latin1_General_BIN2 NOT NULL, 
+    key_id NVARCHAR(64) COLLATE Latin1_General_BIN2 NULL, 
+    scheme NVARCHAR(20) COLLATE Latin1_General_BIN2 NULL, 
+    body VARBINARY(max) NULL, 
+    signature VARBINARY(max) NULL, 
+    CONSTRAINT pk_plugin_deployment PRIMARY KEY (id), 
+    CONSTRAINT uq_plugin_deployment_plugin_name_version UNIQUE (plugin_name, version)
+)
+
+CREATE TABLE deploy_nonce (
+    nonce NVARCHAR(32) COLLATE Latin1_General_BIN2 NOT NULL, 
+    used_at_us BIGINT NOT NULL, 
+    CONSTRAINT pk_deploy_nonce PRIMARY KEY (nonce)
+)
+
+CREATE INDEX ix_deploy_nonce_used_at_us ON deploy_nonce (used_at_us)
+
+CREATE TABLE deploy_refusal (
+    id BIGINT NOT NULL IDENTITY, 
+    at_us BIGINT NOT NULL, 
+    failed_check NVARCHAR(20) COLLATE Latin1_General_BIN2 NOT NULL, 
+    message NVARCHAR(max) COLLATE Latin1_General_BIN2 NOT NULL, 
+    plugin_name NVARCHAR(100) COLLATE Latin1_General_BIN2 NOT NULL, 
+    version BIGINT NOT NULL, 
+    key_id NVARCHAR(100) COLLATE Latin1_General_BIN2 NOT NULL, 
+    CONSTRAINT pk_deploy_refusal PRIMARY KEY (id)
+)
+
+INSERT INTO plugin_deployment (plugin_name, version, content_hash, origin, verdict, message, at_us, actor) SELECT plugin_manifest.plugin_name, plugin_manifest.version, plugin_manifest.content_hash, 'directory', 'installed', '', plugin_manifest.created_at_us, '' 
+FROM plugin_manifest

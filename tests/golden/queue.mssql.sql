@@ -14,6 +14,10 @@ DELETE FROM content_doer WHERE content_doer.plugin_name = ?
 
 DELETE FROM content_doer WHERE content_doer.plugin_name = ? AND content_doer.content_hash = ?
 
+DELETE FROM deploy_nonce WHERE deploy_nonce.used_at_us < ?
+
+DELETE FROM deploy_refusal WHERE deploy_refusal.id <= ?
+
 DELETE FROM file_departure WHERE file_departure.file_version_id = ?
 
 DELETE FROM file_departure WHERE file_departure.file_version_id IN (?, ?)
@@ -40,6 +44,10 @@ INSERT INTO content_copy (job_id, plugin_name, content_hash) VALUES (?, ?, ?)
 
 INSERT INTO content_doer (plugin_name, content_hash, job_id, location_id) VALUES (?, ?, ?, ?)
 
+INSERT INTO deploy_nonce (nonce, used_at_us) VALUES (?, ?)
+
+INSERT INTO deploy_refusal (at_us, failed_check, message, plugin_name, version, key_id) OUTPUT inserted.id VALUES (?, ?, ?, ?, ?, ?)
+
 INSERT INTO file_departure (file_version_id, location_id, action, place, size, mtime_ns, ctime_ns, inode, device, planned_at_us, ended_at_us, outcome, message) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 INSERT INTO file_location (id, source_root_id, path, deleted) VALUES (?, ?, ?, ?)
@@ -59,6 +67,8 @@ INSERT INTO job_event (job_id, attempt, at_us, event, message, actor) SELECT pro
 INSERT INTO job_event (job_id, attempt, at_us, event, worker, error_class, message, detail, actor) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 INSERT INTO plugin_config (plugin_name, tags, settings, timeout_s, memory_mb, cpu_s, max_rejects, active) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+
+INSERT INTO plugin_deployment (plugin_name, version, content_hash, origin, verdict, message, at_us, actor, key_id, scheme, body, signature) OUTPUT inserted.id VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 INSERT INTO plugin_manifest (plugin_name, content_hash, code, origin, version, created_at_us, live) OUTPUT inserted.id VALUES (?, ?, ?, ?, ?, ?, ?)
 
@@ -150,6 +160,12 @@ SELECT count(*) AS count_1, coalesce(sum(processing_job.rows), ?) AS coalesce_1 
 
 SELECT count(processing_job.id) AS count_1 FROM processing_job WHERE processing_job.id <= ? AND processing_job.status IN (?, ?)
 
+SELECT deploy_nonce.nonce FROM deploy_nonce WHERE deploy_nonce.nonce = ?
+
+SELECT deploy_refusal.id, deploy_refusal.at_us, deploy_refusal.failed_check, deploy_refusal.message, deploy_refusal.plugin_name, deploy_refusal.version, deploy_refusal.key_id FROM deploy_refusal ORDER BY deploy_refusal.id
+
+SELECT deploy_refusal.id, deploy_refusal.at_us, deploy_refusal.failed_check, deploy_refusal.message, deploy_refusal.plugin_name, deploy_refusal.version, deploy_refusal.key_id FROM deploy_refusal WHERE deploy_refusal.plugin_name = ? ORDER BY deploy_refusal.id
+
 SELECT file_departure.file_version_id FROM file_departure WHERE file_departure.outcome = ? AND file_departure.file_version_id IN (?, ?)
 
 SELECT file_departure.file_version_id, file_departure.location_id, file_departure.action, file_departure.place, file_departure.size, file_departure.mtime_ns, file_departure.ctime_ns, file_departure.inode, file_departure.device, file_departure.planned_at_us, file_departure.ended_at_us, file_departure.outcome, file_departure.message, file_location.path, file_version.content_hash FROM file_departure JOIN file_version ON file_version.id = file_departure.file_version_id JOIN file_location ON file_location.id = file_departure.location_id WHERE file_departure.file_version_id = ? ORDER BY file_departure.file_version_id
@@ -210,6 +226,10 @@ SELECT job_event.id, job_event.job_id, job_event.attempt, job_event.at_us, job_e
 
 SELECT max(alembic_version.version_num) AS max_1 FROM alembic_version
 
+SELECT max(deploy_refusal.id) AS max_1 FROM deploy_refusal
+
+SELECT max(plugin_deployment.version) AS max_1 FROM plugin_deployment WHERE plugin_deployment.plugin_name = ?
+
 SELECT max(plugin_manifest.version) AS max_1 FROM plugin_manifest WHERE plugin_manifest.plugin_name = ?
 
 SELECT max(processing_job.id) AS max_1 FROM processing_job
@@ -226,9 +246,21 @@ SELECT plugin_config.plugin_name, plugin_config.tags, plugin_config.settings, pl
 
 SELECT plugin_config.plugin_name, plugin_config.tags, plugin_config.settings, plugin_config.timeout_s, plugin_config.memory_mb, plugin_config.cpu_s, plugin_config.max_rejects, plugin_config.active FROM plugin_config ORDER BY plugin_config.plugin_name
 
+SELECT plugin_deployment.id, plugin_deployment.plugin_name, plugin_deployment.version, plugin_deployment.content_hash, plugin_deployment.origin, plugin_deployment.verdict, plugin_deployment.message, plugin_deployment.at_us, plugin_deployment.actor, plugin_deployment.key_id, plugin_deployment.scheme, plugin_deployment.body, plugin_deployment.signature FROM plugin_deployment JOIN plugin_manifest ON plugin_deployment.plugin_name = plugin_manifest.plugin_name AND plugin_deployment.version = plugin_manifest.version WHERE plugin_manifest.live = 1 ORDER BY plugin_deployment.plugin_name
+
+SELECT plugin_deployment.id, plugin_deployment.plugin_name, plugin_deployment.version, plugin_deployment.content_hash, plugin_deployment.origin, plugin_deployment.verdict, plugin_deployment.message, plugin_deployment.at_us, plugin_deployment.actor, plugin_deployment.key_id, plugin_deployment.scheme, plugin_deployment.body, plugin_deployment.signature FROM plugin_deployment ORDER BY plugin_deployment.plugin_name, plugin_deployment.version
+
+SELECT plugin_deployment.id, plugin_deployment.plugin_name, plugin_deployment.version, plugin_deployment.content_hash, plugin_deployment.origin, plugin_deployment.verdict, plugin_deployment.message, plugin_deployment.at_us, plugin_deployment.actor, plugin_deployment.key_id, plugin_deployment.scheme, plugin_deployment.body, plugin_deployment.signature FROM plugin_deployment WHERE plugin_deployment.plugin_name = ? ORDER BY plugin_deployment.plugin_name, plugin_deployment.version
+
+SELECT plugin_deployment.origin FROM plugin_deployment WHERE plugin_deployment.plugin_name = ? AND plugin_deployment.verdict = ? ORDER BY plugin_deployment.version DESC
+
+SELECT plugin_manifest.content_hash FROM plugin_manifest WHERE plugin_manifest.plugin_name = ? AND plugin_manifest.live = 1
+
 SELECT plugin_manifest.id FROM plugin_manifest WHERE plugin_manifest.plugin_name = ? AND plugin_manifest.content_hash = ?
 
 SELECT plugin_manifest.id, plugin_manifest.content_hash, plugin_manifest.live FROM plugin_manifest WHERE plugin_manifest.plugin_name = ?
+
+SELECT plugin_manifest.id, plugin_manifest.plugin_name, plugin_manifest.content_hash, plugin_manifest.code, plugin_manifest.origin, plugin_manifest.version, plugin_manifest.created_at_us, plugin_manifest.live, plugin_manifest.quarantined_at_us, plugin_manifest.quarantine_reason FROM plugin_manifest WHERE plugin_manifest.content_hash = ? AND plugin_manifest.plugin_name = ? ORDER BY plugin_manifest.plugin_name
 
 SELECT plugin_manifest.id, plugin_manifest.plugin_name, plugin_manifest.content_hash, plugin_manifest.code, plugin_manifest.origin, plugin_manifest.version, plugin_manifest.created_at_us, plugin_manifest.live, plugin_manifest.quarantined_at_us, plugin_manifest.quarantine_reason FROM plugin_manifest WHERE plugin_manifest.content_hash = ? ORDER BY plugin_manifest.plugin_name
 
@@ -380,9 +412,17 @@ UPDATE plugin_config SET active=? WHERE plugin_config.plugin_name = ?
 
 UPDATE plugin_config SET plugin_name=?, tags=?, settings=?, timeout_s=?, memory_mb=?, cpu_s=?, max_rejects=?, active=? WHERE plugin_config.plugin_name = ?
 
+UPDATE plugin_manifest SET code=? WHERE plugin_manifest.plugin_name = ? AND plugin_manifest.content_hash = ?
+
 UPDATE plugin_manifest SET live=? WHERE plugin_manifest.id = ?
 
 UPDATE plugin_manifest SET live=? WHERE plugin_manifest.plugin_name = ?
+
+UPDATE plugin_manifest SET live=? WHERE plugin_manifest.plugin_name = ? AND plugin_manifest.live = 1
+
+UPDATE plugin_manifest SET origin=?, version=?, live=? WHERE plugin_manifest.plugin_name = ? AND plugin_manifest.content_hash = ?
+
+UPDATE plugin_manifest SET quarantined_at_us=?, quarantine_reason=? WHERE plugin_manifest.plugin_name = ? AND plugin_manifest.content_hash = ?
 
 UPDATE plugin_manifest SET quarantined_at_us=?, quarantine_reason=? WHERE plugin_manifest.plugin_name = ? AND plugin_manifest.content_hash = ? AND plugin_manifest.quarantined_at_us IS NULL
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, insert, select, update
 
 from casparian.adapters.queue.changes import RoutingChange
 from casparian.adapters.queue.common import unknown_manifest
-from casparian.adapters.queue.database import Database, storable
+from casparian.adapters.queue.database import storable
+from casparian.adapters.queue.deployments import SqlDeployments, raise_revision, take_directory
 from casparian.adapters.queue.duplicate_choices import apply_choices, skipping_plugins
 from casparian.adapters.queue.duplicates import Due
 from casparian.adapters.queue.enqueue import enqueue_added
@@ -46,11 +47,8 @@ _root, _rule, _config, _topic, _code = (
 )
 
 
-class SqlPlugins:
+class SqlPlugins(SqlDeployments):
     """Plugin code and configuration."""
-
-    def __init__(self, database: Database) -> None:
-        self._db = database
 
     # --- apply ---
 
@@ -66,7 +64,7 @@ class SqlPlugins:
                 self._apply_ageing(connection, applied.ageing_us),
             ]
             if any(changed):
-                _raise_revision(connection)
+                raise_revision(connection)
             active = _active_roots(connection)
             due = Due(self._db.clock(), applied.ageing_us)
             jobs = apply_choices(connection, skipped_before, due)
@@ -112,33 +110,10 @@ class SqlPlugins:
         return _make(connection, topic_config, "id", known, topics) or configs
 
     def _apply_manifests(self, connection: Connection, applied: Applied) -> bool:
-        changed = [self._apply_manifest(connection, manifest) for manifest in applied.manifests]
-        return any(changed)
-
-    def _apply_manifest(self, connection: Connection, manifest: PluginManifest) -> bool:
-        same_plugin = _code.plugin_name == manifest.plugin
-        statement = select(_code.id, _code.content_hash, _code.live).where(same_plugin)
-        known = {row.content_hash: row for row in connection.execute(statement)}
-        mine = known.get(manifest.content_hash)
-        if mine is not None and mine.live:
-            return False
-        connection.execute(update(plugin_manifest).where(same_plugin).values(live=False))
-        if mine is not None:
-            connection.execute(update(plugin_manifest).where(_code.id == mine.id).values(live=True))
-            return True
-        newest = connection.execute(select(func.max(_code.version)).where(same_plugin)).scalar()
-        connection.execute(
-            insert(plugin_manifest).values(
-                plugin_name=manifest.plugin,
-                content_hash=manifest.content_hash,
-                code=manifest.code,
-                origin=manifest.origin,
-                version=manifest.version or (newest or 0) + 1,
-                created_at_us=manifest.created_at_us or self._db.clock(),
-                live=True,
-            )
-        )
-        return True
+        now, changed = self._db.clock(), False
+        for manifest in applied.manifests:
+            changed = take_directory(connection, manifest, now) or changed
+        return changed
 
     def _apply_ageing(self, connection: Connection, ageing_us: int) -> bool:
         changed = update(installation).where(installation.c.ageing_us != ageing_us)
@@ -169,17 +144,27 @@ class SqlPlugins:
             if plugin in configs
         ]
 
-    def manifest(self, content_hash: str) -> PluginManifest:
+    def configured(self) -> Mapping[str, PluginConfig]:
+        with self._db.read() as connection:
+            return read_configs(connection, only_active=True)
+
+    def manifest(self, content_hash: str, plugin: str | None = None) -> PluginManifest:
         statement = select(plugin_manifest).where(_code.content_hash == content_hash)
+        if plugin is not None:
+            statement = statement.where(_code.plugin_name == plugin)
         with self._db.read() as connection:
             row = connection.execute(statement.order_by(_code.plugin_name)).first()
         if row is None:
-            raise unknown_manifest(content_hash)
+            raise unknown_manifest(content_hash, plugin)
         return manifest_of(row)
 
     def revision(self) -> int:
         ((revision,),) = self._db.look(_REVISION)
         return int(revision)
+
+    def recheck(self) -> None:
+        with self._db.write() as connection:
+            raise_revision(connection)
 
     def quarantine(self, plugin: str, content_hash: str, reason: str) -> None:
         mine = (_code.plugin_name == plugin, _code.content_hash == content_hash)
@@ -189,14 +174,10 @@ class SqlPlugins:
             first = update(plugin_manifest).where(*mine, _code.quarantined_at_us.is_(None))
             values = {"quarantined_at_us": self._db.clock(), "quarantine_reason": storable(reason)}
             if connection.execute(first.values(**values)).rowcount:
-                _raise_revision(connection)
+                raise_revision(connection)
 
 
 _REVISION = select(installation.c.revision)
-
-
-def _raise_revision(connection: Connection) -> None:
-    connection.execute(update(installation).values(revision=installation.c.revision + 1))
 
 
 def _make(

@@ -221,6 +221,46 @@ plugin_manifest = _table(
     UniqueConstraint("plugin_name", "content_hash"),
 )
 
+# Every version that a plugin had, whose signature held or that needed none. What is signed is kept,
+# to be verified at each load; `key_id` and what follows are NULL where nobody signed.
+plugin_deployment = _table(
+    "plugin_deployment",
+    _id(),
+    Column("plugin_name", Name, nullable=False),
+    _whole("version"),
+    Column("content_hash", Hash, nullable=False),
+    Column("origin", String(10), nullable=False),
+    Column("verdict", String(10), nullable=False),
+    Column("message", UnicodeText, nullable=False),
+    _whole("at_us"),
+    Column("actor", Unicode(200), nullable=False),
+    Column("key_id", String(64)),
+    Column("scheme", String(20)),
+    Column("body", LargeBinary),
+    Column("signature", LargeBinary),
+    UniqueConstraint("plugin_name", "version"),
+)
+
+# Of signatures that held, until no clock could take them for new ones.
+deploy_nonce = Table(
+    "deploy_nonce",
+    metadata,
+    Column("nonce", String(32), primary_key=True),
+    Column("used_at_us", BigInteger, nullable=False, index=True),
+)
+
+# What a refused deployment said of itself is not to be believed.
+deploy_refusal = _table(
+    "deploy_refusal",
+    _id(),
+    _whole("at_us"),
+    Column("failed_check", String(20), nullable=False),
+    Column("message", UnicodeText, nullable=False),
+    Column("plugin_name", Name, nullable=False),
+    _whole("version"),
+    Column("key_id", Name, nullable=False),
+)
+
 # --- jobs -------------------------------------------------------------------------------
 
 # `token` is set while someone holds the job (RUNNING, PROMOTING), `finished_at_us` when it has

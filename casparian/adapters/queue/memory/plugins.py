@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from casparian.adapters.queue.changes import Added, RoutingChange
 from casparian.adapters.queue.common import unknown_manifest
+from casparian.adapters.queue.memory.deployments import MemoryDeployments
 from casparian.adapters.queue.memory.duplicates import MemoryDuplicates
-from casparian.adapters.queue.memory.state import Code
 from casparian.domain.duplicates import Wanted
 from casparian.domain.files import FileLocation
 from casparian.domain.jobs import JobKind
-from casparian.domain.plugins import LivePlugin, PluginManifest
+from casparian.domain.plugins import LivePlugin, PluginConfig, PluginManifest
 from casparian.domain.ports import Applied
 from casparian.domain.routing import RoutingTable, Subscription
 
 
-class MemoryPlugins(MemoryDuplicates):
+class MemoryPlugins(MemoryDeployments, MemoryDuplicates):
     """Plugin code and configuration."""
 
     def apply(self, applied: Applied) -> int:
@@ -29,7 +29,7 @@ class MemoryPlugins(MemoryDuplicates):
             self.configs.update((config.plugin, config) for config in applied.plugins)
             self.active_plugins = {config.plugin for config in applied.plugins}
             for manifest in applied.manifests:
-                self._apply_manifest(manifest)
+                self._take_directory(manifest)
             self.ageing_us = applied.ageing_us
             changed = self._seen_by_workers() != seen_before
             self.changes += changed
@@ -66,22 +66,6 @@ class MemoryPlugins(MemoryDuplicates):
             numbered = replace(rule, id=self.rule_ids[identity])
             if numbered not in self.rules:
                 self.rules.append(numbered)
-
-    def _apply_manifest(self, manifest: PluginManifest) -> None:
-        for key, other in list(self.code.items()):
-            if key[0] == manifest.plugin:
-                self.code[key] = replace(other, live=False)
-        key = (manifest.plugin, manifest.content_hash)
-        known = self.code.get(key)
-        if known is None:
-            versions = [c.manifest.version for k, c in self.code.items() if k[0] == key[0]]
-            manifest = replace(
-                manifest,
-                version=manifest.version or max(versions, default=0) + 1,
-                created_at_us=manifest.created_at_us or self.clock(),
-            )
-            known = Code(manifest)
-        self.code[key] = replace(known, live=True)
 
     def _enqueue_added(self, change: RoutingChange, fresh: set[int]) -> int:
         if not change and not fresh:
@@ -143,16 +127,24 @@ class MemoryPlugins(MemoryDuplicates):
                 if code.live and plugin in self.active_plugins
             ]
 
-    def manifest(self, content_hash: str) -> PluginManifest:
+    def configured(self) -> Mapping[str, PluginConfig]:
+        with self.lock:
+            return {name: self.configs[name] for name in sorted(self.active_plugins)}
+
+    def manifest(self, content_hash: str, plugin: str | None = None) -> PluginManifest:
         with self.lock:
             for key, code in sorted(self.code.items()):
-                if key[1] == content_hash:
+                if key[1] == content_hash and plugin in (None, key[0]):
                     return code.manifest
-        raise unknown_manifest(content_hash)
+        raise unknown_manifest(content_hash, plugin)
 
     def revision(self) -> int:
         with self.lock:
             return self.changes
+
+    def recheck(self) -> None:
+        with self.lock:
+            self.changes += 1
 
     def quarantine(self, plugin: str, content_hash: str, reason: str) -> None:
         with self.lock:

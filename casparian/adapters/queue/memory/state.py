@@ -14,6 +14,7 @@ from typing import Any
 from casparian.adapters.queue.common import JobEvent, WakeUp, wall_clock_us
 from casparian.domain.bundles import BundleState
 from casparian.domain.departures import Departure
+from casparian.domain.deployments import Deployment, RefusedDeploy
 from casparian.domain.files import FileHashRegistry, FileLocation, FileVersion
 from casparian.domain.jobs import JobEventKind, JobStatus, ProcessingJob, check_transition
 from casparian.domain.plugins import PluginConfig, PluginManifest
@@ -78,6 +79,9 @@ class MemoryState:
         self.configs: dict[str, PluginConfig] = {}
         self.active_plugins: set[str] = set()
         self.code: dict[tuple[str, str], Code] = {}
+        self.versions_of_plugins: dict[tuple[str, int], Deployment] = {}
+        self.nonces: dict[str, int] = {}
+        self.refused_deploys: list[RefusedDeploy] = []
         self.job_by_id: dict[int, ProcessingJob] = {}
         self.content_doers: dict[tuple[str, str], int] = {}
         self.content_copies: dict[int, tuple[str, str]] = {}

@@ -43,7 +43,7 @@ CREATE TABLE alembic_version (
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
 
-INSERT INTO "alembic_version" VALUES('0009');
+INSERT INTO "alembic_version" VALUES('0010');
 
 CREATE TABLE content_copy (
 	job_id BIGINT NOT NULL, 
@@ -58,6 +58,22 @@ CREATE TABLE content_doer (
 	job_id BIGINT NOT NULL, 
 	location_id BIGINT NOT NULL, 
 	CONSTRAINT pk_content_doer PRIMARY KEY (plugin_name, content_hash)
+);
+
+CREATE TABLE deploy_nonce (
+	nonce VARCHAR(32) NOT NULL, 
+	used_at_us BIGINT NOT NULL, 
+	CONSTRAINT pk_deploy_nonce PRIMARY KEY (nonce)
+);
+
+CREATE TABLE deploy_refusal (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	at_us BIGINT NOT NULL, 
+	failed_check VARCHAR(20) NOT NULL, 
+	message TEXT NOT NULL, 
+	plugin_name VARCHAR(100) NOT NULL, 
+	version BIGINT NOT NULL, 
+	key_id VARCHAR(100) NOT NULL
 );
 
 CREATE TABLE file_departure (
@@ -164,6 +180,23 @@ CREATE TABLE plugin_config (
 	max_rejects VARCHAR(40) NOT NULL, 
 	active BOOLEAN NOT NULL, 
 	CONSTRAINT pk_plugin_config PRIMARY KEY (plugin_name)
+);
+
+CREATE TABLE plugin_deployment (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	plugin_name VARCHAR(100) NOT NULL, 
+	version BIGINT NOT NULL, 
+	content_hash VARCHAR(64) NOT NULL, 
+	origin VARCHAR(10) NOT NULL, 
+	verdict VARCHAR(10) NOT NULL, 
+	message TEXT NOT NULL, 
+	at_us BIGINT NOT NULL, 
+	actor VARCHAR(200) NOT NULL, 
+	key_id VARCHAR(64), 
+	scheme VARCHAR(20), 
+	body BLOB, 
+	signature BLOB, 
+	CONSTRAINT uq_plugin_deployment_plugin_name_version UNIQUE (plugin_name, version)
 );
 
 CREATE TABLE plugin_manifest (
@@ -344,3 +377,7 @@ CREATE INDEX ix_file_departure_location_id ON file_departure (location_id);
 CREATE INDEX ix_content_doer_file ON content_doer (plugin_name, location_id);
 
 CREATE INDEX ix_content_copy_content ON content_copy (plugin_name, content_hash);
+
+CREATE INDEX ix_deploy_nonce_used_at_us ON deploy_nonce (used_at_us);
+
+INSERT INTO "sqlite_sequence" VALUES('plugin_deployment',0);

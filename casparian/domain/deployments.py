@@ -1,0 +1,105 @@
+"""Deployments: every version that a plugin ever had, where it came from, and who signed it.
+
+Versions of a plugin count up over all origins and are never used twice, so that an old version
+can only come back as a new one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from casparian.domain.errors import CasparianError
+
+NONCE_KEPT_S = 24 * 3600
+"""A nonce is taken once in this time; a signature lasts far less."""
+MOST_REFUSALS = 500
+"""Refused deployments that are kept for the audit: strangers must not fill the database."""
+LARGEST_PLUGIN_BYTES = 8 << 20
+
+
+class Origin(StrEnum):
+    """Where a version of a plugin came from."""
+
+    DIRECTORY = "directory"
+    DEPLOY = "deploy"
+    ROLLBACK = "rollback"
+
+
+class Verdict(StrEnum):
+    """What became of a version whose signature held."""
+
+    INSTALLED = "installed"
+    FAILED = "failed"
+
+
+class DeployCheck(StrEnum):
+    """The check that a refused deployment failed."""
+
+    SENDER = "sender"
+    SIZE = "size"
+    BUSY = "busy"
+    STOPPING = "stopping"
+    FORM = "form"
+    KEY = "key"
+    REVOKED = "revoked"
+    SIGNATURE = "signature"
+    AUDIENCE = "audience"
+    EXPIRED = "expired"
+    FUTURE = "future"
+    CODE_HASH = "code_hash"
+    PLUGIN = "plugin"
+    NONCE = "nonce"
+    VERSION = "version"
+    CONTRACT = "contract"
+    DATABASE = "database"
+
+
+class DeployRefusedError(CasparianError):
+    """A deployment was refused, and nothing is live that was not before.
+
+    The text says which check failed, not what would pass.
+    """
+
+    def __init__(self, check: DeployCheck, message: str) -> None:
+        super().__init__(message)
+        self.check = check
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A signature with the exact bytes that it is of, kept to be verified at every load."""
+
+    key_id: str
+    scheme: str
+    body: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One version of a plugin. `version` 0 asks the store for the next one. `actor` is who asked
+    for it, user@host, empty for what the engine did by its configuration."""
+
+    plugin: str
+    version: int
+    content_hash: str
+    origin: Origin
+    at_us: int
+    verdict: Verdict = Verdict.INSTALLED
+    message: str = ""
+    actor: str = ""
+    signed: Signed | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedDeploy:
+    """A deployment that was refused before it had a version; what it said of itself is not
+    to be believed. `version` is 0 where it could not be read."""
+
+    at_us: int
+    check: DeployCheck
+    message: str
+    plugin: str = ""
+    version: int = 0
+    key_id: str = ""
