@@ -22,6 +22,7 @@ from casparian.domain.plugins import (
 from casparian.domain.ports import Applied
 from casparian.domain.publish import Target
 from casparian.domain.routing import RoutingRule, check_rules
+from casparian.domain.sandbox import Grants
 
 SECOND_US = 1_000_000
 REJECTS = "_rejects"
@@ -107,6 +108,11 @@ def _plugin(
         memory_mb=section.memory_mb,
         cpu_s=section.cpu_s,
         max_rejects=section.max_rejects,
+        grants=Grants(
+            tuple(str(settings.path(path)) for path in section.allow_read),
+            section.allow_network,
+            section.allow_subprocess,
+        ),
     )
 
 

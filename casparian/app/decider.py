@@ -188,6 +188,7 @@ class Decider:
             state,
             tuple(emptied),
             tuple(changes),
+            claim.sandbox,
         )
 
     def _items(

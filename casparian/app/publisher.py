@@ -96,6 +96,7 @@ class Publisher:
             message,
             detail,
             supersede_if_newer,
+            claim.sandbox,
         )
         self._inbox.put((claim, failure))
 
@@ -219,7 +220,9 @@ class Publisher:
     def _fail_staged(self, staged: Staged, error_class: ErrorClass, message: str) -> None:
         self._drop_staging(staged)
         claim = staged.claim
-        failure = Failure(claim.job_id, claim.attempt, claim.token, error_class, message)
+        failure = Failure(
+            claim.job_id, claim.attempt, claim.token, error_class, message, sandbox=claim.sandbox
+        )
         self._failed.append((claim, failure))
 
     def _drop_staging(self, staged: Staged) -> None:

@@ -262,6 +262,12 @@ class PluginSection(Section):
     """CPU time for one file."""
     max_rejects: int | float = 0.01
     """Rejected rows beyond which a job fails: a count, or a share of the rows."""
+    allow_read: tuple[str, ...] = ()
+    """Files and directories that the sandbox lets it read, besides its input."""
+    allow_network: bool = False
+    """The sandbox lets it use the network."""
+    allow_subprocess: bool = False
+    """The sandbox lets it start programs, which are in the same sandbox."""
     topics: dict[str, TopicSection] = Field(default_factory=dict)
     """A table per topic."""
 

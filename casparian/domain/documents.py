@@ -99,6 +99,9 @@ class JobDocument(TypedDict):
     status: Annotated[Status, "How far it is."]
     plugin: Annotated[str, "The plugin's name."]
     plugin_hash: Annotated[str | None, "SHA-256 of the code that ran; null before the first."]
+    sandbox: Annotated[
+        str | None, "What stood around it, as its sidecar said; null before an attempt ended."
+    ]
     path: Annotated[str, "The file's path below its source root."]
     file_version_id: Annotated[int, "The version of the file that it reads."]
     duplicate_of: Annotated[

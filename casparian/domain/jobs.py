@@ -115,6 +115,7 @@ class ProcessingJob:
     error_class: ErrorClass | None = None
     error_message: str | None = None
     kind: JobKind = JobKind.RUN
+    sandbox: str | None = None
 
 
 class Claim(NamedTuple):
@@ -122,7 +123,8 @@ class Claim(NamedTuple):
 
     A tuple, since a batch makes a hundred of them, and those are made several times as fast.
     `input_path` is what the plugin opens, where that is not the file itself (a snapshot).
-    `plugin_hash` is empty for a purge, which runs no code.
+    `plugin_hash` is empty for a purge, which runs no code. `sandbox` is the level its sidecar
+    reports, empty until one has the job.
     """
 
     job_id: int
@@ -141,6 +143,7 @@ class Claim(NamedTuple):
     enqueued_at_us: int = 0
     input_path: str = ""
     kind: JobKind = JobKind.RUN
+    sandbox: str = ""
 
     @property
     def source(self) -> bytes:
@@ -163,6 +166,7 @@ class Failure:
     message: str
     detail: str = ""
     supersede_if_newer: bool = False
+    sandbox: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from casparian.domain.errors import ConfigurationError
+from casparian.domain.sandbox import Grants
 
 PLUGIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 EVERY_TOPIC = "*"
@@ -100,6 +101,7 @@ class PluginConfig:
     memory_mb: int = 2048
     cpu_s: int = 3600
     max_rejects: float | int = 0.01
+    grants: Grants = field(default_factory=Grants)
 
     def topic_config(self, topic: str) -> TopicConfig | None:
         """The configuration that covers `topic`: its own table, else the one of `"*"`."""
@@ -127,11 +129,15 @@ class PluginConfig:
 
 @dataclass(frozen=True, slots=True)
 class LivePlugin:
-    """What a worker runs: a plugin's configuration with the manifest that is live."""
+    """What a worker runs: a plugin's configuration with the manifest that is live.
+
+    `roots`: the paths of the source roots, which a sidecar is started with.
+    """
 
     config: PluginConfig
     content_hash: str
     quarantined: bool = False
+    roots: tuple[bytes, ...] = ()
 
     @property
     def name(self) -> str:

@@ -459,6 +459,7 @@ class PluginStore(Protocol):
     9. Deployed code is no longer under quarantine, and its bytes are those deployed, whatever
        was made of them in the database.
     10. `refuse` keeps the last MOST_REFUSALS of refused deployments.
+    11. `live` names the active source roots with each plugin: that is where its input lies.
     """
 
     def apply(self, applied: Applied) -> int:

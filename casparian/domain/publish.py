@@ -431,6 +431,7 @@ class Decision:
     planned_on: SlotState
     emptied: tuple[PublishedSlot, ...] = ()
     schema_changes: tuple[SchemaChange, ...] = ()
+    sandbox: str = ""
 
     @property
     def raises_generation(self) -> bool:

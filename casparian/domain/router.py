@@ -8,6 +8,7 @@ protocol costs the sidecar that sent it, and the job that sidecar was at, nothin
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from casparian.domain.errors import ErrorClass
 from casparian.domain.instructions import (
@@ -275,7 +276,7 @@ class Router:
             f"{len(lane.offenders)} different files in a row, at last: {problem}"
         )
         code = lane.plugin.content_hash
-        lane.plugin = LivePlugin(lane.plugin.config, code, quarantined=True)
+        lane.plugin = replace(lane.plugin, quarantined=True)
         return [*out, QuarantinePlugin(name, code, lane.broken), *refuse_waiting(lane)]
 
 

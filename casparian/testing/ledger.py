@@ -62,7 +62,8 @@ class PublishLedgerContract(BundleContract):
         """Promise 3: lock, generation, slots, schema, status."""
         change = SchemaChange(TARGET, None, NARROW)
         topics = ("rows", "_rejects")
-        assert ledger.decide([world.decision(claim, topics, schemas=[change])]) == {}
+        decision = replace(world.decision(claim, topics, schemas=[change]), sandbox="full")
+        assert ledger.decide([decision]) == {}
         assert world.slot(claim) == SlotState(
             Generation(1, claim.job_id),
             claim.job_id,
@@ -72,7 +73,7 @@ class PublishLedgerContract(BundleContract):
             TARGET: TargetSchema.from_json(NARROW)
         }
         job = world.job(claim.job_id)
-        assert (job["status"], job["rejects"]) == ("PROMOTING", 5)
+        assert (job["status"], job["rejects"], job["sandbox"]) == ("PROMOTING", 5, "full")
         fate = ledger.fates([claim.job_id, 999])[claim.job_id]
         assert (fate.status, fate.attempt, fate.token) == (JobStatus.PROMOTING, 1, claim.token)
 

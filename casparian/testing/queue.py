@@ -239,9 +239,13 @@ class JobQueueContract(PurgeContract, DuplicateContract):
         clock.advance(13)
         claim = world.claim_one("worker-2")
         text = "Bad \udcff byte and \0."
-        last = Failure(claim.job_id, claim.attempt, claim.token, ErrorClass.DATA, text)
+        last = Failure(
+            claim.job_id, claim.attempt, claim.token, ErrorClass.DATA, text, sandbox="off"
+        )
+        assert world.job(claim.job_id)["sandbox"] is None
         queue.fail([last], POLICY)
         (job,) = world.stores.reports.current_failures()
+        assert job["sandbox"] == "off"
         assert job["error"] is not None
         assert (job["status"], job["error"]["class"]) == ("FAILED", "DATA")
         assert job["error"]["message"].startswith("Bad ")

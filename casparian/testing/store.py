@@ -10,6 +10,7 @@ from casparian.domain.errors import ConfigurationError
 from casparian.domain.plugins import Mode, PluginConfig, TopicConfig, code_hash
 from casparian.domain.ports import Applied, PluginStore
 from casparian.domain.routing import RoutingRule
+from casparian.domain.sandbox import Grants
 from casparian.testing.world import (
     HASH,
     PLUGIN,
@@ -55,14 +56,16 @@ class PluginStoreContract:
         )
         config = PluginConfig(
             PLUGIN, frozenset({"csv", "schön"}), {"deep": [1, {"x": None}], "é": "ü"},
-            topics, 12.5, 64, 7, 0,
+            topics, 12.5, 64, 7, 0, Grants(("/data/\udcff", "/etc/é"), True, True),
         )  # fmt: skip
         share = replace(config, plugin="share", max_rejects=0.25, topics=())
-        store.apply(applied((CSV, JSON), (config, share)))
+        network = replace(config, plugin="network", grants=Grants(allow_network=True), topics=())
+        store.apply(applied((CSV, JSON), (config, share, network)))
         both = {live.name: live for live in store.live()}
         assert both[PLUGIN].config == config
         assert isinstance(both[PLUGIN].config.max_rejects, int)
         assert both["share"].config == share
+        assert both["network"].config == network
         assert (both[PLUGIN].content_hash, both[PLUGIN].quarantined) == (HASH, False)
         routing = store.routing()
         assert [(r.pattern, r.tag, r.priority) for r in routing.rules] == [
@@ -73,7 +76,17 @@ class PluginStoreContract:
         assert {s.plugin: s.tags for s in routing.subscriptions} == {
             PLUGIN: config.tags,
             "share": config.tags,
+            "network": config.tags,
         }
+
+    def test_11_plugins_come_with_the_roots_of_their_input(self, store: PluginStore) -> None:
+        """Also a change of the roots alone is seen by workers."""
+        store.apply(applied(roots=(ROOT, b"/m\xff")))
+        before = store.revision()
+        assert [live.roots for live in store.live()] == [(ROOT, b"/m\xff")]
+        store.apply(applied(roots=(b"/m\xff", b"/third")))
+        assert [live.roots for live in store.live()] == [(b"/m\xff", b"/third")]
+        assert store.revision() > before
 
     def test_what_is_gone_is_inactive(self, world: World, store: PluginStore) -> None:
         """Promise 1: and back with the same id."""

@@ -396,3 +396,7 @@ CREATE TABLE deploy_refusal (
 
 INSERT INTO plugin_deployment (plugin_name, version, content_hash, origin, verdict, message, at_us, actor) SELECT plugin_manifest.plugin_name, plugin_manifest.version, plugin_manifest.content_hash, 'directory', 'installed', '', plugin_manifest.created_at_us, '' 
 FROM plugin_manifest
+
+ALTER TABLE plugin_config ADD grants NVARCHAR(max) COLLATE Latin1_General_BIN2 NOT NULL DEFAULT '{}'
+
+ALTER TABLE processing_job ADD sandbox NVARCHAR(200) COLLATE Latin1_General_BIN2 NULL

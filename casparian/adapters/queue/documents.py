@@ -83,6 +83,7 @@ def job_document(
         "status": str(job.status),
         "plugin": job.plugin,
         "plugin_hash": job.plugin_hash,
+        "sandbox": job.sandbox,
         "path": path_text(path),
         "file_version_id": job.file_version_id,
         "duplicate_of": original,

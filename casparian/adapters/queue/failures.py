@@ -103,7 +103,7 @@ class Failures:
             message=failure.message,
             detail=failure.detail or None,
         )
-        return job, event, status, changes
+        return job, event, status, changes | {"sandbox": failure.sandbox or job.sandbox}
 
     def _verdict(
         self, job: ProcessingJob, error_class: ErrorClass, policy: RetryPolicy
@@ -172,6 +172,7 @@ class Failures:
                 "crashes": job.crashes,
                 "not_before_us": job.not_before_us,
                 "finished_at_us": job.finished_at_us,
+                "sandbox": job.sandbox,
             }
             values.append(
                 {
@@ -219,6 +220,7 @@ _VALUES = (
     "finished_at_us",
     "error_class",
     "error_message",
+    "sandbox",
 )
 _END_ATTEMPT = (
     update(processing_job)

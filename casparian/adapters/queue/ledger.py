@@ -136,6 +136,7 @@ class SqlLedger:
                 "now": now,
                 "rejects": rejects_of(decision.manifest),
                 "manifest": decision.manifest.to_json(),
+                "sandbox": decision.sandbox or None,
             }
             for decision in decisions
         ]
@@ -341,6 +342,7 @@ _DECIDE = (
         decided_at_us=bindparam("now"),
         rejects=bindparam("rejects"),
         manifest=bindparam("manifest"),
+        sandbox=bindparam("sandbox"),
     )
 )
 _COMPLETE = (

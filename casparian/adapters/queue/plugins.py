@@ -37,6 +37,7 @@ from casparian.domain.plugins import (
 )
 from casparian.domain.ports import Applied
 from casparian.domain.routing import RoutingRule, RoutingTable, Subscription
+from casparian.domain.sandbox import Grants
 
 _root, _rule, _config, _topic, _code = (
     source_root.c,
@@ -138,8 +139,10 @@ class SqlPlugins(SqlDeployments):
                 _code.plugin_name, _code.content_hash, _code.quarantined_at_us
             ).where(_code.live)
             rows = connection.execute(statement.order_by(_code.plugin_name)).all()
+            active = select(_root.path).where(_root.active).order_by(_root.id)
+            roots = tuple(connection.execute(active).scalars())
         return [
-            LivePlugin(configs[plugin], content_hash, quarantined is not None)
+            LivePlugin(configs[plugin], content_hash, quarantined is not None, roots)
             for plugin, content_hash, quarantined in rows
             if plugin in configs
         ]
@@ -232,6 +235,7 @@ def _config_values(config: PluginConfig) -> dict[str, Any]:
         "memory_mb": config.memory_mb,
         "cpu_s": config.cpu_s,
         "max_rejects": json.dumps(config.max_rejects),
+        "grants": config.grants.to_json(),
         "active": True,
     }
 
@@ -267,6 +271,7 @@ def read_configs(connection: Connection, only_active: bool) -> dict[str, PluginC
             row.memory_mb,
             row.cpu_s,
             json.loads(row.max_rejects),
+            Grants.from_json(row.grants),
         )
         for row in connection.execute(select(plugin_config).order_by(_config.plugin_name))
         if row.active or not only_active

@@ -106,6 +106,7 @@ def job_of(row: Any) -> ProcessingJob:
         error_class=ErrorClass(row.error_class) if row.error_class else None,
         error_message=row.error_message,
         kind=JobKind(row.kind),
+        sandbox=row.sandbox,
     )
 
 

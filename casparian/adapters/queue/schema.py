@@ -19,7 +19,9 @@ from casparian.adapters.queue.live_tables import column_types, table_names
 from casparian.adapters.queue.tables import installation, metadata
 from casparian.domain.errors import SchemaVersionError
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010")
+REVISIONS = (
+    "0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011",
+)  # fmt: skip
 """Every revision this program knows, oldest first."""
 MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_TABLE = "alembic_version"

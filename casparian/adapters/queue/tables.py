@@ -191,6 +191,7 @@ plugin_config = Table(
     _whole("cpu_s"),
     Column("max_rejects", String(40), nullable=False),
     Column("active", Boolean, nullable=False),
+    Column("grants", UnicodeText, nullable=False, server_default="{}"),
 )
 
 topic_config = _table(
@@ -296,6 +297,7 @@ processing_job = _table(
     Column("error_message", UnicodeText),
     Column("manifest", UnicodeText),
     Column("kind", String(10), nullable=False, server_default="RUN"),
+    Column("sandbox", Unicode(200)),
 )
 
 job = processing_job.c

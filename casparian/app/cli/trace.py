@@ -198,6 +198,8 @@ def _lines(
     lines.append(("attempt", f"{job['attempt']}{worker}"))
     code = f"code {job['plugin_hash']}" if job["plugin_hash"] else "no code has run"
     lines.append(("plugin", f"{job['plugin']}, {code}"))
+    if job["sandbox"] is not None:
+        lines.append(("sandbox", job["sandbox"]))
     standing = "the current one" if version["current"] else "replaced since"
     lines.append(
         (

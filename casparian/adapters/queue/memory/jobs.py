@@ -133,6 +133,7 @@ class MemoryJobs(MemoryDuplicates):
             event, status, changes = self._verdict(job, failure.error_class, policy)
         self.log(job, event, failure.message, failure.error_class, failure.detail or None)
         changes |= {"error_class": failure.error_class, "error_message": failure.message}
+        changes |= {"sandbox": failure.sandbox or job.sandbox}
         self.move(job, event, status, **changes, **no_token())
         return status
 

@@ -91,7 +91,7 @@ class MemoryLedger(MemoryDuplicates):
             installed = self.bundle_states.get(bundle, BundleState()).installed
             self.bundle_states[bundle] = BundleState(revision, installed)
         self.manifests[job.id] = manifest
-        changes = {"rejects": rejects_of(manifest)}
+        changes = {"rejects": rejects_of(manifest), "sandbox": decision.sandbox or None}
         self.move(job, JobEventKind.DECIDED, JobStatus.PROMOTING, **changes)
 
     def _promoting(self, job_id: int, token: str) -> ProcessingJob | None:

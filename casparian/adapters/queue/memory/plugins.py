@@ -121,8 +121,9 @@ class MemoryPlugins(MemoryDeployments, MemoryDuplicates):
 
     def live(self) -> Sequence[LivePlugin]:
         with self.lock:
+            roots = tuple(self.root_paths[root_id] for root_id in sorted(self.active_roots))
             return [
-                LivePlugin(self.configs[plugin], content_hash, code.quarantined is not None)
+                LivePlugin(self.configs[plugin], content_hash, code.quarantined is not None, roots)
                 for (plugin, content_hash), code in sorted(self.code.items())
                 if code.live and plugin in self.active_plugins
             ]

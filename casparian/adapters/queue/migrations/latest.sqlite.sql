@@ -43,7 +43,7 @@ CREATE TABLE alembic_version (
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
 
-INSERT INTO "alembic_version" VALUES('0010');
+INSERT INTO "alembic_version" VALUES('0011');
 
 CREATE TABLE content_copy (
 	job_id BIGINT NOT NULL, 
@@ -178,7 +178,7 @@ CREATE TABLE plugin_config (
 	memory_mb BIGINT NOT NULL, 
 	cpu_s BIGINT NOT NULL, 
 	max_rejects VARCHAR(40) NOT NULL, 
-	active BOOLEAN NOT NULL, 
+	active BOOLEAN NOT NULL, grants TEXT DEFAULT '{}' NOT NULL, 
 	CONSTRAINT pk_plugin_config PRIMARY KEY (plugin_name)
 );
 
@@ -238,7 +238,7 @@ CREATE TABLE processing_job (
 	rejects BIGINT DEFAULT 0 NOT NULL, 
 	error_class VARCHAR(20), 
 	error_message TEXT, 
-	manifest TEXT, kind VARCHAR(10) DEFAULT 'RUN' NOT NULL, 
+	manifest TEXT, kind VARCHAR(10) DEFAULT 'RUN' NOT NULL, sandbox VARCHAR(200), 
 	CONSTRAINT fk_processing_job_file_version_id_file_version FOREIGN KEY(file_version_id) REFERENCES file_version (id)
 );
 
