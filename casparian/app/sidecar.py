@@ -56,6 +56,7 @@ def main() -> int:
         instructions["session"],
         instructions["heartbeat_s"],
         _JobNote(instructions["cpu_s"]),
+        "partial: without capabilities, landlock, seccomp",
     )
     try:
         runtime.run(

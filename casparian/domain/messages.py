@@ -26,6 +26,7 @@ from casparian.domain.wire import (
 
 LONGEST_MESSAGE_TEXT = 8_000
 LONGEST_DETAIL_TEXT = 24_000
+LONGEST_LEVEL = 200
 ROOM_FOR_MARK = 60
 MOST_TOPICS = 500
 LARGEST = 2**63 - 1
@@ -37,13 +38,17 @@ SIDECAR_ERRORS = frozenset({ErrorClass.DATA, ErrorClass.OOM, ErrorClass.PLUGIN})
 
 @dataclass(frozen=True, slots=True)
 class Register:
-    """REG: a sidecar has loaded its plugin, or says in `failure` why it could not."""
+    """REG: a sidecar has loaded its plugin, or says in `failure` why it could not.
+
+    `sandbox` is what it says stands around it: foreign code speaks here, so it is for reading.
+    """
 
     session: str
     plugin: str
     plugin_hash: str
     pid: int
     failure: str = ""
+    sandbox: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +137,7 @@ FromRouter: TypeAlias = Execute | Control | Failed
 def encode(message: FromSidecar | FromRouter) -> bytes:
     """The head of a message; DATA's payload travels in the second frame."""
     match message:
-        case Register(session, plugin, plugin_hash, pid, failure):
+        case Register(session, plugin, plugin_hash, pid, failure, sandbox):
             meta: dict[str, Json] = {
                 "session": session,
                 "plugin": plugin,
@@ -141,6 +146,8 @@ def encode(message: FromSidecar | FromRouter) -> bytes:
             }
             if failure:
                 meta["failure"] = clip(failure, LONGEST_DETAIL_TEXT)
+            if sandbox:
+                meta["sandbox"] = sandbox
             return encode_head(OpCode.REG, 0, 0, meta)
         case Execute(job_id, attempt, input_path, path, version, content_hash):
             return encode_head(
@@ -217,6 +224,7 @@ def decode_from_sidecar(
                 fields.text("plugin_hash"),
                 fields.count("pid"),
                 fields.text("failure", default="", longest=LONGEST_DETAIL_TEXT),
+                fields.text("sandbox", default="", longest=LONGEST_LEVEL),
             )
         case OpCode.DATA:
             message = Data(

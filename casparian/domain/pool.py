@@ -58,6 +58,7 @@ class Sidecar:
     started_at: float
     phase: Phase = Phase.STARTING
     peer: bytes = b""
+    sandbox: str = ""
     last_seen: float = 0.0
     runs: deque[Run] = field(default_factory=deque)
     run_since: float = 0.0
@@ -251,7 +252,9 @@ class Pool:
         if not sidecar.runs:
             sidecar.run_since = now
         # A plugin may have changed since the claim: the job records the code that runs it.
-        claim = claim._replace(plugin_hash=sidecar.plugin.content_hash)
+        claim = claim._replace(
+            plugin_hash=sidecar.plugin.content_hash, sandbox=sidecar.sandbox
+        )
         sidecar.runs.append(Run(claim))
         return Send(
             sidecar.peer,

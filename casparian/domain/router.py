@@ -170,6 +170,7 @@ class Router:
         if (message.plugin, message.plugin_hash) != expected:
             text = f"the sidecar of plugin {sidecar.plugin.name} registered with other code"
             return self.pool.kill(sidecar, ErrorClass.PROTOCOL, text)
+        sidecar.sandbox = message.sandbox
         if message.failure:
             lane = self.pool.lane_of(sidecar)
             if lane is not None:

@@ -99,7 +99,7 @@ class Runtime:
     """One session of one plugin. `run` returns when the engine ends it.
 
     `before_job` is called with each job's id before it runs (a sidecar notes it, and sets its
-    CPU limit).
+    CPU limit); `sandbox` is what stands around this process.
     """
 
     def __init__(
@@ -108,11 +108,13 @@ class Runtime:
         secret: str,
         heartbeat_s: float = 1.0,
         before_job: Callable[[int], None] = lambda job_id: None,
+        sandbox: str = "",
     ) -> None:
         self.session = Session(secret)
         self._connection = connection
         self._heartbeat_s = heartbeat_s
         self._before_job = before_job
+        self._sandbox = sandbox
         self._changed = threading.Condition()
         self._outbox: deque[tuple[bytes, Buffer]] = deque()
         self._unsaid = 0
@@ -142,7 +144,8 @@ class Runtime:
                 handler.configure(Context(self, plugin), dict(settings))
             except BaseException as error:
                 failure = _failure_text(plugin, error)
-            self._send(Register(self.session.secret, plugin, plugin_hash, pid, failure))
+            secret, level = self.session.secret, self._sandbox
+            self._send(Register(secret, plugin, plugin_hash, pid, failure, level))
             if not failure:
                 while (job := self._next_job()) is not None:
                     self._execute(handler, job)

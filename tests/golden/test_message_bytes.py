@@ -48,6 +48,11 @@ UP = [
         b'{"session":"s","plugin":"p","plugin_hash":"h","pid":1,"failure":"no module\\n  line"}',
     ),
     Golden(
+        "reg of a sandboxed sidecar", Register("s", "p", "h", 1, sandbox="full"),
+        "02 01 0000 00000047 0000000000000000",
+        b'{"session":"s","plugin":"p","plugin_hash":"h","pid":1,"sandbox":"full"}',
+    ),
+    Golden(
         "data, schema", Data("s", 7, 2, "output", 0, Flag.SCHEMA),
         "02 03 0001 00000039 0000000000000007",
         b'{"session":"s","attempt":2,"topic":"output","sequence":0}',

@@ -56,11 +56,11 @@ ANYTHING = st.text(st.integers(0, 0x10FFFF).map(chr), max_size=40)
 FIELDS = [
     "session", "plugin", "plugin_hash", "pid", "failure", "attempt", "topic", "sequence", "class",
     "message", "detail", "topics", "input_path", "path", "file_version_id", "content_hash",
-    "credit", "abandon", "stop", "unknown",
+    "credit", "abandon", "stop", "sandbox", "unknown",
 ]  # fmt: skip
 
 FROM_SIDECAR = st.one_of(
-    st.builds(Register, NAME, NAME, NAME, COUNT, TEXT),
+    st.builds(Register, NAME, NAME, NAME, COUNT, TEXT, NAME),
     st.builds(Data, NAME, COUNT, COUNT, NAME, COUNT, st.sampled_from(list(Flag))),
     st.builds(Failed, NAME, COUNT, COUNT, ERRORS, TEXT, TEXT),
     st.builds(Done, NAME, COUNT, COUNT, st.dictionaries(NAME, TOTALS, max_size=4)),

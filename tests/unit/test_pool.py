@@ -342,6 +342,15 @@ class TestNewCode:
         (finish,) = of(FinishJob, bench.hear(new, new.done(claim(3))))
         assert finish.claim.plugin_hash == "h2"
 
+    def test_a_job_tells_what_stands_around_its_sidecar(self) -> None:
+        bench = Bench()
+        bench.offer(claim(1))
+        (sidecar,) = bench.started.values()
+        bench.hear(sidecar, replace(sidecar.register(), sandbox="full"))
+        (finish, *_) = bench.hear(sidecar, sidecar.done(claim(1)))
+        assert isinstance(finish, FinishJob)
+        assert finish.claim.sandbox == "full"
+
     def test_idle_old_sidecars_leave_at_once(self) -> None:
         bench = Bench()
         sidecar = bench.ready()

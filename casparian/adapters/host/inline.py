@@ -17,6 +17,8 @@ from casparian.domain.ports import Connection, SidecarExit, SidecarSpec
 from casparian.sdk.loader import load_handler
 from casparian.sdk.runtime import Runtime
 
+NO_SANDBOX = "none: it runs in the engine's process"
+
 
 class InlineHost:
     """The `inline` plugin host: the guide's in-process worker."""
@@ -45,7 +47,7 @@ class InlineHost:
         connection: Connection | None = None
         try:
             connection = self._connect(spec.endpoint)
-            Runtime(connection, spec.session, spec.heartbeat_s).run(
+            Runtime(connection, spec.session, spec.heartbeat_s, sandbox=NO_SANDBOX).run(
                 spec.plugin.name,
                 spec.plugin.content_hash,
                 os.getpid(),

@@ -37,7 +37,7 @@ the schema of a topic once per job, then its record batches.
 # An example of each message, in the order in which a job meets them.
 SESSION = "5e55"
 EXAMPLES: tuple[tuple[str, Any], ...] = (
-    ("sidecar to engine", messages.Register(SESSION, "csv_table", "ab12", 4711)),
+    ("sidecar to engine", messages.Register(SESSION, "csv_table", "ab12", 4711, sandbox="full")),
     ("engine to sidecar", messages.Execute(7, 1, "/data/in/a.csv", "a.csv", 3, "cd34")),
     ("sidecar to engine", messages.Data(SESSION, 7, 1, "output", 0, wire.Flag.SCHEMA)),
     (
