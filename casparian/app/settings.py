@@ -53,7 +53,7 @@ class QueueSection(Section):
     settings: dict[str, Any] = Field(default_factory=dict)
     """Of the adapter, where it has any."""
     ageing_s: float = Field(default=60.0, ge=0)
-    """A job gains one step of priority for each such wait; 0: strict priority."""
+    """A job gains one step of priority for each such wait; 0: strict. Backfills gain none."""
 
 
 class TransportSection(Section):

@@ -69,6 +69,25 @@ class ContentCheck:
             log.info("reading the archived bytes", job=claim.job_id, reason=error.message)
             return kept
 
+    def look(self, claim: Claim, current: bool) -> None:
+        """Raise JobError as `prepare` would, by what can be told without reading the bytes.
+
+        `current`: the claim's version is what the last scan found in its place.
+        """
+        try:
+            if not current:
+                raise JobError(
+                    ErrorClass.SOURCE_GONE,
+                    f"{path_text(claim.source)} no longer has the content of version "
+                    f"{claim.file_version_id}, and [archive] has not kept it.",
+                )
+            with _translated(claim):
+                if self._unpacked.name_of(claim) is None:
+                    self._check_stat(claim, self._source.stat(claim.root_path, claim.path))
+        except JobError:
+            if self._archive is None or not self._archive.has(claim.content_hash):
+                raise
+
     def _from_archive(self, claim: Claim) -> Claim | None:
         if self._archive is None:
             return None

@@ -46,6 +46,8 @@ class JobEventKind(StrEnum):
     """It was skipped, and another job runs on its file now, since the doer is one no more."""
     ENQUEUED = "ENQUEUED"
     """It runs on a file that was skipped: what makes such a job, so not in TRANSITIONS."""
+    BACKFILLED = "BACKFILLED"
+    """Somebody wants rows made anew by the live code: what makes such a job, too."""
 
 
 # Every step a job can take. Whatever is not here is illegal. The guards (token, lease,

@@ -14,6 +14,11 @@ from functools import cached_property, lru_cache
 from casparian.domain.errors import ConfigurationError
 from casparian.domain.files import path_text
 
+BACKFILL_PRIORITY = -1_000_000
+"""The priority of jobs that wait until nothing else does, as lower ones are."""
+BEHIND_US = 1 << 60
+"""What `due` of such a job is later by: more than any other's ever is."""
+
 
 @dataclass(frozen=True, slots=True)
 class RoutingRule:
@@ -93,8 +98,10 @@ def due_us(enqueued_at_us: int, priority: int, ageing_us: int) -> int:
     """The key by which jobs are claimed, smallest first, then by id.
 
     Each step of priority is worth `ageing_us` of waiting, so nothing starves; with
-    `ageing_us` 0 priority is strict.
+    `ageing_us` 0 priority is strict. Backfills are behind everything else, and do not age.
     """
+    if priority <= BACKFILL_PRIORITY:
+        return BEHIND_US + enqueued_at_us
     return enqueued_at_us - priority * ageing_us if ageing_us else -priority
 
 

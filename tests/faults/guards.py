@@ -313,6 +313,17 @@ GUARDS = (
         "faults.test_schedules_purge::test_a_version_that_comes_meanwhile_stays",
         (_line(f"{_RULES}:plan_purge", _NEWER, "False"),),
     ),
+    Guard(
+        "a version on which a job waits is not backfilled again",
+        "faults.test_schedules_backfill::test_a_backfill_that_is_asked_for_twice_runs_once",
+        (
+            _line(
+                "casparian.adapters.queue.backfills:SqlBackfills.enqueue_backfills",
+                "if old.in_the_way is None",
+                "",
+            ),
+        ),
+    ),
     # --- bundles -----------------------------------------------------------------------------
     Guard(
         "a bundle that is decided and not installed is waited for",

@@ -132,6 +132,8 @@ SELECT TOP 1 file_location.id, file_location.source_root_id, file_location.path,
 
 SELECT TOP 1 file_location.id, file_location.source_root_id, file_location.path, file_version.ordinal, file_version.id AS version_id, file_version.content_hash FROM file_location JOIN file_version ON file_version.id = file_location.current_version_id WHERE file_location.source_root_id IN (?, ?) AND file_location.deleted = 0 AND file_location.id > ? ORDER BY file_location.id
 
+SELECT TOP 1 processing_job.file_version_id, max(processing_job.id) AS job_id FROM processing_job WHERE processing_job.plugin_name = ? AND processing_job.kind = ? AND processing_job.status = ? AND processing_job.file_version_id > ? GROUP BY processing_job.file_version_id ORDER BY processing_job.file_version_id
+
 SELECT TOP 1 processing_job.id, processing_job.attempt, processing_job.plugin_name, processing_job.file_version_id, processing_job.location_id, processing_job.ordinal, processing_job.priority, content_copy.content_hash FROM processing_job JOIN content_copy ON content_copy.job_id = processing_job.id JOIN file_location ON file_location.id = processing_job.location_id WHERE file_location.current_version_id = processing_job.file_version_id AND file_location.deleted = 0 AND content_copy.plugin_name = ? AND content_copy.content_hash = ? AND file_location.id != ? ORDER BY CASE WHEN (file_location.id = ?) THEN ? ELSE ? END, processing_job.id
 
 SELECT TOP 1 processing_job.id, processing_job.attempt, processing_job.plugin_name, processing_job.file_version_id, processing_job.location_id, processing_job.ordinal, processing_job.priority, content_copy.content_hash FROM processing_job JOIN content_copy ON content_copy.job_id = processing_job.id JOIN file_location ON file_location.id = processing_job.location_id WHERE file_location.current_version_id = processing_job.file_version_id AND file_location.deleted = 0 AND content_copy.plugin_name = ? AND content_copy.content_hash = ? ORDER BY CASE WHEN (file_location.id = ?) THEN ? ELSE ? END, processing_job.id
@@ -184,6 +186,8 @@ SELECT file_location.id, file_location.path, CASE WHEN (EXISTS (SELECT * FROM pr
 
 SELECT file_location.id, file_location.path, file_location.deleted, file_location.content_hash, file_location.current_version_id, file_version.content_hash AS [current] FROM file_location LEFT OUTER JOIN file_version ON file_version.id = file_location.current_version_id WHERE file_location.source_root_id = ? AND file_location.path IN (?, ?)
 
+SELECT file_location.id, file_location.source_root_id, file_location.path, file_location.size, file_location.mtime_ns, file_location.ctime_ns, file_location.inode, file_location.device, file_location.content_hash, file_location.current_version_id, file_location.versions, file_location.hashed_at_us, file_location.missed_scans, file_location.deleted FROM file_location WHERE file_location.id IN (?, ?)
+
 SELECT file_location.id, file_location.source_root_id, file_location.path, file_location.size, file_location.mtime_ns, file_location.ctime_ns, file_location.inode, file_location.device, file_location.content_hash, file_location.current_version_id, file_location.versions, file_location.hashed_at_us, file_location.missed_scans, file_location.deleted FROM file_location WHERE file_location.source_root_id = ? AND file_location.path IN (?, ?)
 
 SELECT file_location.id, file_location.source_root_id, file_location.path, file_location.size, file_location.mtime_ns, file_location.ctime_ns, file_location.inode, file_location.device, file_location.content_hash, file_location.current_version_id, file_location.versions, file_location.hashed_at_us, file_location.missed_scans, file_location.deleted, file_version.id AS version_id, file_version.ordinal FROM file_location JOIN file_version ON file_version.id = file_location.current_version_id WHERE file_location.deleted = 0 AND file_location.content_hash = file_version.content_hash AND file_location.source_root_id = (SELECT file_location.source_root_id FROM file_location WHERE file_location.id = ?) AND file_location.path >= ? AND file_location.path < ? AND file_location.inode = ? AND file_location.device = ? ORDER BY file_location.id
@@ -211,6 +215,8 @@ SELECT file_version.id FROM file_version JOIN file_location ON file_location.cur
 SELECT file_version.id, file_version.location_id, file_version.ordinal, file_version.content_hash, file_version.size, file_version.mtime_ns, file_version.ctime_ns, file_version.inode, file_version.device, file_version.seen_at_us FROM file_version JOIN file_location ON file_location.current_version_id = file_version.id
 
 SELECT file_version.id, file_version.location_id, file_version.ordinal, file_version.content_hash, file_version.size, file_version.mtime_ns, file_version.ctime_ns, file_version.inode, file_version.device, file_version.seen_at_us FROM file_version WHERE file_version.id = ?
+
+SELECT file_version.id, file_version.location_id, file_version.ordinal, file_version.content_hash, file_version.size, file_version.mtime_ns, file_version.ctime_ns, file_version.inode, file_version.device, file_version.seen_at_us FROM file_version WHERE file_version.id IN (?, ?)
 
 SELECT file_version.id, file_version.location_id, file_version.ordinal, file_version.content_hash, file_version.size, file_version.mtime_ns, file_version.ctime_ns, file_version.inode, file_version.device, file_version.seen_at_us FROM file_version WHERE file_version.location_id = ? ORDER BY file_version.ordinal
 
@@ -258,6 +264,8 @@ SELECT plugin_deployment.origin FROM plugin_deployment WHERE plugin_deployment.p
 
 SELECT plugin_manifest.content_hash FROM plugin_manifest WHERE plugin_manifest.plugin_name = ? AND plugin_manifest.live = 1
 
+SELECT plugin_manifest.content_hash FROM plugin_manifest JOIN plugin_config ON plugin_config.plugin_name = plugin_manifest.plugin_name WHERE plugin_manifest.plugin_name = ? AND plugin_manifest.live = 1 AND plugin_config.active = 1
+
 SELECT plugin_manifest.id FROM plugin_manifest WHERE plugin_manifest.plugin_name = ? AND plugin_manifest.content_hash = ?
 
 SELECT plugin_manifest.id, plugin_manifest.content_hash, plugin_manifest.live FROM plugin_manifest WHERE plugin_manifest.plugin_name = ?
@@ -272,6 +280,8 @@ SELECT plugin_manifest.plugin_name, plugin_manifest.content_hash, plugin_manifes
 
 SELECT plugin_manifest.plugin_name, plugin_manifest.quarantine_reason FROM plugin_manifest WHERE plugin_manifest.live = 1 AND plugin_manifest.quarantined_at_us IS NOT NULL
 
+SELECT processing_job.file_version_id, max(processing_job.id) AS job_id FROM processing_job WHERE processing_job.plugin_name = ? AND processing_job.kind = ? AND processing_job.status = ? AND processing_job.file_version_id IN (?, ?) GROUP BY processing_job.file_version_id ORDER BY processing_job.file_version_id
+
 SELECT processing_job.file_version_id, processing_job.plugin_name FROM processing_job WHERE processing_job.file_version_id IN (?, ?) AND processing_job.kind = ?
 
 SELECT processing_job.id, processing_job.attempt, processing_job.plugin_name, processing_job.file_version_id, processing_job.location_id, processing_job.ordinal, processing_job.priority, content_copy.content_hash FROM processing_job JOIN content_copy ON content_copy.job_id = processing_job.id JOIN file_location ON file_location.id = processing_job.location_id WHERE file_location.current_version_id = processing_job.file_version_id AND file_location.deleted = 0 AND content_copy.plugin_name = ? ORDER BY processing_job.id
@@ -280,9 +290,13 @@ SELECT processing_job.id, processing_job.attempt, processing_job.worker FROM pro
 
 SELECT processing_job.id, processing_job.attempt, processing_job.worker FROM processing_job WHERE processing_job.id IN (?, ?) ORDER BY processing_job.id
 
+SELECT processing_job.id, processing_job.file_version_id, processing_job.kind, processing_job.status FROM processing_job WHERE processing_job.plugin_name = ? AND processing_job.file_version_id IN (?, ?) ORDER BY processing_job.id
+
 SELECT processing_job.id, processing_job.plugin_name, processing_job.location_id, processing_job.ordinal FROM processing_job WHERE processing_job.finished_at_us IS NOT NULL AND processing_job.status = ? AND processing_job.plugin_name IN (?, ?)
 
 SELECT processing_job.id, processing_job.plugin_name, processing_job.location_id, processing_job.status, processing_job.kind FROM processing_job JOIN file_version ON file_version.id = processing_job.file_version_id WHERE file_version.location_id IN (?, ?) AND processing_job.status IN (?, ?) ORDER BY processing_job.id
+
+SELECT processing_job.id, processing_job.plugin_name, processing_job.plugin_hash, processing_job.file_version_id, processing_job.location_id, processing_job.ordinal, processing_job.rows, publish_slot.ordinal AS standing FROM processing_job LEFT OUTER JOIN publish_slot ON publish_slot.plugin_name = processing_job.plugin_name AND publish_slot.location_id = processing_job.location_id WHERE processing_job.id IN (?, ?) AND (processing_job.plugin_hash IS NULL OR processing_job.plugin_hash != ?)
 
 SELECT processing_job.id, processing_job.status, processing_job.attempt, processing_job.token FROM processing_job WHERE processing_job.id IN (?, ?)
 
@@ -322,6 +336,8 @@ SELECT processing_job.id, processing_job.status, processing_job.plugin_name, pro
 
 SELECT processing_job.id, processing_job.status, processing_job.plugin_name, processing_job.plugin_hash, processing_job.file_version_id, processing_job.location_id, processing_job.ordinal, processing_job.priority, processing_job.due, processing_job.attempt, processing_job.tries, processing_job.crashes, processing_job.token, processing_job.worker, processing_job.lease_until_us, processing_job.not_before_us, processing_job.enqueued_at_us, processing_job.started_at_us, processing_job.decided_at_us, processing_job.finished_at_us, processing_job.rows, processing_job.rejects, processing_job.error_class, processing_job.error_message, processing_job.manifest, processing_job.kind FROM processing_job WHERE processing_job.token IS NOT NULL AND processing_job.status = ? OR processing_job.finished_at_us IS NOT NULL AND processing_job.status = ? ORDER BY processing_job.id
 
+SELECT processing_job.location_id, max(processing_job.id) AS newest FROM processing_job WHERE processing_job.plugin_name = ? AND processing_job.finished_at_us IS NOT NULL AND processing_job.status = ? AND processing_job.kind = ? GROUP BY processing_job.location_id
+
 SELECT processing_job.plugin_name, processing_job.location_id, processing_job.ordinal, processing_job.id FROM processing_job WHERE processing_job.id IN (?, ?)
 
 SELECT processing_job.status, count(*) AS count_1 FROM processing_job WHERE processing_job.status = 'QUEUED' GROUP BY processing_job.status UNION ALL SELECT processing_job.status, count(*) AS count_2 FROM processing_job WHERE processing_job.token IS NOT NULL GROUP BY processing_job.status UNION ALL SELECT processing_job.status, count(*) AS count_3 FROM processing_job WHERE processing_job.finished_at_us IS NOT NULL GROUP BY processing_job.status
@@ -354,6 +370,8 @@ SELECT source_root.id FROM source_root WHERE source_root.active = 1
 
 SELECT source_root.id FROM source_root WHERE source_root.id = ?
 
+SELECT source_root.id, source_root.path FROM source_root
+
 SELECT source_root.id, source_root.path, source_root.active, source_root.disturbances FROM source_root
 
 SELECT source_root.id, source_root.path, source_root.active, source_root.disturbances FROM source_root WHERE source_root.active = 1 ORDER BY source_root.id
@@ -365,6 +383,8 @@ SELECT source_root.path FROM source_root WHERE source_root.active = 1 ORDER BY s
 SELECT target_bundle.bundle_key, target_bundle.revision, target_bundle.installed FROM target_bundle WHERE target_bundle.bundle_key IN (?, ?) ORDER BY target_bundle.bundle_key
 
 SELECT target_schema.target_key, target_schema.schema_json FROM target_schema WHERE target_schema.target_key IN (?, ?)
+
+SELECT topic_config.id FROM topic_config WHERE topic_config.plugin_name = ? AND topic_config.active = 1 AND topic_config.mode = ?
 
 SELECT topic_config.id, topic_config.plugin_name, topic_config.topic, topic_config.sink, topic_config.mode, topic_config.position, topic_config.active, topic_config.duplicates FROM topic_config
 
@@ -430,7 +450,9 @@ UPDATE plugin_manifest SET quarantined_at_us=?, quarantine_reason=? WHERE plugin
 
 UPDATE plugin_manifest SET quarantined_at_us=?, quarantine_reason=? WHERE plugin_manifest.plugin_name = ? AND plugin_manifest.content_hash = ? AND plugin_manifest.quarantined_at_us IS NULL
 
-UPDATE processing_job SET due=(-processing_job.priority) WHERE (processing_job.status NOT IN (?, ?))
+UPDATE processing_job SET due=CASE WHEN (processing_job.priority <= ?) THEN ? + processing_job.enqueued_at_us ELSE -processing_job.priority END WHERE (processing_job.status NOT IN (?, ?))
+
+UPDATE processing_job SET due=CASE WHEN (processing_job.priority <= ?) THEN ? + processing_job.enqueued_at_us ELSE processing_job.enqueued_at_us - processing_job.priority * ? END WHERE (processing_job.status NOT IN (?, ?))
 
 UPDATE processing_job SET lease_until_us=? WHERE processing_job.id = ? AND processing_job.token = ?
 

@@ -70,6 +70,9 @@ class VersionArchive:
         os.rename(copy, place)
         _sync(os.path.dirname(place))
 
+    def has(self, content_hash: str) -> bool:
+        return os.path.exists(self.path_of(content_hash))
+
     def restore(self, content_hash: str, to: str) -> bool:
         """Copy kept bytes to the new file `to`; False where they are not kept, or no longer are
         what their name says."""

@@ -47,6 +47,7 @@ def open_memory(clock: Clock = wall_clock_us) -> QueueStores:
         lambda: None,
         scout_leases=MemoryScoutLeases(queue),
         audit=MemoryAudit(queue),
+        backfills=queue,
     )
 
 

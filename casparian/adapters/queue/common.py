@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from casparian.domain.adoption import AdoptingQueue
 from casparian.domain.audit import AuditedQueue
+from casparian.domain.backfill import Backfills
 from casparian.domain.deployments import DeployCheck, Deployment, DeployRefusedError
 from casparian.domain.errors import (
     ConfigurationError,
@@ -56,7 +57,8 @@ class QueueStores(NamedTuple):
 
     `database_clock` is the database's own, where that is not this host's: it can be wrong.
     `adoption` is there where the queue can take over rows of others, `scout_leases` where it can
-    keep scouts apart, `audit` where it can be held against its targets.
+    keep scouts apart, `audit` where it can be held against its targets, `backfills` where it knows
+    which rows were made by code that is live no more.
     """
 
     catalog: FileCatalog
@@ -69,6 +71,7 @@ class QueueStores(NamedTuple):
     adoption: AdoptingQueue | None = None
     scout_leases: ScoutLeases | None = None
     audit: AuditedQueue | None = None
+    backfills: Backfills | None = None
 
 
 class JobEvent(NamedTuple):

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, case, insert, select, update
 
 from casparian.adapters.queue.changes import RoutingChange
 from casparian.adapters.queue.common import unknown_manifest
@@ -36,7 +36,13 @@ from casparian.domain.plugins import (
     TopicConfig,
 )
 from casparian.domain.ports import Applied
-from casparian.domain.routing import RoutingRule, RoutingTable, Subscription
+from casparian.domain.routing import (
+    BACKFILL_PRIORITY,
+    BEHIND_US,
+    RoutingRule,
+    RoutingTable,
+    Subscription,
+)
 from casparian.domain.sandbox import Grants
 
 _root, _rule, _config, _topic, _code = (
@@ -122,6 +128,8 @@ class SqlPlugins(SqlDeployments):
             return False
         job = processing_job.c
         due = job.enqueued_at_us - job.priority * ageing_us if ageing_us else -job.priority
+        behind = BEHIND_US + job.enqueued_at_us
+        due = case((job.priority <= BACKFILL_PRIORITY, behind), else_=due)
         over = (JobStatus.COMPLETED.value, JobStatus.SUPERSEDED.value)
         connection.execute(update(processing_job).where(job.status.not_in(over)).values(due=due))
         return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from casparian.adapters.queue.adoption import SqlAdoption
 from casparian.adapters.queue.audit import SqlAudit
+from casparian.adapters.queue.backfills import SqlBackfills
 from casparian.adapters.queue.catalog import SqlCatalog
 from casparian.adapters.queue.common import QueueStores
 from casparian.adapters.queue.database import Database
@@ -25,4 +26,5 @@ def stores_of(database: Database) -> QueueStores:
         adoption=SqlAdoption(database),
         scout_leases=SqlScoutLeases(database),
         audit=SqlAudit(database),
+        backfills=SqlBackfills(database),
     )

@@ -1,9 +1,10 @@
-"""What the commands that change jobs share: who asks, and which jobs are meant."""
+"""What the commands that change jobs share: who asks, and which jobs and times are meant."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from casparian.domain.errors import ConfigurationError
@@ -24,6 +25,17 @@ def actor() -> str:
         # A user without a name, as in many containers.
         user = f"uid-{os.getuid()}"
     return f"{user}@{socket.gethostname()}"
+
+
+def moment_of(option: str, text: str) -> int:
+    """Microseconds since the epoch. Raises ConfigurationError for what is no date."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigurationError(
+            f"{option} {text!r} is no date: write 2026-01-31 or 2026-01-31T10:00:00."
+        ) from None
+    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()) * 1_000_000
 
 
 def numbered(stores: QueueStores, ids: Sequence[int], what: str) -> list[JobDocument]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from casparian.app.cli._shared import new_program
 from casparian.app.cli.about import adapters, config_reference
 from casparian.app.cli.adopt import adopt
+from casparian.app.cli.backfill import backfill
 from casparian.app.cli.cancel import cancel
 from casparian.app.cli.check import check
 from casparian.app.cli.forget import forget
@@ -23,7 +24,7 @@ app = new_program(
     "Looks after an engine: makes a configuration, shows files, jobs and what became of them."
 )
 LOOKING = (scan, status, files, jobs, plugins, why, trace)
-REPAIRING = (retry, cancel, forget, purge, adopt, prune)
+REPAIRING = (retry, cancel, backfill, forget, purge, adopt, prune)
 INSTALLING = (check, upgrade, adapters, config_reference)
 for command in (init, *LOOKING, *REPAIRING, *INSTALLING):
     app.command()(command)

@@ -98,6 +98,37 @@ class CancelledDocument(TypedDict):
     left: Annotated[list[LeftJobDocument], "Jobs that are not, with their status now, and why."]
 
 
+class OutdatedVersionDocument(TypedDict):
+    """A version of a file whose rows were made by other code than the live one."""
+
+    path: Annotated[str, "The file's path below its source root."]
+    source_root: Annotated[str, "The source root."]
+    file_version_id: Annotated[int, "The version."]
+    version: Annotated[int, "Which version of its file it is."]
+    rows: Annotated[int, "How many rows its newest job has published."]
+    made_by: Annotated[int, "That job."]
+    plugin_hash: Annotated[str, "The code that ran it; empty where that is not known."]
+    job_id: Annotated[int | None, "The job that makes them anew; null where there is none."]
+
+
+class LeftVersionDocument(OutdatedVersionDocument):
+    """A version that gets no job."""
+
+    reason: Annotated[str, "Why."]
+
+
+class BackfilledDocument(TypedDict):
+    """What `casparian backfill` did, or would do."""
+
+    plugin: Annotated[str, "The plugin."]
+    plugin_hash: Annotated[str, "Its live code."]
+    dry_run: Annotated[bool, "Nothing was enqueued, since that was not asked for."]
+    rows: Annotated[int, "Rows that are made anew, over all versions that get a job."]
+    versions: Annotated[list[OutdatedVersionDocument], "The versions that get a job."]
+    left: Annotated[list[LeftVersionDocument], "Outdated versions that do not."]
+    failed: Annotated[int, "Jobs that failed with other code; `casparian retry` runs them again."]
+
+
 class ForgottenFileDocument(TypedDict):
     """A file that the next scan sees as new."""
 
@@ -220,6 +251,7 @@ PRINTED: dict[str, Any] = {
     "trace": OriginDocument,
     "retry": RetriedDocument,
     "cancel": CancelledDocument,
+    "backfill": BackfilledDocument,
     "forget": ForgottenDocument,
     "purge": PurgedDocument,
     "adopt": AdoptedDocument,

@@ -189,7 +189,8 @@ COLUMNS: dict[str, dict[str, str]] = {
         "location_id": "Of the version.",
         "ordinal": "Of the version.",
         "priority": "Of the rules that matched.",
-        "due": "What claims are ordered by: time of queueing less what the priority is worth.",
+        "due": "What claims are ordered by: time of queueing less what the priority is worth; of "
+        "backfills behind all others.",
         "attempt": "How often it was claimed; only grows.",
         "tries": "Attempts that count against `max_attempts`; a retry resets it.",
         "crashes": "Of these, those in which the plugin's process died.",

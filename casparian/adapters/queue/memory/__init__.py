@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from casparian.adapters.queue.memory.backfills import MemoryBackfills
 from casparian.adapters.queue.memory.catalog import MemoryCatalog
 from casparian.adapters.queue.memory.jobs import MemoryJobs
 from casparian.adapters.queue.memory.ledger import MemoryLedger
@@ -12,5 +13,7 @@ from casparian.adapters.queue.memory.scout_leases import MemoryScoutLeases
 __all__ = ["MemoryQueue", "MemoryScoutLeases"]
 
 
-class MemoryQueue(MemoryCatalog, MemoryJobs, MemoryLedger, MemoryPlugins, MemoryReports):
-    """All five ports as one object."""
+class MemoryQueue(
+    MemoryCatalog, MemoryJobs, MemoryLedger, MemoryPlugins, MemoryReports, MemoryBackfills
+):
+    """All five ports as one object, and backfills."""
