@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL_INPUTS := pyproject.toml setup.py casparian/_fastpath/_speed.pyx casparian/adapters/files/_walk.pyx
 
-.PHONY: help venv demo test test-pure test-mssql properties crash-matrix power-loss resources soak fuzz claimers hosts bad-input-full torture lint docs schema reference bench bench-full clean
+.PHONY: help venv demo test test-pure test-mssql properties crash-matrix failing-calls power-loss resources soak fuzz claimers hosts bad-input-full torture lint docs schema reference bench bench-full clean
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo "make test-mssql  what SQL Server needs, on the one that CASPARIAN_TEST_MSSQL_URL names"
 	@echo "make properties  every property with fifty times as many examples; takes an hour"
 	@echo "make crash-matrix  the engine killed at every call that changes files; takes hours"
+	@echo "make failing-calls  an error at every call that changes files; takes hours"
 	@echo "make soak       engines and sidecars killed at random for SECONDS=600, readers beside them"
 	@echo "make fuzz       a million frames, 100,000 mutated Arrow streams; takes minutes"
 	@echo "make power-loss  disks that lose their power at every step, without each fsync; needs root"
@@ -67,12 +68,16 @@ fuzz: $(VENV)/.installed-test
 	$(BIN)/python -m tests.faults.fuzz frames --count 1000000
 	$(BIN)/python -m tests.faults.fuzz streams --count 100000
 
+failing-calls: $(VENV)/.installed-test
+	CASPARIAN_CRASH_POINTS=all $(BIN)/python -m pytest -s tests/faults/test_failing_calls.py
+
 power-loss: $(VENV)/.installed-test
 	CASPARIAN_POWER=full CASPARIAN_CRASH_POINTS=25 $(BIN)/python -m pytest \
 		tests/faults/test_fsyncs.py tests/faults/test_power_cut.py
 
 resources: $(VENV)/.installed-test
-	$(BIN)/python -m pytest tests/faults/test_resources.py tests/faults/test_bad_input_storage.py
+	CASPARIAN_RESOURCES=full $(BIN)/python -m pytest tests/faults/test_resources.py \
+		tests/faults/test_locked_queue.py tests/faults/test_bad_input_storage.py
 
 claimers: $(VENV)/.installed-test
 	CASPARIAN_CLAIMERS=full $(BIN)/python -m tests.support.postgres_server \

@@ -32,6 +32,7 @@ from casparian.app.settings import Settings
 from casparian.app.targets import Targets
 from casparian.app.unpacked import Unpacked
 from casparian.app.verify import ContentCheck
+from casparian.app.waiting import Waits
 from casparian.app.worker import Worker, WorkerConfig
 from casparian.domain.errors import ConfigurationError
 from casparian.domain.instructions import RouterRules
@@ -109,12 +110,15 @@ def _root_leases(
     settings: Settings,
     roles: tuple[str, ...],
     clock: Clock,
+    waits: Waits,
 ) -> RootLeases:
     worker, started_at_us = settings.worker, clock()
 
     def beat(stopped: bool = False) -> None:
         node = context.node(roles, "", started_at_us)
-        stores.queue.beat(replace(node, heartbeat_at_us=clock(), stopped=stopped))
+        waits_for = waits.listed()
+        load = {"waits_for": waits_for} if waits_for else {}
+        stores.queue.beat(replace(node, heartbeat_at_us=clock(), load=load, stopped=stopped))
 
     alone = "worker" not in roles
     return RootLeases(
@@ -134,6 +138,7 @@ def _scout_service(
     leases: RootLeases,
     settings: Settings,
     on_recorded: Callable[[int], None],
+    waits: Waits,
 ) -> ScoutService:
     return ScoutService(
         scout,
@@ -142,6 +147,7 @@ def _scout_service(
         watch=settings.scout.watch,
         on_recorded=on_recorded,
         leases=leases,
+        waits=waits,
     )
 
 
@@ -158,6 +164,7 @@ class Container:
         self.clock = fixed(wall_clock_us)
         self.registry = one(Registry.default)
         self.context = one(EtlContext.capture)
+        self.waits = one(Waits, self.clock)
         self.observing = one(Observing, self.settings, self.clock)
         self.targets = one(
             Targets,
@@ -215,12 +222,19 @@ class Container:
             self.clock,
             self.observing.provided.observer,
             self.stores.provided.database_clock,
+            self.waits,
         )
 
     def _scouting(self) -> None:
         one, call = providers.Singleton, providers.Callable
         self.root_leases = one(
-            _root_leases, self.stores, self.context, self.settings, self.roles, self.clock
+            _root_leases,
+            self.stores,
+            self.context,
+            self.settings,
+            self.roles,
+            self.clock,
+            self.waits,
         )
         self.scout = one(
             Scout,
@@ -243,6 +257,7 @@ class Container:
             self.root_leases,
             self.settings,
             call(lambda stores: lambda jobs: stores.queue.wake(), self.stores),
+            self.waits,
         )
 
 

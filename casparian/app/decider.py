@@ -19,7 +19,7 @@ from casparian.domain.bundles import (
     revisions_of,
     sharing,
 )
-from casparian.domain.errors import ErrorClass, JobError
+from casparian.domain.errors import CasparianError, ErrorClass, JobError
 from casparian.domain.jobs import Claim, JobStatus
 from casparian.domain.plugins import Mode, PluginConfig
 from casparian.domain.ports import Bundler, PromoteItem, PublishLedger, Sink, bundler_of
@@ -241,7 +241,7 @@ class Decider:
         try:
             for sink, wanted in keys.values():
                 sink.sync(wanted)
-        except OSError as error:
+        except (OSError, CasparianError) as error:
             text = f"the staging could not be made durable: {error}"
             outcome.fail([s for s, _ in plans.values()], ErrorClass.INFRASTRUCTURE, text)
             return False

@@ -13,6 +13,7 @@ from casparian.app.leases import Leases
 from casparian.app.live_plugins import LivePlugins
 from casparian.app.publisher import Publisher
 from casparian.app.verify import ContentCheck
+from casparian.app.waiting import Waits
 from casparian.domain.errors import ErrorClass, JobError, UnavailableError
 from casparian.domain.files import path_text
 from casparian.domain.jobs import Claim, JobKind
@@ -47,6 +48,7 @@ class Feeder:
         lease_us: int,
         observer: JobObserver,
         clock: Clock,
+        waits: Waits,
     ) -> None:
         self._worker = worker
         self._installation = installation
@@ -59,6 +61,7 @@ class Feeder:
         self._lease_us = lease_us
         self._observer = observer
         self._clock = clock
+        self._waits = waits
         self._wanted: dict[str, int] = {}
         self._news = threading.Condition()
         self._stopping = False
@@ -85,20 +88,28 @@ class Feeder:
     def _serve(self) -> None:
         while not self._stopping:
             try:
-                live = self._plugins.refresh()
-                with self._news:
-                    wanted = {n: k for n, k in self._wanted.items() if n in live and k > 0}
-                    if live and not wanted and not self._stopping:
-                        self._news.wait(FULL_WAIT_S)
-                        continue
-                if not self._claim(live, wanted) and not self._stopping:
-                    self._jobs.wait(self._idle_for_s(wanted))
+                with self._waits.database("claiming"):
+                    idle_for_s = self._feed()
+                if idle_for_s:
+                    self._jobs.wait(idle_for_s)
             except UnavailableError as error:
                 log.error("database not reachable, trying again", error=str(error))
                 time.sleep(RETRY_WAIT_S)
             except Exception:
                 log.exception("claiming failed, trying again")
                 time.sleep(RETRY_WAIT_S)
+
+    def _feed(self) -> float:
+        """Claim what is wanted; how long to wait for news in the queue afterwards."""
+        live = self._plugins.refresh()
+        with self._news:
+            wanted = {n: k for n, k in self._wanted.items() if n in live and k > 0}
+            if live and not wanted and not self._stopping:
+                self._news.wait(FULL_WAIT_S)
+                return 0.0
+        if self._claim(live, wanted) or self._stopping:
+            return 0.0
+        return self._idle_for_s(wanted)
 
     def _idle_for_s(self, wanted: Mapping[str, int]) -> float:
         """Until a job is due whose wait is over then. News in the queue ends any wait."""

@@ -12,12 +12,12 @@ import structlog
 
 from casparian.app.context import EtlContext
 from casparian.app.leases import Leases
+from casparian.app.waiting import HEARTBEAT_S, Waits
 from casparian.domain.errors import CasparianError, SchemaVersionError, UnavailableError
 from casparian.domain.jobs import RetryPolicy
 from casparian.domain.ports import JobQueue, Promoting, PublishLedger, Sink, WorkerNode
 from casparian.domain.publish import SHORT, is_orphan
 
-HEARTBEAT_S = 5.0
 SWEEP_STAGINGS_S = 60.0
 MOST_TAKEN_OVER = 100
 
@@ -44,6 +44,7 @@ class Keeper:
         inherit: Callable[[list[Promoting]], None],
         load: Callable[[], Mapping[str, Any]],
         clock: Callable[[], int],
+        waits: Waits,
     ) -> None:
         self._node = node
         self._context = context
@@ -59,6 +60,7 @@ class Keeper:
         self._inherit = inherit
         self._load = load
         self._clock = clock
+        self._waits = waits
         self.failure: SchemaVersionError | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="casparian-keeper", daemon=True)
@@ -84,10 +86,11 @@ class Keeper:
             log.warning("could not report the end", error=str(error))
 
     def _serve(self) -> None:
+        beat_s = min(HEARTBEAT_S, self._renew_s)
         due = {
             self.renew: (self._renew_s, time.monotonic() + self._renew_s),
             self.recover: (self._sweep_s, time.monotonic() + self._sweep_s),
-            self.beat: (min(HEARTBEAT_S, self._renew_s), time.monotonic() + HEARTBEAT_S),
+            self.beat: (beat_s, time.monotonic() + beat_s),
             self.sweep: (SWEEP_STAGINGS_S, time.monotonic() + SWEEP_STAGINGS_S),
         }
         while not self._stop.wait(max(0.0, min(at for _, at in due.values()) - time.monotonic())):
@@ -96,7 +99,8 @@ class Keeper:
                     continue
                 due[step] = (every, time.monotonic() + every)
                 try:
-                    step()
+                    with self._waits.database(step.__name__):
+                        step()
                 except SchemaVersionError as error:
                     self.failure = error
                 except (UnavailableError, OSError) as error:
@@ -159,7 +163,9 @@ class Keeper:
                 log.info("orphaned staging removed", staging=key.name, sink=sink.location)
 
     def beat(self, stopped: bool = False) -> None:
-        self._node = replace(
-            self._node, heartbeat_at_us=self._clock(), load=dict(self._load()), stopped=stopped
-        )
+        self._waits.compare(self._ledger.fates)
+        load, waits_for = dict(self._load()), self._waits.listed()
+        if waits_for:
+            load["waits_for"] = waits_for
+        self._node = replace(self._node, heartbeat_at_us=self._clock(), load=load, stopped=stopped)
         self._jobs.beat(self._node)

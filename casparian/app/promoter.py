@@ -14,8 +14,9 @@ import structlog
 
 from casparian.app.leases import Leases
 from casparian.app.targets import Targets
+from casparian.app.waiting import Waits
 from casparian.domain.bundles import revisions_of
-from casparian.domain.errors import CasparianError, UnavailableError
+from casparian.domain.errors import CasparianError, UnavailableError, is_infrastructure
 from casparian.domain.jobs import JobStatus
 from casparian.domain.observer import JobObserver, Unobserved
 from casparian.domain.plugins import REJECTS_TOPIC
@@ -67,12 +68,14 @@ class Promoter:
         targets: Targets,
         leases: Leases,
         on_end: Callable[[int, JobStatus], None],
+        waits: Waits,
         observer: JobObserver | None = None,
     ) -> None:
         self._ledger = ledger
         self._targets = targets
         self._leases = leases
         self._on_end = on_end
+        self._waits = waits
         self._observer = observer or Unobserved()
 
     def promote(self, group: Sequence[Decided]) -> list[Decided]:
@@ -149,6 +152,8 @@ class Promoter:
         wait = min(FIRST_WAIT_S * 2 ** min(decided.waits - 1, 16), LONGEST_WAIT_S)
         decided.next_at = time.monotonic() + wait
         again.append(decided)
+        what = ", ".join(sorted({f"sink {r.item.target.location}" for r in failed}))
+        self._waits.job(job_id, JobStatus.PROMOTING, what, text)
         log.warning("promote failed, trying again", job=job_id, error=text, wait_s=wait)
 
     def _complete(self, group: Sequence[tuple[Decided, Manifest, Completion]]) -> None:
@@ -158,6 +163,7 @@ class Promoter:
         for decided, stands, completion in group:
             job_id = completion.job_id
             self._leases.remove(job_id, decided.token)
+            self._waits.job_over(job_id)
             if job_id not in done:
                 log.warning("job completed by another worker", job=job_id)
                 continue
@@ -205,8 +211,7 @@ def _completion(decided: Decided, stands: Manifest, receipts: Sequence[Receipt])
 
 def _all_failed(decided: Decided, error: Exception) -> list[Receipt]:
     items = decided.manifest.items
-    passing = isinstance(error, OSError | UnavailableError)
-    return [Receipt(item, None, str(error), transient=passing) for item in items]
+    return [Receipt(item, None, str(error), transient=is_infrastructure(error)) for item in items]
 
 
 def _has_failure(receipts: Sequence[Receipt]) -> bool:

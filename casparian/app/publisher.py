@@ -18,6 +18,7 @@ from casparian.app.decider import Decider, Outcome, Staged
 from casparian.app.leases import Leases
 from casparian.app.promoter import Decided, Promoter, sinks_of
 from casparian.app.targets import Targets
+from casparian.app.waiting import Waits
 from casparian.domain.errors import ErrorClass, UnavailableError
 from casparian.domain.jobs import Claim, Failure, JobStatus, RetryPolicy
 from casparian.domain.observer import JobObserver, Unobserved
@@ -47,6 +48,7 @@ class Publisher:
         leases: Leases,
         policy: RetryPolicy,
         on_end: Callable[[int, JobStatus], None],
+        waits: Waits,
         observer: JobObserver | None = None,
     ) -> None:
         self._ledger = ledger
@@ -55,9 +57,10 @@ class Publisher:
         self._leases = leases
         self._policy = policy
         self._on_end = on_end
+        self._waits = waits
         self._observer = observer or Unobserved()
         self._decider = Decider(ledger, targets, leases)
-        self._promoter = Promoter(ledger, targets, leases, on_end, self._observer)
+        self._promoter = Promoter(ledger, targets, leases, on_end, waits, self._observer)
         # Not a SimpleQueue, whose get with a timeout waits for ever where the time is over
         # before it begins to wait: seen with short ones, and possible with any.
         self._inbox: queue.Queue[_Entry] = queue.Queue()
@@ -126,7 +129,8 @@ class Publisher:
                 self._promote_due,
             ):
                 try:
-                    step()
+                    with self._waits.database(step.__name__):
+                        step()
                 except UnavailableError as error:
                     log.error("database not reachable, trying again", error=str(error))
                     time.sleep(RETRY_WAIT_S)
@@ -203,6 +207,9 @@ class Publisher:
                 self._observer.lost(claim)
                 continue
             self._observer.failed(claim, failure, status)
+            if status is JobStatus.QUEUED and failure.error_class is ErrorClass.INFRASTRUCTURE:
+                what = f"plugin {claim.plugin}"
+                self._waits.job(claim.job_id, status, what, failure.message)
             if failure.error_class is not ErrorClass.CONFLICT:
                 log.warning(
                     "attempt failed",

@@ -25,6 +25,7 @@ from casparian.app.publisher import Publisher
 from casparian.app.settings import Settings
 from casparian.app.sink_guard import SinkGuard
 from casparian.app.targets import Targets
+from casparian.app.waiting import Waits
 from casparian.domain.errors import ErrorClass, UnavailableError
 from casparian.domain.jobs import UNFINISHED, Claim, JobKind, JobStatus, RetryPolicy
 from casparian.domain.ports import Promoting, Unfinished
@@ -93,8 +94,9 @@ class Purger:
         self._ended = threading.Event()
         self._leases = Leases(config.give_up_s)
         self._context = EtlContext.capture()
+        waits = Waits(wall_clock_us)
         self._publisher = Publisher(
-            stores.ledger, stores.queue, targets, self._leases, policy, self._note_end
+            stores.ledger, stores.queue, targets, self._leases, policy, self._note_end, waits
         )
         self._keeper = Keeper(
             self._context.node((ROLE,), "", wall_clock_us()),
@@ -111,6 +113,7 @@ class Purger:
             self._inherit,
             lambda: {"jobs": len(self._leases)},
             wall_clock_us,
+            waits,
         )
 
     def start(self, keys: Sequence[Key]) -> None:

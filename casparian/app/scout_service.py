@@ -15,6 +15,7 @@ from casparian.app.leaving import Leaver
 from casparian.app.scout import Scout
 from casparian.app.scout_drain import scan_until_settled
 from casparian.app.scout_lease import RootLeases
+from casparian.app.waiting import Waits
 from casparian.domain.errors import StaleScoutError, UnavailableError
 from casparian.domain.files import ScanReport, SourceRoot, path_text
 
@@ -77,10 +78,12 @@ class ScoutService:
         on_recorded: Callable[[int], None] = _ignore,
         leaver: Leaver | None = None,
         leases: RootLeases | None = None,
+        waits: Waits | None = None,
     ) -> None:
         self._leaver = leaver
         self._leases = leases or RootLeases.none(scout.catalog)
         self._scout, self._clock = scout, scout.clock
+        self._waits = waits or Waits(scout.clock)
         self._interval_us = int(interval_s * 1_000_000)
         self._stand_by_us = min(max(self._interval_us, SHORTEST_STAND_BY_US), LONGEST_STAND_BY_US)
         self._watch, self._on_recorded = watch, on_recorded
@@ -231,6 +234,7 @@ class ScoutService:
         except Exception as error:
             self._put_off(plan, due, error)
         else:
+            self._waits.over(_step(plan))
             plan.retry_us = FIRST_RETRY_US
             plan.look_at_us.update(report.look_again_us)
 
@@ -244,11 +248,13 @@ class ScoutService:
         root = path_text(plan.root.path)
         if isinstance(error, UnavailableError):
             log.warning("the catalog cannot be reached", root=root, error=str(error))
+            self._waits.on(_step(plan), "database", str(error))
         elif isinstance(error, StaleScoutError):
             log.warning("a scan was given up", root=root, reason=str(error))
             self._leases.lose(plan.root)
         else:
             log.exception("a scan failed", root=root, error=str(error))
+            self._waits.on(_step(plan), f"source root {root}", str(error))
         again_us = self._clock() + plan.retry_us
         plan.retry_us = min(plan.retry_us * 2, LAST_RETRY_US)
         plan.scan_at_us = max(plan.scan_at_us, again_us)
@@ -292,6 +298,10 @@ class ScoutService:
     def _take_all_away(self, roots: Sequence[SourceRoot], stop: threading.Event) -> None:
         while self._leaver is not None and self._leaver.work(roots, stop.is_set):
             pass
+
+
+def _step(plan: _Plan) -> str:
+    return f"scan {plan.root.id}"
 
 
 def _say_errors(errors: Mapping[bytes, str], **about: str) -> None:

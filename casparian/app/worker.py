@@ -29,6 +29,7 @@ from casparian.app.sink_guard import SinkGuard
 from casparian.app.staging_pool import WORTH_WAKING_BYTES, StagingPool
 from casparian.app.targets import Targets
 from casparian.app.verify import ContentCheck
+from casparian.app.waiting import Waits
 from casparian.app.worker_context import WorkerContext
 from casparian.domain.errors import ErrorClass
 from casparian.domain.instructions import (
@@ -92,6 +93,7 @@ class Worker:
         clock: Clock,
         observer: JobObserver | None = None,
         queue_clock: Clock | None = None,
+        waits: Waits | None = None,
     ) -> None:
         self.config = config
         self._queue_clock = queue_clock or clock
@@ -103,6 +105,7 @@ class Worker:
         self._check = check
         self._clock = clock
         self._observer = observer or Unobserved()
+        self._waits = waits or Waits(clock)
         self.router = Router(config.rules, lambda: secrets.token_hex(16))
         self._leases = Leases(config.give_up_s)
         self._guard = SinkGuard(targets, ledger)
@@ -116,7 +119,14 @@ class Worker:
         self._ended_lock = threading.Lock()
         self.on_end: Callable[[int, JobStatus], None] = lambda job_id, status: None
         self._publisher = Publisher(
-            ledger, jobs, targets, self._leases, config.policy, self._note_end, self._observer
+            ledger,
+            jobs,
+            targets,
+            self._leases,
+            config.policy,
+            self._note_end,
+            self._waits,
+            self._observer,
         )
         self._loop = RouterLoop(
             self.router,
@@ -164,6 +174,7 @@ class Worker:
             self._inherit,
             self.load,
             self._clock,
+            self._waits,
         )
         self._feeder = Feeder(
             self._context.id,
@@ -177,6 +188,7 @@ class Worker:
             int(self.config.lease_s * SECOND_US),
             self._observer,
             self._queue_clock,
+            self._waits,
         )
         self._publisher.start()
         self._keeper.start()

@@ -296,12 +296,22 @@ class JobOriginDocument(TypedDict):
 # --- status -----------------------------------------------------------------------------
 
 
+class LoadedWaitDocument(TypedDict):
+    """Something that a process of the engine waits for."""
+
+    what: Annotated[str, "What it is, as `sink PLACE`, `plugin NAME` or `database`."]
+    reason: Annotated[str, "Why it cannot be used, as it was found last."]
+    since: Annotated[Time, "Since when."]
+    jobs: Annotated[int, "Jobs that are kept back by it, as far as this process knows."]
+
+
 class LoadDocument(TypedDict, total=False):
-    """What a worker is at. A scout alone has none of it."""
+    """What a worker is at. Of a scout alone only what it waits for is known."""
 
     jobs: Annotated[int, "Jobs that it holds."]
     sidecars: Annotated[dict[str, int], "Sidecars that run, by plugin."]
     ended: Annotated[dict[str, int], "Jobs that it has ended since it started, by how."]
+    waits_for: Annotated[list[LoadedWaitDocument], "What it waits for; left out where nothing."]
 
 
 class WorkerDocument(TypedDict):
@@ -375,6 +385,12 @@ class PruningDocument(TypedDict):
     before: Annotated[Time, "What had ended before was removed."]
     jobs: Annotated[int, "Jobs that were removed."]
     events: Annotated[int, "Events of jobs that were removed."]
+
+
+class WaitDocument(LoadedWaitDocument):
+    """Something that a process of the engine, or this command, waits for."""
+
+    worker: Annotated[str | None, "The process that waits; null where the command found it."]
 
 
 class StatusDocument(TypedDict):

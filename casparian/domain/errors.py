@@ -74,3 +74,10 @@ class JobError(CasparianError):
         super().__init__(message)
         self.error_class = error_class
         self.message = message
+
+
+def is_infrastructure(error: Exception) -> bool:
+    """True where a disk, a database or a peer failed, and not what was done with it."""
+    if isinstance(error, JobError):
+        return error.error_class is ErrorClass.INFRASTRUCTURE
+    return isinstance(error, OSError | UnavailableError)

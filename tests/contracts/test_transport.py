@@ -125,6 +125,18 @@ class TestIpcSocket:
         self.bound(path).close()
         assert not path.exists()
 
+    def test_that_cannot_be_removed_is_left_and_all_else_is_closed(self, short_dir: Path) -> None:
+        transport = ZmqIpcTransport(str(short_dir / "r.ipc"))
+        transport.bind()
+        (short_dir / "r.ipc").unlink()
+        (short_dir / "r.ipc").mkdir()
+        transport.close()
+        (short_dir / "r.ipc").rmdir()
+        again = ZmqIpcTransport(str(short_dir / "r.ipc"))
+        again.bind()
+        again.close()
+        assert list(short_dir.iterdir()) == []
+
     def test_of_a_dead_process_is_replaced(self, short_dir: Path) -> None:
         path = short_dir / "r.ipc"
         with socket.socket(socket.AF_UNIX) as dead:

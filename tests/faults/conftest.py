@@ -15,7 +15,7 @@ from tests.support.disks import SmallDisk
 from tests.support.project import Project
 from tests.support.stepped import Engine, Stage, virtual_time
 
-SHIM = Path(__file__).with_name("kill_shim.c")
+SHIM = Path(__file__).with_name("fault_shim.c")
 
 
 @pytest.fixture
@@ -34,8 +34,8 @@ def disk(project: Project) -> Iterator[SmallDisk]:
 def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
-        pytest.skip("no C compiler: the shim that kills cannot be built")
-    library = tmp_path_factory.mktemp("shim") / "kill_shim.so"
+        pytest.skip("no C compiler: the shim of faults cannot be built")
+    library = tmp_path_factory.mktemp("shim") / "fault_shim.so"
     command = [compiler, "-O1", "-shared", "-fPIC", "-o", library, SHIM, "-ldl"]
     built = subprocess.run(command, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr

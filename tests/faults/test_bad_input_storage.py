@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import subprocess
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -138,9 +139,18 @@ def test_a_full_disk_is_waited_out(project: Project, disk: SmallDisk, sink: str)
     assert sorted(rows) == sorted(n * 7919 % 1000003 for n in range(ROWS))
 
 
+def _refused_status(project: Project) -> subprocess.CompletedProcess[str] | None:
+    """What `casparian status` says once it ends with 3."""
+    with contextlib.suppress(AssertionError):
+        return project.casparian("status", code=3)
+    return None
+
+
 @pytest.mark.slow
 def test_a_full_disk_of_the_queue_is_waited_out(project: Project, disk: SmallDisk) -> None:
     project.csv_to(PARQUET, '[database]\nurl = "sqlite:///disk/queue.sqlite3"\n')
+    file = project.directory / "casparian.toml"
+    file.write_text(file.read_text().replace("[worker]", "[worker]\nrenew_s = 0.5"))
     queue = disk.path / "queue.sqlite3"
 
     def statuses() -> dict[str, int]:
@@ -158,6 +168,9 @@ def test_a_full_disk_of_the_queue_is_waited_out(project: Project, disk: SmallDis
             project.drop(f"more/{number}.csv", f"a\n{number}\n")
         wait_for(lambda: "full" in project.log(), timeout=60)
         assert engine.poll() is None
+        shown = wait_for(lambda: _refused_status(project))
+        assert "the disk is full" in shown.stderr
+        assert "the disk is full" in shown.stdout
         disk.make_room()
         wait_for(lambda: statuses() == {"COMPLETED": 301}, timeout=100)
         assert engine.poll() is None, project.log()

@@ -6,26 +6,30 @@ Disks without room are in test_bad_input_storage.py. Each test ends with the aud
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import resource
 import signal
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from casparian.adapters.queue import open_sqlite
 from casparian.app.promoter import LONGEST_WAIT_S, MOST_TRIES
+from casparian.domain.documents import LoadedWaitDocument
 from casparian.testing.world import VirtualClock
 from tests.support.audit import violations_of
 from tests.support.disks import SmallDisk
 from tests.support.project import FAST, Project, wait_for
-from tests.support.stepped import Stage
+from tests.support.stepped import Engine, Stage
 
 pytestmark = pytest.mark.slow
 SINKS = {"parquet": "parquet://./disk/output", "sqlite": "sqlite://disk/out.db/output"}
 ROWS = 100_000
+LARGE = 4 << 20
+"""Bytes of a value that makes a file larger than the queue's."""
 
 WAITS_FOR_GO = """
 import pathlib, time
@@ -58,6 +62,18 @@ def published(project: Project, kind: str = "parquet", root: str = "output") -> 
     return sorted(project.parquet(root=root)["a"].to_pylist())
 
 
+def quick(project: Project) -> None:
+    """Heartbeats come often, so that `casparian status` is up to date."""
+    file = project.directory / "casparian.toml"
+    file.write_text(file.read_text().replace("[worker]", "[worker]\nrenew_s = 0.5"))
+
+
+def waited_for(project: Project, code: int = 0) -> dict[str, str]:
+    """What `casparian status` says is waited for, and why."""
+    document = json.loads(project.casparian("status", "--json", code=code).stdout)
+    return {wait["what"]: wait["reason"] for wait in document["waits_for"]}
+
+
 def completed(project: Project, count: int) -> None:
     wait_for(lambda: project.statuses() == {"COMPLETED": count})
 
@@ -67,44 +83,23 @@ def test_an_output_that_is_read_only_is_waited_out(
     project: Project, disk: SmallDisk, kind: str
 ) -> None:
     project.csv_to(SINKS[kind])
+    quick(project)
     project.drop("a.csv", content(0))
     with project.running() as engine:
         completed(project, 1)
+        assert waited_for(project) == {}
         disk.remount("ro")
         project.drop("b.csv", content(10))
         waits = "select error_class, tries from processing_job where status = 'QUEUED'"
         wait_for(lambda: project.query(waits) == [("INFRASTRUCTURE", 0)])
-        assert "/disk/" in project.casparian("jobs", "--status", "QUEUED").stdout
+        wait_for(lambda: "/disk/" in project.casparian("jobs", "--status", "QUEUED").stdout)
+        wait_for(lambda: "/disk/" in waited_for(project).get("plugin csv_table", ""))
         disk.remount("rw")
         completed(project, 2)
+        wait_for(lambda: waited_for(project) == {})
         assert engine.poll() is None
     assert published(project, kind, "disk/output") == numbers(range(20))
     assert violations_of(project.database) == []
-
-
-@pytest.mark.parametrize("kind", ["parquet", "sqlite"])
-def test_what_is_decided_waits_for_an_output_that_is_read_only(
-    disk: SmallDisk, clock: VirtualClock, tmp_path: Path, kind: str
-) -> None:
-    """However often it is tried meanwhile: nobody has to retry it."""
-    with contextlib.closing(open_sqlite(str(tmp_path / "queue.db"), clock)) as stores:
-        stage = Stage(stores, clock, disk.path, kind)
-        one, two = stage.engine("one"), stage.engine("two")
-        claim = one.new(b"a.csv", "one's")
-        one.decide()
-        disk.remount("ro")
-        for _ in range(MOST_TRIES + 1):
-            one.promote()
-            clock.advance(LONGEST_WAIT_S)
-            one.believes(claim)
-        assert stage.status(claim.job_id) == "PROMOTING"
-        disk.remount("rw")
-        clock.advance(31)
-        two.recover()
-        two.publish()
-        assert stage.status(claim.job_id) == "COMPLETED"
-        assert stage.rows() == ["one's"]
-        assert stage.violations() == []
 
 
 @contextlib.contextmanager
@@ -115,6 +110,71 @@ def limited(pid: int, what: int, soft: int) -> Iterator[None]:
         yield
     finally:
         resource.prlimit(pid, what, before)
+
+
+def waits_of(engine: Engine) -> list[LoadedWaitDocument]:
+    """What an engine says that it waits for, with its next heartbeat."""
+    engine.keeper.beat()
+    workers = engine.stage.stores.reports.status()["workers"]
+    (worker,) = (worker for worker in workers if worker["id"] == engine.name)
+    return worker["load"].get("waits_for", [])
+
+
+@contextlib.contextmanager
+def read_only(disk: SmallDisk) -> Iterator[None]:
+    disk.remount("ro")
+    yield
+    disk.remount("rw")
+
+
+TAKEN: dict[str, Callable[[SmallDisk], contextlib.AbstractContextManager[None]]] = {
+    "the right to write": read_only,
+    "the size of files": lambda disk: limited(os.getpid(), resource.RLIMIT_FSIZE, LARGE // 2),
+}
+
+
+@pytest.mark.parametrize("inherited", [False, True], ids=["its own", "taken over"])
+@pytest.mark.parametrize(
+    ("kind", "taken"),
+    [
+        ("parquet", "the right to write"),
+        ("sqlite", "the right to write"),
+        ("sqlite", "the size of files"),  # Directories are renamed, however large what is in them.
+    ],
+)
+def test_what_is_decided_waits_for_what_its_output_needs(
+    disk: SmallDisk, clock: VirtualClock, tmp_path: Path, kind: str, inherited: bool, taken: str
+) -> None:
+    """However often it is tried meanwhile: nobody has to retry it."""
+    text = "x" * LARGE
+    with contextlib.closing(open_sqlite(str(tmp_path / "queue.db"), clock)) as stores:
+        stage = Stage(stores, clock, disk.path, kind)
+        one, two = stage.engine("one"), stage.engine("two")
+        claim = one.new(b"a.csv", text)
+        one.decide()
+        holder = one
+        if inherited:
+            clock.advance(31)
+            two.recover()
+            holder = two
+        with TAKEN[taken](disk):
+            for _ in range(MOST_TRIES + 1):
+                holder.promote()
+                clock.advance(LONGEST_WAIT_S)
+                held = stores.ledger.fates([claim.job_id])[claim.job_id]
+                assert held.token is not None
+                holder.leases.add([(claim.job_id, held.token)])
+            assert stage.status(claim.job_id) == "PROMOTING"
+            (wait,) = waits_of(holder)
+            assert wait["what"].startswith(f"sink {disk.path}")
+            assert wait["jobs"] == 1
+        clock.advance(31)
+        two.recover()
+        two.publish()
+        assert stage.status(claim.job_id) == "COMPLETED"
+        assert stage.rows() == [text]
+        assert waits_of(holder) == []
+        assert stage.violations() == []
 
 
 def test_a_limit_of_the_size_of_files_is_waited_out(project: Project) -> None:

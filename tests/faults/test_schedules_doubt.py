@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import Any
 
 import pytest
@@ -9,6 +11,35 @@ import pytest
 from casparian.domain.errors import UnavailableError
 from casparian.domain.jobs import JobStatus
 from tests.support.stepped import Engine, Stage, lost
+
+# --- S1: a staging that did not get to the disk ------------------------------------------
+
+
+def test_a_sync_that_fails_costs_a_staging_and_no_lease(
+    stage: Stage, one: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job goes back at once; nothing was decided, and the sync is not tried again."""
+    claim = one.new(b"a.csv", "v1")
+    synced: list[int] = []
+
+    def broken(descriptor: int) -> None:
+        synced.append(descriptor)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", broken)
+        one.decide()
+    assert (len(synced), stage.stagings()) == (1, [])
+    assert stage.status(claim.job_id) == "QUEUED"
+    (job,) = stage.stores.reports.jobs()
+    assert job["error"] is not None
+    assert job["error"]["class"] == "INFRASTRUCTURE"
+    stage.clock.advance(60)
+    again = one.claim()
+    one.stages(again, {"rows": {"v": ["v1"]}})
+    one.publish()
+    assert stage.rows() == ["v1"]
+
 
 # --- S2: a commit whose outcome is not known --------------------------------------------
 

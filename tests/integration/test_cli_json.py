@@ -94,6 +94,15 @@ NOT_IN_THIS_HISTORY = {
     # Roots that an engine scans meanwhile.
     ("ScanDocument", "left", "value"),
     ("SourceRootDocument", "scout", "value"),
+    # Engines that wait for a disk or a database: test_resources.py.
+    ("LoadDocument", "waits_for", "value"),
+    ("StatusTodayDocument", "waits_for", "value"),
+    *(
+        (wait, field, "value")
+        for wait in ("LoadedWaitDocument", "WaitDocument")
+        for field in ("what", "reason", "since", "jobs")
+    ),
+    *(("WaitDocument", "worker", what) for what in ("value", "null")),
     # Histories that were pruned, rules that are gone, markers without a content.
     ("PurgedByDocument", "at", "null"),
     *(("RuleDocument", field, "null") for field in ("pattern", "priority")),

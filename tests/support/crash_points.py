@@ -22,11 +22,12 @@ def seeded() -> random.Random:
     return random.Random(seed)
 
 
-def spread(total: int, chance: random.Random) -> list[int]:
-    """All, or one from each of as many equal parts."""
+def spread(total: int, chance: random.Random, few: int | None = None) -> list[int]:
+    """All, or one from each of as many equal parts: `few`, where no number was asked for."""
     if POINTS == "all":
         return list(range(1, total + 1))
-    parts = min(int(POINTS), total)
+    asked_for = few is None or "CASPARIAN_CRASH_POINTS" in os.environ
+    parts = min(int(POINTS) if asked_for else few or 1, total)
     edges = [1 + total * n // parts for n in range(parts + 1)]
     return [chance.randrange(a, b) for a, b in itertools.pairwise(edges)]
 

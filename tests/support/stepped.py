@@ -26,6 +26,7 @@ from casparian.app.leases import Leases
 from casparian.app.promoter import Decided
 from casparian.app.publisher import Publisher
 from casparian.app.targets import Targets
+from casparian.app.waiting import Waits
 from casparian.app.worker_context import WorkerContext
 from casparian.domain.errors import UnavailableError
 from casparian.domain.invariants import Invariant
@@ -116,8 +117,15 @@ class Engine:
         )
         self.leases = Leases(GIVE_UP_S)
         self.ended: dict[int, JobStatus] = {}
+        waits = Waits(stage.clock)
         self.publisher = Publisher(
-            self.ledger, stores.queue, self.targets, self.leases, POLICY, self.ended.__setitem__
+            self.ledger,
+            stores.queue,
+            self.targets,
+            self.leases,
+            POLICY,
+            self.ended.__setitem__,
+            waits,
         )
         context = dataclasses.replace(EtlContext.capture(), id=name)
         self.keeper = Keeper(
@@ -135,6 +143,7 @@ class Engine:
             self._inherit,
             dict,
             stage.clock,
+            waits,
         )
         self.keeper.beat()
         for sink in self.sinks():

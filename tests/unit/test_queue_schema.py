@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import subprocess
 import sys
@@ -11,12 +12,13 @@ from typing import Any
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import inspect
+from sqlalchemy import event, inspect, text
 from sqlalchemy.exc import OperationalError
 
 from casparian.adapters.queue import open_sqlite, open_url, schema
+from casparian.adapters.queue.database import Database
 from casparian.adapters.queue.schema import compute_schema_fingerprint, expected_fingerprint
-from casparian.adapters.queue.sqlite import sqlite_engine
+from casparian.adapters.queue.sqlite import open_database, sqlite_engine
 from casparian.adapters.queue.tables import metadata
 from casparian.domain.errors import ConfigurationError, SchemaVersionError, UnavailableError
 
@@ -234,3 +236,24 @@ def test_ids_are_never_given_twice(path: str) -> None:
     for name in set(counted) - {"installation"}:
         assert "AUTOINCREMENT" in tables[name], name
     assert len(counted) > 8
+
+
+def test_a_file_that_was_opened_read_only_once_is_opened_anew(path: str) -> None:
+    """SQLite falls back to that where a disk fails for a moment; a pool would keep it for good."""
+    database = open_database(path)
+
+    def read_only(*_: Any) -> sqlite3.Connection:
+        event.remove(database.engine, "do_connect", read_only)
+        return sqlite3.connect(f"file:{path}?mode=ro", uri=True, check_same_thread=False)
+
+    with contextlib.closing(database):
+        database.engine.dispose()
+        event.listen(database.engine, "do_connect", read_only)
+        with pytest.raises(UnavailableError, match="readonly"):
+            touch(database)
+        touch(database)
+
+
+def touch(database: Database) -> None:
+    with database.write() as connection:
+        connection.execute(text("update worker_node set pid = pid"))

@@ -58,7 +58,8 @@ class QueueStores(NamedTuple):
     `database_clock` is the database's own, where that is not this host's: it can be wrong.
     `adoption` is there where the queue can take over rows of others, `scout_leases` where it can
     keep scouts apart, `audit` where it can be held against its targets, `backfills` where it knows
-    which rows were made by code that is live no more.
+    which rows were made by code that is live no more. `obstacle` tells why nothing can be written
+    now, "" where it can.
     """
 
     catalog: FileCatalog
@@ -72,6 +73,7 @@ class QueueStores(NamedTuple):
     scout_leases: ScoutLeases | None = None
     audit: AuditedQueue | None = None
     backfills: Backfills | None = None
+    obstacle: Callable[[], str] | None = None
 
 
 class JobEvent(NamedTuple):

@@ -95,6 +95,11 @@ class Dialect(Protocol):
         """Let the next statement be a transaction by itself, where that costs less."""
         ...
 
+    def begin_trial(self, connection: Connection) -> None:
+        """Start a transaction that could write, for a moment. Raises UnavailableError where it
+        is seen before that nothing could be."""
+        ...
+
     def claim(self, claim: ClaimParts) -> Executable:
         """The statement that writes to those of the candidates that nobody else won."""
         ...

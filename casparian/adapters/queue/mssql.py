@@ -104,6 +104,9 @@ class MssqlDialect:
         else:
             self.begin_write(connection, shared=False)
 
+    def begin_trial(self, connection: Connection) -> None:
+        """What is tried in it tells all."""
+
     def begin_single(self, connection: Connection, writes: bool) -> None:
         level = "SNAPSHOT" if self._snapshots and not writes else "READ COMMITTED"
         self._set_level(connection, level)

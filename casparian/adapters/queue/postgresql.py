@@ -162,6 +162,9 @@ class PostgresqlDialect:
     def begin_read(self, connection: Connection) -> None:
         connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
+    def begin_trial(self, connection: Connection) -> None:
+        """What is tried in it tells all."""
+
     def begin_single(self, connection: Connection, writes: bool) -> None:
         connection.execution_options(isolation_level="AUTOCOMMIT")
 

@@ -20,6 +20,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Engine,
+    ExceptionContext,
     Executable,
     Table,
     bindparam,
@@ -38,8 +39,11 @@ from casparian.adapters.queue.stores import stores_of
 from casparian.domain.errors import ConfigurationError, UnavailableError
 from casparian.domain.ports import Clock
 
+_OF_THE_DISK = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
 BUSY_S = 30.0
 """How long a writer waits for another process's transaction."""
+TRIAL_MS = 2000
+LEAST_ROOM = 64 << 10
 
 
 def sqlite_engine(path: str) -> Engine:
@@ -54,6 +58,7 @@ def sqlite_engine(path: str) -> Engine:
     )
     event.listen(engine, "connect", _on_connect)
     event.listen(engine, "begin", _on_begin)
+    event.listen(engine, "handle_error", _on_error)
     return engine
 
 
@@ -77,6 +82,14 @@ def _on_begin(connection: Connection) -> None:
         info["casparian_checked"] = checked
     kind = "IMMEDIATE" if options.get("casparian_write") else "DEFERRED"
     connection.exec_driver_sql(f"BEGIN {kind}")
+
+
+def _on_error(context: ExceptionContext) -> None:
+    """A connection that met an error of the disk is not used again, and none of the pool: one
+    whose file could not be opened for writing would stay without the right to, for good."""
+    code = getattr(context.original_exception, "sqlite_errorcode", None)
+    if code is not None and code & 0xFF in _OF_THE_DISK:
+        context.is_disconnect = True
 
 
 def use_wal(engine: Engine) -> None:
@@ -147,6 +160,18 @@ class SqliteDialect:
         if writes:
             self.begin_write(connection, shared=True)
 
+    def begin_trial(self, connection: Connection) -> None:
+        path = self._engine.url.database or ""
+        room = os.statvfs(path)
+        if room.f_bavail * room.f_frsize < LEAST_ROOM:
+            raise UnavailableError(_unusable(path, "the disk is full"))
+        raw: Any = connection.connection.dbapi_connection
+        raw.execute(f"PRAGMA busy_timeout = {TRIAL_MS}")
+        try:
+            self.begin_write(connection, shared=False)
+        except DBAPIError as error:
+            raise UnavailableError(_unusable(path, error.orig)) from error
+
     def claim(self, claim: ClaimParts) -> Executable:
         # One writer at a time: whoever selects also wins.
         candidates = claim.candidates.limit(claim.limit).scalar_subquery()
@@ -215,7 +240,7 @@ def _insert_missing(table: Table, names: tuple[str, ...]) -> RowInsert:
     return RowInsert(insert(table).values(values).on_conflict_do_nothing(), names)
 
 
-def _unusable(path: str | None, error: BaseException) -> str:
+def _unusable(path: str | None, error: object) -> str:
     return (
         f"The queue database {path!r} cannot be used: {error}. See that its directory exists and "
         "may be written, that the disk has room, and that no other program keeps it locked."

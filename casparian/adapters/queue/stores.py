@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from casparian.adapters.queue.adoption import SqlAdoption
 from casparian.adapters.queue.audit import SqlAudit
 from casparian.adapters.queue.backfills import SqlBackfills
@@ -13,6 +15,7 @@ from casparian.adapters.queue.ledger import SqlLedger
 from casparian.adapters.queue.plugins import SqlPlugins
 from casparian.adapters.queue.reports import SqlReports
 from casparian.adapters.queue.scout_leases import SqlScoutLeases
+from casparian.adapters.queue.workers import obstacle
 
 
 def stores_of(database: Database) -> QueueStores:
@@ -27,4 +30,5 @@ def stores_of(database: Database) -> QueueStores:
         scout_leases=SqlScoutLeases(database),
         audit=SqlAudit(database),
         backfills=SqlBackfills(database),
+        obstacle=partial(obstacle, database),
     )

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sqlalchemy import Connection, Update, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Update, delete, false, func, insert, or_, select, update
+from sqlalchemy.exc import DBAPIError
 
 from casparian.adapters.queue.common import FORGET_WORKER_US
+from casparian.adapters.queue.database import Database
 from casparian.adapters.queue.rows import dumps
 from casparian.adapters.queue.schema import REVISIONS, VERSION, refuse_upgraded
 from casparian.adapters.queue.tables import worker_node
+from casparian.domain.errors import UnavailableError
 from casparian.domain.ports import WorkerNode
 
 _node = worker_node.c
@@ -43,6 +46,20 @@ def enlist(connection: Connection, node: WorkerNode, now_us: int) -> None:
 
 def read_workers(connection: Connection) -> list[WorkerNode]:
     return [node_of(row) for row in connection.execute(ALL_WORKERS)]
+
+
+def obstacle(database: Database) -> str:
+    """Why no heartbeat can be written now, "" where one can. Changes nothing."""
+    try:
+        with database.engine.connect() as connection:
+            database.dialect.begin_trial(connection)
+            connection.execute(update(worker_node).where(false()).values(pid=0))
+            connection.rollback()
+    except DBAPIError as error:
+        return str(database.dialect.translate(error, database.engine) or error.orig)
+    except UnavailableError as error:
+        return str(error)
+    return ""
 
 
 def _node_values(node: WorkerNode) -> dict[str, Any]:

@@ -20,13 +20,19 @@ _PASSING = frozenset(
         errno.EBUSY,
         errno.EINTR,
         errno.ESTALE,
+        errno.EIO,
+        errno.ENXIO,
+        errno.ENODEV,
+        errno.ENOTCONN,
+        errno.ETIMEDOUT,
+        errno.EHOSTDOWN,
     }
 )
 
 
 def is_passing(error: OSError) -> bool:
     """True for conditions that may end without an operator's word to the engine: a full disk, no
-    descriptors, a file system that is read-only for a while."""
+    descriptors, a file system that is read-only or a disk that is away for a while."""
     return error.errno in _PASSING
 
 

@@ -33,7 +33,7 @@ from casparian.adapters.sink._slot_names import SlotNames
 from casparian.adapters.sink._uri import absolute, after_scheme, topic_target_name
 from casparian.domain.adoption import Renewal, StandingSlot
 from casparian.domain.audit import Holding
-from casparian.domain.errors import ConfigurationError, JobError
+from casparian.domain.errors import ConfigurationError, JobError, is_infrastructure
 from casparian.domain.ports import Clock, PromoteItem, Sink, StageRequest, Staging
 from casparian.domain.publish import (
     InstallCase,
@@ -142,8 +142,13 @@ class ParquetSink:
             self._places.syncer.sync(todo.still_there(), began)
         except OSError as error:
             text = f"Making what was published below {self._root} durable failed: {error}."
-            return [r if r.case in (None, InstallCase.OLDER) else failed(r.item, text)
-                    for r in receipts]  # fmt: skip
+            passing = is_passing(error)
+            return [
+                r
+                if r.case in (None, InstallCase.OLDER)
+                else failed(r.item, text, transient=passing)
+                for r in receipts
+            ]
         now_us = self._clock()
         for path, key in todo.displaced:
             # Left where it is, it goes with its staging.
@@ -177,7 +182,8 @@ class ParquetSink:
         try:
             return install(jobs, todo)
         except JobError as error:
-            return [failed(job.item, error.message) for job in jobs]
+            passing = is_infrastructure(error)
+            return [failed(job.item, error.message, transient=passing) for job in jobs]
         except OSError as error:
             place = os.path.join(self._root, jobs[0].item.target.name)
             text = f"Publishing below {place} failed: {error}."

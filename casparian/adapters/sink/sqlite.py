@@ -49,7 +49,13 @@ SCHEME = "sqlite"
 _FORM = "sqlite://FILE/TABLE"
 BUSY_S = 5.0
 _PASSING = frozenset(
-    {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_NOMEM}
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_IOERR,  # Whatever the system said: a disk that fails, a limit of size.
+    }
 )
 
 

@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import socket
+from contextlib import suppress
 
 from casparian.domain.errors import ConfigurationError
 
@@ -39,16 +40,19 @@ class EndpointLock:
             else:
                 # Its holder has just removed it: the lock is on a file that nobody else finds.
                 os.close(file)
-        os.ftruncate(self._held, 0)
-        os.pwrite(self._held, f"pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        with suppress(OSError):  # The name is for whoever comes second; the lock is what counts.
+            os.ftruncate(self._held, 0)
+            os.pwrite(self._held, f"pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
 
     def release(self) -> None:
         if self._held is not None:
             # While it is still held, so that what is removed is nobody else's.
-            if _is_still(self._held, self._file):
-                os.unlink(self._file)
-            os.close(self._held)
-            self._held = None
+            held, self._held = self._held, None
+            try:
+                if _is_still(held, self._file):
+                    os.unlink(self._file)
+            finally:
+                os.close(held)
 
     def _open(self) -> int:
         try:

@@ -6,6 +6,8 @@ import os
 import socket
 import stat
 
+import structlog
+
 from casparian.adapters.transport._endpoint_lock import EndpointLock
 from casparian.adapters.transport._zmq import ZmqConnection, ZmqTransport
 from casparian.domain.errors import ConfigurationError
@@ -14,6 +16,8 @@ from casparian.domain.wire import DEFAULT_LIMITS, Limits
 SCHEME = "ipc://"
 # sun_path of Linux holds 108 bytes with the closing zero.
 PATH_BYTES = 107
+
+log = structlog.get_logger("casparian.transport")
 
 
 class ZmqIpcTransport(ZmqTransport):
@@ -41,11 +45,18 @@ class ZmqIpcTransport(ZmqTransport):
 
     def close(self) -> None:
         # ZMQ leaves the file. It goes first: later, it might be another engine's.
+        for end in (self._remove_socket, self._lock.release):
+            try:
+                end()
+            except OSError as error:
+                # What is left here and belongs to nobody is removed by whoever binds there next.
+                log.warning("a file was left behind", socket=self._path, error=str(error))
+        super().close()
+
+    def _remove_socket(self) -> None:
         if self._bound:
             self._bound = False
             _unlink_if_there(self._path)
-        self._lock.release()
-        super().close()
 
 
 def connect(endpoint: str, limits: Limits = DEFAULT_LIMITS) -> ZmqConnection:

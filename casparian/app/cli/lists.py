@@ -10,8 +10,9 @@ import typer
 
 from casparian.app.cli._output import count, moment, printable, show_json, show_table
 from casparian.app.cli._shared import ConfigOption, JsonOption, load_settings, open_stores
+from casparian.app.cli._waiting import show_waits, waits_for
 from casparian.app.cli._watch import watch
-from casparian.domain.errors import ConfigurationError
+from casparian.domain.errors import ConfigurationError, UnavailableError
 from casparian.domain.statuses import JobStatus
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ def status(
     Jobs by status and by plugin, files by source root, which expected files have come today, and
     how much was done lately. With
     --watch a terminal shows it anew every second; into a pipe goes one line for every change of
-    the jobs.
+    the jobs. What engines wait for is named: a full disk, a sink that is away, a database that
+    is locked. Where that is the queue's own database, the exit code is 3.
 
     Example: casparian status --watch
     """
@@ -46,14 +48,18 @@ def status(
         raise ConfigurationError("--watch has no end and --json is one document: leave one out.")
     settings = load_settings(ctx, config)
     from casparian.app.expectations import documents, expectations_of
+    from casparian.app.waiting import HEARTBEAT_S
 
     expectations = expectations_of(settings)
+    beat_s = min(HEARTBEAT_S, settings.worker.renew_s)
     with closing(open_stores(settings)) as stores:
 
         def look() -> StatusTodayDocument:
             now_us = time.time_ns() // 1000
             expected = documents(expectations, stores.reports, now_us)
-            return {**stores.reports.status(), "expected": expected}
+            document = stores.reports.status()
+            waits = waits_for(document, stores, beat_s)
+            return {**document, "waits_for": waits, "expected": expected}
 
         if watching:
             watch(look, _show_status)
@@ -62,6 +68,9 @@ def status(
         show_json(document)
     else:
         _show_status(document)
+    for wait in document["waits_for"]:
+        if wait["worker"] is None:
+            raise UnavailableError(wait["reason"])
 
 
 def _show_status(document: StatusTodayDocument) -> None:
@@ -95,6 +104,7 @@ def _show_status(document: StatusTodayDocument) -> None:
         title="Workers",
         numbers=["jobs"],
     )
+    show_waits(document["waits_for"])
     if document["expected"]:
         show_table(
             ("expected", "by", "state", "path", "arrived"),

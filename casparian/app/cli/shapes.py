@@ -24,6 +24,7 @@ from casparian.domain.documents import (
     PublishedOutputDocument,
     StatusDocument,
     VersionHeadDocument,
+    WaitDocument,
 )
 
 # --- scanning and looking ---------------------------------------------------------------------
@@ -45,7 +46,9 @@ class ScanDocument(TypedDict):
 
 
 class StatusTodayDocument(StatusDocument):
-    """Counts, plugins, source roots, workers, and the files expected today."""
+    """Counts, plugins, source roots, workers, what is waited for, and the files expected today."""
+
+    waits_for: Annotated[list[WaitDocument], "What the engines wait for; empty where nothing."]
 
     expected: Annotated[list[ExpectedDocument], "One for each `[[expect]]`."]
 

@@ -1,17 +1,23 @@
 /* Preloaded into the engine: counts the calls that change files or make them durable, over all
- * threads, and dies by SIGKILL in place of the n-th. A write dies half done.
+ * threads, and at the n-th dies by SIGKILL, or lets it fail. A write dies or fails half done.
  *
- * CRASH_AT   n, or unset: only count
+ * CRASH_AT   n: die in place of this call. Without it and FAIL_AT: only count
  * CRASH_LOG  a file that gets one line for each call: number, call, path
  * CRASH_CUT  file systems, by a directory in each, that stop without their logs right before it
  *            dies, as if the power went: separated by colons
+ *
+ * FAIL_AT    n: this call fails, and those after it, as many as FAIL_TIMES says (1 if unset)
+ * FAIL_ERRNO the error, as a number. Opens for writing are counted, too; and of all calls only
+ *            those whose error it can be: on a full disk, say, files can be removed
  *
  * Children are left alone: the first thing done here is to take LD_PRELOAD away from them.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,16 +28,20 @@
 #include <unistd.h>
 
 static atomic_long calls;
-static long crash_at = -1;
+static long crash_at = -1, fail_at = -1, fail_times = 1;
+static int fail_errno;
 static int log_fd = -1;
 static char *cut;
 
 __attribute__((constructor)) static void begin(void) {
     const char *at = getenv("CRASH_AT"), *path = getenv("CRASH_LOG");
+    if (getenv("FAIL_ERRNO")) fail_errno = atoi(getenv("FAIL_ERRNO"));
+    if (getenv("FAIL_AT")) fail_at = atol(getenv("FAIL_AT"));
+    if (getenv("FAIL_TIMES")) fail_times = atol(getenv("FAIL_TIMES"));
     if (getenv("CRASH_CUT")) cut = strdup(getenv("CRASH_CUT"));
     if (at) crash_at = atol(at);
     if (path) {
-        int opened = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+        int opened = syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
         /* Out of the way of descriptors that the program or its shell redirects. */
         log_fd = fcntl(opened, F_DUPFD_CLOEXEC, 500);
         close(opened);
@@ -39,17 +49,19 @@ __attribute__((constructor)) static void begin(void) {
     unsetenv("LD_PRELOAD");
 }
 
-/* True when this call is the one to die in. */
+/* True when this call is one to die in, or to fail. */
 static int reached(const char *call, const char *path) {
     long n = atomic_fetch_add(&calls, 1) + 1;
     if (crash_at > 0 && n > crash_at) pause(); /* Another thread is dying: nothing more is done. */
     if (log_fd >= 0) {
+        int before = errno;
         char line[4200];
         int size = snprintf(line, sizeof line, "%ld %s %s\n", n, call, path);
         if (size > (int)sizeof line) size = sizeof line;
         syscall(SYS_write, log_fd, line, size);
+        errno = before;
     }
-    return n == crash_at;
+    return n == crash_at || (fail_at > 0 && n >= fail_at && n < fail_at + fail_times);
 }
 
 /* EXT4_IOC_SHUTDOWN, XFS_IOC_GOINGDOWN: 2 leaves out the log. */
@@ -67,8 +79,21 @@ static void die(void) {
     for (;;) pause();
 }
 
-static void at_path(const char *call, const char *path) {
-    if (reached(call, path)) die();
+/* What the call is to return where it is one to fail: does not return where it is one to die in. */
+static int fails(void) {
+    if (fail_at < 0) die();
+    errno = fail_errno;
+    return -1;
+}
+
+/* A call that changes files: it needs no new descriptor. */
+static int at_path(const char *call, const char *path) {
+    return fail_errno != EMFILE && reached(call, path) ? fails() : 0;
+}
+
+/* One that needs no room either. */
+static int at_removal(const char *call, const char *path) {
+    return fail_errno != ENOSPC ? at_path(call, path) : 0;
 }
 
 static const char *path_of(int fd, char *into, size_t size) {
@@ -79,9 +104,9 @@ static const char *path_of(int fd, char *into, size_t size) {
     return into;
 }
 
-static void at_fd(const char *call, int fd) {
+static int at_fd(const char *call, int fd) {
     char path[4096];
-    at_path(call, path_of(fd, path, sizeof path));
+    return at_path(call, path_of(fd, path, sizeof path));
 }
 
 /* Standard streams and the log above are no state of the program, and what SQLite keeps in its
@@ -98,74 +123,74 @@ static int is_state(int fd) {
     static type (*real)(__VA_ARGS__); \
     if (!real) real = (type (*)(__VA_ARGS__))dlsym(RTLD_NEXT, name)
 
-int fsync(int fd) { REAL(int, "fsync", int); at_fd("fsync", fd); return real(fd); }
-int fdatasync(int fd) { REAL(int, "fdatasync", int); at_fd("fdatasync", fd); return real(fd); }
-int syncfs(int fd) { REAL(int, "syncfs", int); at_fd("syncfs", fd); return real(fd); }
+int fsync(int fd) { REAL(int, "fsync", int); return at_fd("fsync", fd) ? -1 : real(fd); }
+int fdatasync(int fd) { REAL(int, "fdatasync", int); return at_fd("fdatasync", fd) ? -1 : real(fd); }
+int syncfs(int fd) { REAL(int, "syncfs", int); return at_fd("syncfs", fd) ? -1 : real(fd); }
 
 int ftruncate(int fd, off_t size) {
     REAL(int, "ftruncate", int, off_t);
-    if (is_state(fd)) at_fd("ftruncate", fd);
+    if (is_state(fd) && at_fd("ftruncate", fd)) return -1;
     return real(fd, size);
 }
 int ftruncate64(int fd, off64_t size) {
     REAL(int, "ftruncate64", int, off64_t);
-    if (is_state(fd)) at_fd("ftruncate", fd);
+    if (is_state(fd) && at_fd("ftruncate", fd)) return -1;
     return real(fd, size);
 }
 
 int rename(const char *from, const char *to) {
     REAL(int, "rename", const char *, const char *);
-    at_path("rename", to);
+    if (at_path("rename", to)) return -1;
     return real(from, to);
 }
 int renameat(int a, const char *from, int b, const char *to) {
     REAL(int, "renameat", int, const char *, int, const char *);
-    at_path("renameat", to);
+    if (at_path("renameat", to)) return -1;
     return real(a, from, b, to);
 }
 int renameat2(int a, const char *from, int b, const char *to, unsigned flags) {
     REAL(int, "renameat2", int, const char *, int, const char *, unsigned);
-    at_path(flags & 2 ? "exchange" : "renameat2", to);
+    if (at_path(flags & 2 ? "exchange" : "renameat2", to)) return -1;
     return real(a, from, b, to, flags);
 }
 
 int link(const char *from, const char *to) {
     REAL(int, "link", const char *, const char *);
-    at_path("link", to);
+    if (at_path("link", to)) return -1;
     return real(from, to);
 }
 int linkat(int a, const char *from, int b, const char *to, int flags) {
     REAL(int, "linkat", int, const char *, int, const char *, int);
-    at_path("linkat", to);
+    if (at_path("linkat", to)) return -1;
     return real(a, from, b, to, flags);
 }
 
 int unlink(const char *path) {
     REAL(int, "unlink", const char *);
-    at_path("unlink", path);
+    if (at_removal("unlink", path)) return -1;
     return real(path);
 }
 int unlinkat(int fd, const char *path, int flags) {
     REAL(int, "unlinkat", int, const char *, int);
-    at_path("unlinkat", path);
+    if (at_removal("unlinkat", path)) return -1;
     return real(fd, path, flags);
 }
 int rmdir(const char *path) {
     REAL(int, "rmdir", const char *);
-    at_path("rmdir", path);
+    if (at_removal("rmdir", path)) return -1;
     return real(path);
 }
 int mkdir(const char *path, mode_t mode) {
     REAL(int, "mkdir", const char *, mode_t);
-    at_path("mkdir", path);
+    if (at_path("mkdir", path)) return -1;
     return real(path, mode);
 }
 
-/* Dies after half of it was written. */
+/* Dies or fails after half of it was written; an error that is told counts as none of it. */
 #define WRITING(call, fd, half) \
-    if (is_state(fd)) { \
+    if (is_state(fd) && fail_errno != EMFILE) { \
         char path[4096]; \
-        if (reached(call, path_of(fd, path, sizeof path))) { (void)!half; die(); } \
+        if (reached(call, path_of(fd, path, sizeof path))) { (void)!half; return fails(); } \
     }
 
 ssize_t write(int fd, const void *data, size_t size) {
@@ -182,4 +207,42 @@ ssize_t pwrite64(int fd, const void *data, size_t size, off64_t at) {
     REAL(ssize_t, "pwrite64", int, const void *, size_t, off64_t);
     WRITING("pwrite", fd, real(fd, data, size / 2, at))
     return real(fd, data, size, at);
+}
+
+/* Only where calls are to fail: an open by itself leaves nothing behind. */
+static int at_open(const char *path, int flags) {
+    if (!fail_errno || !strncmp(path, "/proc/", 6) || !strncmp(path, "/dev/", 5)) return 0;
+    int writes = flags & (O_WRONLY | O_RDWR | O_CREAT);
+    if (!writes || (fail_errno == ENOSPC && !(flags & O_CREAT))) return 0;
+    return reached("open", path) ? fails() : 0;
+}
+
+#define MODE(flags) \
+    mode_t mode = 0; \
+    if ((flags) & (O_CREAT | O_TMPFILE)) { \
+        va_list rest; \
+        va_start(rest, flags); \
+        mode = va_arg(rest, mode_t); \
+        va_end(rest); \
+    }
+
+int open(const char *path, int flags, ...) {
+    REAL(int, "open", const char *, int, ...);
+    MODE(flags)
+    return at_open(path, flags) ? -1 : real(path, flags, mode);
+}
+int open64(const char *path, int flags, ...) {
+    REAL(int, "open64", const char *, int, ...);
+    MODE(flags)
+    return at_open(path, flags) ? -1 : real(path, flags, mode);
+}
+int openat(int at, const char *path, int flags, ...) {
+    REAL(int, "openat", int, const char *, int, ...);
+    MODE(flags)
+    return at_open(path, flags) ? -1 : real(at, path, flags, mode);
+}
+int openat64(int at, const char *path, int flags, ...) {
+    REAL(int, "openat64", int, const char *, int, ...);
+    MODE(flags)
+    return at_open(path, flags) ? -1 : real(at, path, flags, mode);
 }

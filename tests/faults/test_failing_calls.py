@@ -1,0 +1,114 @@
+"""An error in place of each call by which the engine changes files: the disk is full, or broken.
+
+A shim preloaded into the engine counts those calls and lets the n-th fail, and in some runs many
+after it. The engine waits or ends in order, and loses nothing: the next one finishes all of it. A
+normal run takes a few calls by chance.
+"""
+
+from __future__ import annotations
+
+import errno
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.faults.test_crash_points import Crashes
+from tests.support.crash_points import POINTS, TIMEOUT_S, seeded, spread
+from tests.support.project import Project
+
+ERRORS = {name: getattr(errno, name) for name in ("EIO", "ENOSPC", "EROFS", "EMFILE", "EFBIG")}
+COMBINATIONS = [("parquet", "replace"), ("sqlite", "append")]
+if POINTS == "all":
+    COMBINATIONS += [("parquet", "append"), ("sqlite", "replace"), ("both", "replace")]
+BURST = 25
+FEW = 1
+"""Of each kind, where only some are taken: each is two engines, and reading back all of it."""
+
+
+class Failures(Crashes):
+    """A project whose engine meets errors."""
+
+    def count(self, error: str) -> int:
+        """How many calls there are that the error can be of; drains meanwhile."""
+        code, calls = self._run({"FAIL_ERRNO": str(ERRORS[error])})
+        assert code == 0, self.project.log()
+        return len(calls)
+
+    def fail(self, error: str, at: int, times: int) -> str:
+        """Drain with these calls failing; what happened, in words."""
+        before = len(self.project.log())
+        environment = {"FAIL_ERRNO": str(ERRORS[error]), "FAIL_AT": str(at)}
+        code, calls = self._run({**environment, "FAIL_TIMES": str(times)})
+        failed = [call for call in calls if at <= int(call.split()[0]) < at + times]
+        story = f"{error} at {at}, {times} times, exit {code}: {failed[:3]}"
+        assert code in (0, 1, 2, 3), story + self.project.log()[before:]
+        assert "Traceback" not in self.project.log()[before:], story + self.project.log()[before:]
+        return story
+
+    def _run(self, environment: dict[str, str]) -> tuple[int, list[str]]:
+        log = self.project.directory / "calls"
+        log.unlink(missing_ok=True)
+        environment |= {"LD_PRELOAD": str(self.shim), "CRASH_LOG": str(log)}
+        code = self.project.drain(**environment)
+        return code, log.read_text(errors="replace").splitlines()
+
+
+@pytest.fixture
+def chance() -> random.Random:
+    return seeded()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(TIMEOUT_S)
+@pytest.mark.parametrize(("kind", "mode"), COMBINATIONS)
+def test_a_correction_survives_an_error_of_any_call(
+    tmp_path: Path, shim: Path, chance: random.Random, kind: str, mode: str
+) -> None:
+    project = Failures(Project(tmp_path / "project"), shim, kind, mode)
+    for name in "ab":
+        project.write(name)
+    assert project.project.drain() == 0, project.project.log()
+    met: Counter[str] = Counter()
+    errors = list(ERRORS) if POINTS == "all" else [chance.choice(list(ERRORS))]
+    for error in errors:
+        project.write("a")
+        project.write("b")
+        for point in spread(project.count(error), chance, FEW):
+            project.write("a")
+            project.write("b")
+            times = chance.choice((1, BURST))
+            story = project.fail(error, point, times)
+            met[error] += 1
+            _afterwards(project, story)
+    print(f"{kind} {mode}: {dict(met)}")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(TIMEOUT_S)
+@pytest.mark.parametrize(("kind", "mode"), COMBINATIONS)
+def test_a_first_run_survives_an_error_of_any_call(
+    tmp_path: Path, shim: Path, chance: random.Random, kind: str, mode: str
+) -> None:
+    errors = list(ERRORS) if POINTS == "all" else [chance.choice(list(ERRORS))]
+    for error in errors:
+        counted = Failures(Project(tmp_path / f"counted-{error}"), shim, kind, mode)
+        counted.write("a")
+        for point in spread(counted.count(error), chance, FEW):
+            project = Failures(Project(tmp_path / f"{error}-{point}"), shim, kind, mode)
+            project.write("a")
+            project.write("b")
+            story = project.fail(error, point, chance.choice((1, BURST)))
+            _afterwards(project, story)
+
+
+def _afterwards(project: Failures, story: str) -> None:
+    """Nothing is given up: the next engine ends all jobs, and all is as if nothing had failed."""
+    code = project.project.drain()
+    try:
+        assert code == 0
+        project.check()
+    except AssertionError as error:
+        error.add_note(f"{story}\n{project.project.log()[-6000:]}")
+        raise
