@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 from casparian.app.expectations import expectations_of
@@ -28,8 +28,11 @@ SECOND_US = 1_000_000
 REJECTS = "_rejects"
 
 
-def resolve(settings: Settings, targets: Targets) -> Applied:
+def resolve(settings: Settings, targets: Targets, deployed: Collection[str] = ()) -> Applied:
     """The configuration as the database is to hold it.
+
+    `deployed` names the plugins whose code was deployed: they need no file, and one that is there
+    is not taken; nor is any where signatures are required.
 
     Raises ConfigurationError for a plugin without its file, a sink that is none, two topics
     with one target, a pattern that cannot be compiled, rules of a source root or expected
@@ -44,21 +47,19 @@ def resolve(settings: Settings, targets: Targets) -> Applied:
     plugins = tuple(
         _plugin(settings, targets, name, section) for name, section in settings.plugin.items()
     )
+    from_directory = [p.plugin for p in plugins if p.plugin not in deployed]
+    if settings.plugins.require_signature:
+        from_directory = []
     return Applied(
         roots=tuple(root_rules(settings)),
         rules=rules,
         plugins=plugins,
-        manifests=tuple(registry.manifest(p.plugin) for p in plugins),
+        manifests=tuple(registry.manifest(name) for name in from_directory),
         ageing_us=int(settings.queue.ageing_s * SECOND_US),
     )
 
 
 def _refuse_what_is_not_there(settings: Settings) -> None:
-    if settings.plugins.require_signature:
-        raise ConfigurationError(
-            f"{settings.place('plugins', 'require_signature')} = true needs signed deployment, "
-            "which this version does not have; set it to false to run the plugins of the directory."
-        )
     if settings.plugins.sandbox == "required":
         raise ConfigurationError(
             f'{settings.place("plugins", "sandbox")} = "required" needs every layer of the '

@@ -11,7 +11,10 @@ from dependency_injector import providers
 from casparian.adapters.files import LocalFileSource
 from casparian.adapters.files.archive import VersionArchive
 from casparian.adapters.files.leaving import LocalLeaving
+from casparian.adapters.keys import KeyDirectory
 from casparian.adapters.queue import QueueStores, wall_clock_us
+from casparian.app.builtins import SystemDeployer
+from casparian.app.code_guard import CodeGuard
 from casparian.app.context import EtlContext, process_start
 from casparian.app.expectation_watch import ExpectationWatch
 from casparian.app.expectations import expectations_of
@@ -196,6 +199,17 @@ class Container:
             self.context,
         )
         self.plugin_host = one(_host_maker, self.registry, self.settings)
+        self.keys = one(KeyDirectory, self.settings.provided.key_directory)
+        self.deployer = one(
+            SystemDeployer,
+            self.stores.provided.store,
+            self.keys,
+            call(lambda stores: lambda: stores.ledger.installation, self.stores),
+            self.clock,
+        )
+        self.code_guard = one(
+            CodeGuard, self.keys, self.settings.provided.plugins.require_signature
+        )
         self.check = one(_content_check, self.source, self.settings, self.context)
         self._scouting()
         self.expectations = one(
@@ -220,6 +234,8 @@ class Container:
             self.targets,
             self.check,
             self.clock,
+            self.deployer,
+            self.code_guard,
             self.observing.provided.observer,
             self.stores.provided.database_clock,
             self.waits,

@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 
 from casparian.adapters.queue import QueueStores
+from casparian.app.code_guard import deployed_plugins
 from casparian.app.configuration import resolve
 from casparian.app.container import build, queue_overrides
 from casparian.app.observing import Check
@@ -96,7 +97,10 @@ class Engine:
     def apply(self) -> int:
         """Write the configuration to the database; returns how many jobs that enqueued."""
         targets = self.container.targets()
-        applied = resolve(self.settings, targets)
+        deployed = deployed_plugins(self.stores.store)
+        for name in sorted(deployed & self.settings.plugin.keys()):
+            log.info("deployed code runs; the directory's file is not used", plugin=name)
+        applied = resolve(self.settings, targets, deployed)
         refuse_overlaps(applied, targets)
         return self.stores.store.apply(applied)
 

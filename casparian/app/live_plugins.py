@@ -5,10 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
+import structlog
+
+from casparian.app.code_guard import CodeGuard
 from casparian.domain.plugins import LivePlugin
 from casparian.domain.ports import PluginStore, PublishLedger
 from casparian.domain.publish import Target
 from casparian.domain.schemas import TargetSchema
+
+log = structlog.get_logger("casparian.worker")
 
 REFRESH_S = 0.5
 SCHEMA_AGE_S = 1.0
@@ -19,24 +24,30 @@ NONE_AGE_S = 0.1
 class LivePlugins:
     """The plugins to run, asked for again when the store's revision has grown.
 
-    `usable` leaves plugins out; `on_change` is told of every new set. `refresh` belongs to
+    `guard` refuses code that is not what was applied or signed, and `usable` leaves plugins out;
+    `on_change` is told of every new set. `refresh` belongs to
     one thread, all else to any.
     """
 
     def __init__(
         self,
         store: PluginStore,
+        guard: CodeGuard,
         usable: Callable[[LivePlugin], bool],
         on_change: Callable[[list[LivePlugin]], None],
     ) -> None:
         self._store = store
+        self._guard = guard
         self._usable = usable
         self._on_change = on_change
         self._live: dict[str, LivePlugin] = {}
         self._seen: dict[str, LivePlugin] = {}
         self._codes: dict[str, bytes] = {}
         self._revision = -1
+        self.refused: Mapping[str, str] = {}
+        """Why live plugins are not run here, by name."""
         self._refresh_at = 0.0
+        self._asked = False
         self.not_looked_for_s: float | None = None
         """After a `refresh` that looked at nothing, since one had just done so: how long until
         one does."""
@@ -48,22 +59,44 @@ class LivePlugins:
     def refresh(self) -> Mapping[str, LivePlugin]:
         """The live plugins by name."""
         now = time.monotonic()
-        if now < self._refresh_at:
+        if now < self._refresh_at and not self._asked:
             self.not_looked_for_s = self._refresh_at - now
             return self._live
         self.not_looked_for_s = None
-        revision = self._store.revision()
-        if revision != self._revision:
-            live = {p.name: p for p in self._store.live() if self._usable(p)}
-            for plugin in live.values():
-                if plugin.content_hash not in self._codes:
-                    manifest = self._store.manifest(plugin.content_hash)
-                    self._codes[plugin.content_hash] = manifest.code
+        self._asked = False
+        if self._store.revision() != self._revision:
+            revision, verified = self._verified()
+            live = {p.name: p for p in verified if self._usable(p)}
             self._seen |= live
             self._live, self._revision = live, revision
             self._on_change(list(live.values()))
         self._refresh_at = now + REFRESH_S
         return self._live
+
+    def look_again(self) -> None:
+        """Let the next `refresh` look, however lately one has."""
+        self._asked = True
+
+    def _verified(self) -> tuple[int, list[LivePlugin]]:
+        """What is live and may be loaded, as of a revision; the code is at hand afterwards."""
+        while True:
+            revision, store = self._store.revision(), self._store
+            live, standing, audiences = store.live(), store.standing(), store.audiences()
+            manifests = {p.name: store.manifest(p.content_hash, p.name) for p in live}
+            if store.revision() == revision:
+                break  # else it changed between two of these looks
+        refused: dict[str, str] = {}
+        for plugin in live:
+            name, manifest = plugin.name, manifests[plugin.name]
+            problem = self._guard.problem(plugin, manifest, standing.get(name), audiences)
+            if not problem:
+                self._codes[plugin.content_hash] = manifest.code
+                continue
+            refused[name] = problem
+            if self.refused.get(name) != problem:
+                log.error("plugin not run, its jobs wait", plugin=name, reason=problem)
+        self.refused = refused
+        return revision, [plugin for plugin in live if plugin.name not in refused]
 
     def last_seen(self, name: str) -> LivePlugin:
         """A plugin's configuration, also after it has gone: its running jobs keep it."""

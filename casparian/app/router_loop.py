@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 import structlog
 
 from casparian.domain.instructions import (
+    DeployInstruction,
     FailJob,
     FinishJob,
     Instruction,
@@ -32,7 +33,7 @@ from casparian.domain.wire import RemoteProtocolError
 
 BUSY_POLL_S = 0.005
 
-JobInstruction = StageFrame | FinishJob | FailJob | QuarantinePlugin
+HandedOn = StageFrame | FinishJob | FailJob | QuarantinePlugin | DeployInstruction
 
 log = structlog.get_logger("casparian.worker")
 
@@ -40,8 +41,8 @@ log = structlog.get_logger("casparian.worker")
 class RouterLoop:
     """Owns the transport and the plugin host; `router` is touched by its thread only.
 
-    `carry_out` takes the instructions about jobs; what `each_round` returns after every round is
-    performed; `each_tick` is called when timers are due, at least once a second;
+    `carry_out` takes the instructions about jobs and deployments; what `each_round` returns after
+    every round is performed; `each_tick` is called when timers are due, at least once a second;
     `give_back` takes the claims that never ran when the loop is stopped.
     """
 
@@ -51,7 +52,7 @@ class RouterLoop:
         transport: Transport,
         make_host: Callable[[Callable[[], None]], PluginHost],
         code: Callable[[str], bytes],
-        carry_out: Callable[[JobInstruction], None],
+        carry_out: Callable[[HandedOn], None],
         each_round: Callable[[], list[Instruction]],
         each_tick: Callable[[], None],
         give_back: Callable[[list[Claim]], None],
@@ -194,8 +195,8 @@ class RouterLoop:
             match instruction:
                 case Send():
                     self._send(instruction)
-                case StartSidecar(session, plugin):
-                    self._host.start(self._spec(session, plugin))
+                case StartSidecar(session, plugin, code):
+                    self._host.start(self._spec(session, plugin, code))
                 case KillSidecar(session, reason, dismissed):
                     told = log.debug if dismissed else log.warning
                     told("sidecar killed", reason=reason)
@@ -203,8 +204,9 @@ class RouterLoop:
                 case _:
                     self._carry_out(instruction)
 
-    def _spec(self, session: str, plugin: LivePlugin) -> SidecarSpec:
-        code = self._code(plugin.content_hash)
+    def _spec(self, session: str, plugin: LivePlugin, code: bytes | None) -> SidecarSpec:
+        if code is None:
+            code = self._code(plugin.content_hash)
         return SidecarSpec(session, plugin, code, self.endpoint, self.router.pool.window())
 
     def _send(self, send: Send) -> None:

@@ -150,7 +150,9 @@ class PluginsSection(Section):
     directory: str = "plugins"
     """Each `NAME.py` in it is a plugin."""
     require_signature: bool = False
-    """Only deployed, signed code runs. Not possible yet: the engine refuses to start with true."""
+    """true: only code that was deployed with a signature runs, and `directory` is not read."""
+    keys: str = "keys"
+    """Directory of the deploy keys, which only the engine's user can look into."""
     sandbox: Literal["auto", "required", "off"] = "auto"
     """Layers around a sidecar: auto takes those this version has (limits, a cleared
     environment, no new privileges); required is refused until all are there."""
@@ -364,3 +366,7 @@ class Settings(Section):
     @property
     def plugin_directory(self) -> Path:
         return self.path(self.plugins.directory)
+
+    @property
+    def key_directory(self) -> Path:
+        return self.path(self.plugins.keys)

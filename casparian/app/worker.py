@@ -16,6 +16,9 @@ from typing import Any
 
 import structlog
 
+from casparian.app.architect import Answer, Architect
+from casparian.app.builtins import SystemDeployer
+from casparian.app.code_guard import CodeGuard
 from casparian.app.context import EtlContext
 from casparian.app.decider import Staged
 from casparian.app.feeder import Feeder
@@ -24,7 +27,7 @@ from casparian.app.leases import Leases
 from casparian.app.live_plugins import KnownSchemas, LivePlugins
 from casparian.app.promoter import Decided
 from casparian.app.publisher import Publisher
-from casparian.app.router_loop import JobInstruction, RouterLoop
+from casparian.app.router_loop import HandedOn, RouterLoop
 from casparian.app.sink_guard import SinkGuard
 from casparian.app.staging_pool import WORTH_WAKING_BYTES, StagingPool
 from casparian.app.targets import Targets
@@ -37,8 +40,12 @@ from casparian.domain.instructions import (
     FinishJob,
     Instruction,
     QuarantinePlugin,
+    RefuseDeploy,
     RouterRules,
+    Send,
     StageFrame,
+    TakeDeploy,
+    TrialEnded,
 )
 from casparian.domain.jobs import Claim, JobStatus, RetryPolicy
 from casparian.domain.observer import JobObserver, Unobserved
@@ -91,6 +98,8 @@ class Worker:
         targets: Targets,
         check: ContentCheck,
         clock: Clock,
+        deployer: SystemDeployer,
+        code_guard: CodeGuard,
         observer: JobObserver | None = None,
         queue_clock: Clock | None = None,
         waits: Waits | None = None,
@@ -109,7 +118,8 @@ class Worker:
         self.router = Router(config.rules, lambda: secrets.token_hex(16))
         self._leases = Leases(config.give_up_s)
         self._guard = SinkGuard(targets, ledger)
-        self._plugins = LivePlugins(store, self._guard.usable, self._configure)
+        self._plugins = LivePlugins(store, code_guard, self._guard.usable, self._configure)
+        self.architect = Architect(deployer, self._try_out, self._answer, self._plugins.look_again)
         self._schemas = KnownSchemas(ledger)
         self._on_their_way: deque[str] = deque()
         self._feeder: Feeder | None = None
@@ -191,6 +201,7 @@ class Worker:
             self._waits,
         )
         self._publisher.start()
+        self.architect.start()
         self._keeper.start()
         self._feeder.start()
         # The router may have waited since before there was anybody to tell its demand.
@@ -198,6 +209,7 @@ class Worker:
 
     def stop(self, timeout_s: float = 3600.0) -> None:
         """No new jobs; finish what is held; end. `abort` from another thread cuts it short."""
+        self.architect.close()
         if self._feeder is not None:
             self._feeder.stop()
         self._loop.stop(timeout_s)
@@ -253,6 +265,12 @@ class Worker:
             return self.router.offer(claims, time.monotonic())
 
         self._loop.post(take)
+
+    def _try_out(self, ticket: int, plugin: LivePlugin, code: bytes) -> None:
+        self._loop.post(lambda: self.router.try_out(ticket, plugin, code, time.monotonic()))
+
+    def _answer(self, peer: bytes, answer: Answer) -> None:
+        self._loop.post(lambda: [Send(peer, answer)])
 
     def _lose(self, job_ids: list[int]) -> None:
         self._loop.post(lambda: [i for job_id in job_ids for i in self.router.lost(job_id)])
@@ -325,7 +343,7 @@ class Worker:
 
     # --- the router's thread --------------------------------------------------------------
 
-    def _carry_out(self, instruction: JobInstruction) -> None:
+    def _carry_out(self, instruction: HandedOn) -> None:
         match instruction:
             case StageFrame(session, claim, topic, flags, payload):
                 self._writers.frame(session, claim, topic, flags, payload)
@@ -337,6 +355,8 @@ class Worker:
             case QuarantinePlugin(plugin, content_hash, reason):
                 log.error("plugin in quarantine", plugin=plugin, reason=reason)
                 self._publisher.call(lambda: self._quarantine(plugin, content_hash, reason))
+            case TakeDeploy() | RefuseDeploy() | TrialEnded():
+                self.architect.carry_out(instruction)
 
     def _quarantine(self, plugin: str, content_hash: str, reason: str) -> None:
         self._store.quarantine(plugin, content_hash, reason)

@@ -53,6 +53,7 @@ class DeployCheck(StrEnum):
     VERSION = "version"
     CONTRACT = "contract"
     DATABASE = "database"
+    ENGINE = "engine"
 
 
 class DeployRefusedError(CasparianError):

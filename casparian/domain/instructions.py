@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from casparian.domain.deployments import DeployCheck
 from casparian.domain.errors import ErrorClass
 from casparian.domain.jobs import Claim
 from casparian.domain.messages import FromRouter, TopicTotals
 from casparian.domain.plugins import LivePlugin
 from casparian.domain.ports import Buffer
-from casparian.domain.wire import Flag, Limits
+from casparian.domain.wire import Flag, Json, Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,11 @@ class RouterRules:
 
 @dataclass(frozen=True, slots=True)
 class StartSidecar:
+    """`code` is given for a trial, whose plugin is not live."""
+
     session: str
     plugin: LivePlugin
+    code: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,42 @@ class QuarantinePlugin:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class TakeDeploy:
+    """Hand a DEPLOY to the Architect, who answers the peer."""
+
+    peer: bytes
+    metadata: Mapping[str, Json]
+    payload: Buffer
+
+
+@dataclass(frozen=True, slots=True)
+class RefuseDeploy:
+    """A DEPLOY that is not even looked at. `peer` empty: it gets no answer."""
+
+    peer: bytes
+    check: DeployCheck
+    message: str
+    plugin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TrialEnded:
+    """The trial of that ticket is over; `failure` is empty where the plugin could be loaded."""
+
+    ticket: int
+    failure: str
+
+
+DeployInstruction: TypeAlias = TakeDeploy | RefuseDeploy | TrialEnded
+
 Instruction: TypeAlias = (
-    StartSidecar | KillSidecar | Send | StageFrame | FinishJob | FailJob | QuarantinePlugin
+    StartSidecar
+    | KillSidecar
+    | Send
+    | StageFrame
+    | FinishJob
+    | FailJob
+    | QuarantinePlugin
+    | DeployInstruction
 )

@@ -125,13 +125,30 @@ class Control:
 
 @dataclass(frozen=True, slots=True)
 class Deploy:
-    """DEPLOY: signed plugin code in the payload."""
+    """DEPLOY: plugin code in the payload; the Architect reads the metadata, and answers."""
 
     metadata: Mapping[str, Json]
 
 
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """DONE, to who sent DEPLOY: what is live now."""
+
+    plugin: str
+    version: int
+    content_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeployRefused:
+    """ERR, to who sent DEPLOY: which check failed. Nothing was changed."""
+
+    check: str
+    message: str
+
+
 FromSidecar: TypeAlias = Register | Data | Failed | Done | Alive | Deploy
-FromRouter: TypeAlias = Execute | Control | Failed
+FromRouter: TypeAlias = Execute | Control | Deployed | DeployRefused
 
 
 def encode(message: FromSidecar | FromRouter) -> bytes:
@@ -198,6 +215,16 @@ def encode(message: FromSidecar | FromRouter) -> bytes:
             )
         case Deploy(metadata):
             return encode_head(OpCode.DEPLOY, 0, 0, metadata)
+        case Deployed(plugin, version, content_hash):
+            installed: dict[str, Json] = {
+                "plugin": plugin,
+                "version": version,
+                "content_hash": content_hash,
+            }
+            return encode_head(OpCode.DONE, 0, 0, installed)
+        case DeployRefused(check, text):
+            refused = {"check": check, "message": clip(text, LONGEST_MESSAGE_TEXT)}
+            return encode_head(OpCode.ERR, 0, 0, refused)
 
 
 def decode_from_sidecar(
@@ -273,14 +300,13 @@ def decode_from_router(head: bytes | bytearray | memoryview, payload_size: int =
             )
         case OpCode.HEARTBEAT:
             message = Control(fields.count("credit"), fields.count("abandon"), fields.flag("stop"))
+        case OpCode.DONE:
+            message = Deployed(
+                fields.text("plugin"), fields.count("version"), fields.text("content_hash")
+            )
         case OpCode.ERR:
-            message = Failed(
-                fields.text("session", default=""),
-                header.job_id,
-                fields.count("attempt"),
-                fields.error_class("class"),
-                fields.text("message", longest=LONGEST_MESSAGE_TEXT),
-                fields.text("detail", default="", longest=LONGEST_DETAIL_TEXT),
+            message = DeployRefused(
+                fields.text("check"), fields.text("message", longest=LONGEST_MESSAGE_TEXT)
             )
         case _:
             raise RemoteProtocolError(f"a router does not send {header.opcode.name}")

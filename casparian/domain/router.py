@@ -10,15 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from casparian.domain.deployments import LARGEST_PLUGIN_BYTES, DeployCheck
 from casparian.domain.errors import ErrorClass
 from casparian.domain.instructions import (
     FailJob,
     FinishJob,
     Instruction,
     QuarantinePlugin,
+    RefuseDeploy,
     RouterRules,
     Send,
     StageFrame,
+    TakeDeploy,
 )
 from casparian.domain.jobs import Claim
 from casparian.domain.messages import (
@@ -35,9 +38,8 @@ from casparian.domain.messages import (
 from casparian.domain.plugins import REJECTS_TOPIC, LivePlugin, check_topic_name
 from casparian.domain.pool import Phase, Pool, Run, Sidecar, given_back, refuse_waiting
 from casparian.domain.ports import Buffer, SidecarExit
+from casparian.domain.trials import Trials
 from casparian.domain.wire import Flag, credit_for
-
-DEPLOY_REFUSED = "DEPLOY is not accepted: this engine takes plugins from its plugin directory only"
 
 
 class Router:
@@ -46,6 +48,7 @@ class Router:
     def __init__(self, rules: RouterRules, new_session: Callable[[], str]) -> None:
         self.rules = rules
         self.pool = Pool(rules, new_session)
+        self.trials = Trials(rules, new_session)
         self.dropped = 0
 
     # --- events of the worker -------------------------------------------------------------
@@ -57,10 +60,18 @@ class Router:
         return self.pool.offer(claims, now)
 
     def exited(self, exit_: SidecarExit, now: float) -> list[Instruction]:
-        return self.pool.exited(exit_, now)
+        return [*self.trials.exited(exit_), *self.pool.exited(exit_, now)]
+
+    def try_out(
+        self, ticket: int, plugin: LivePlugin, code: bytes, now: float
+    ) -> list[Instruction]:
+        """Load code that is not live in a sidecar of its own; a TrialEnded tells what came of
+        it."""
+        return self.trials.start(ticket, plugin, code, now)
 
     def tick(self, now: float) -> list[Instruction]:
-        return [*self.pool.overdue(now), *self.pool.assign(now), *self._remaining_credit()]
+        due = [*self.trials.overdue(now), *self.pool.overdue(now)]
+        return [*due, *self.pool.assign(now), *self._remaining_credit()]
 
     def stop(self) -> tuple[list[Instruction], list[Claim]]:
         """No new work; returns the jobs that never started, to be released."""
@@ -141,9 +152,10 @@ class Router:
     ) -> list[Instruction]:
         """A well-formed message, from whomever."""
         if isinstance(message, Deploy):
-            return [Send(peer, Failed("", 0, 0, ErrorClass.PLUGIN, DEPLOY_REFUSED))]
+            return self._deploy(peer, message, payload)
         if isinstance(message, Register):
-            return self._register(peer, message, now)
+            tried = self.trials.registered(message)
+            return tried or self._register(peer, message, now)
         sidecar = self.pool.by_peer.get(peer)
         if sidecar is None:
             self.dropped += 1
@@ -157,6 +169,21 @@ class Router:
         if isinstance(message, Alive):
             return self.pool.assign(now) if silent else []
         return self._of_job(sidecar, message, payload, now)
+
+    def _deploy(self, peer: bytes, message: Deploy, payload: Buffer) -> list[Instruction]:
+        sidecar = self.pool.by_peer.get(peer)
+        if sidecar is not None:
+            name = sidecar.plugin.name
+            text = f"The sidecar of plugin {name} sent a DEPLOY, as only operators may: it ends."
+            refused = RefuseDeploy(b"", DeployCheck.SENDER, text, name)
+            return [refused, *self._offence(sidecar, "a DEPLOY")]
+        if len(payload) > LARGEST_PLUGIN_BYTES:
+            text = (
+                f"Refused, and nothing was changed: {len(payload)} bytes of code; a plugin may "
+                f"have {LARGEST_PLUGIN_BYTES}."
+            )
+            return [RefuseDeploy(peer, DeployCheck.SIZE, text)]
+        return [TakeDeploy(peer, message.metadata, payload)]
 
     def _register(self, peer: bytes, message: Register, now: float) -> list[Instruction]:
         offender = self.pool.by_peer.get(peer)

@@ -13,6 +13,8 @@ from casparian.domain.messages import (
     MOST_TOPICS,
     Control,
     Data,
+    Deployed,
+    DeployRefused,
     Done,
     Execute,
     Failed,
@@ -56,7 +58,8 @@ class Session:
                 self.stopping = self.stopping or stop
                 if abandon and self.current is not None and self.current.job_id == abandon:
                     self.abandoned = True
-            case Failed():
+            case Deployed() | DeployRefused():
+                # No answer to anything that a sidecar may send.
                 self.stopping = True
 
     def begin(self) -> Execute | None:

@@ -18,6 +18,7 @@ from enum import StrEnum
 from typing import Any
 
 from casparian.domain.deployments import DeployCheck, DeployRefusedError, Signed
+from casparian.domain.errors import ConfigurationError
 from casparian.domain.plugins import PLUGIN_NAME, code_hash
 
 PAYLOAD_TYPE = "application/vnd.casparian.deploy.v1+json"
@@ -83,12 +84,11 @@ def pae(body: bytes, payload_type: str = PAYLOAD_TYPE) -> bytes:
 
 
 def check_key_id(key_id: str) -> None:
-    """Raise DeployRefusedError unless `key_id` can be a key's: it names a file."""
+    """Raise ConfigurationError unless `key_id` can be a key's: it names a file."""
     if not KEY_ID.fullmatch(key_id):
-        raise DeployRefusedError(
-            DeployCheck.KEY,
+        raise ConfigurationError(
             f"{key_id!r:.80} cannot be a key id: letters, digits, '-' and '_', beginning with a "
-            "letter or digit, at most 64.",
+            "letter or digit, at most 64."
         )
 
 
@@ -133,7 +133,8 @@ def verified_body(signed: Signed, key: VerifyingKey | None) -> Body:
 
     Raises DeployRefusedError. `key` is what is known by the id, None for nothing.
     """
-    check_key_id(signed.key_id)
+    if not KEY_ID.fullmatch(signed.key_id):
+        raise _refused(DeployCheck.KEY, f"{signed.key_id!r:.80} cannot be a key id")
     if key is None:
         raise _refused(DeployCheck.KEY, f"the key {signed.key_id!r} is not known here")
     if key.revoked:
@@ -147,6 +148,24 @@ def verified_body(signed: Signed, key: VerifyingKey | None) -> Body:
     if body.key_id != signed.key_id:
         raise _refused(DeployCheck.FORM, "the body was signed for another key")
     return body
+
+
+def claimed(raw: bytes) -> tuple[str, int]:
+    """The plugin and version that an unverified body names, for the audit of a refusal; "" and 0
+    where it does not. Nobody is to believe them."""
+    if len(raw) > LONGEST_BODY:
+        return "", 0
+    try:
+        fields: Any = json.loads(raw)
+    except (ValueError, RecursionError):
+        return "", 0
+    if not isinstance(fields, dict):
+        return "", 0
+    plugin, version = fields.get("plugin"), fields.get("version")
+    return (
+        plugin if isinstance(plugin, str) and _is_right("plugin", plugin) else "",
+        version if isinstance(version, int) and _is_right("version", version) else 0,
+    )
 
 
 def check_deploy(body: Body, code: bytes, audience: str, now_s: float) -> None:

@@ -12,6 +12,8 @@ from casparian.domain.messages import (
     Control,
     Data,
     Deploy,
+    Deployed,
+    DeployRefused,
     Done,
     Execute,
     Failed,
@@ -123,9 +125,14 @@ DOWN = [
         "02 06 0000 00000024 0000000000000000", b'{"credit":0,"abandon":0,"stop":true}',
     ),
     Golden(
-        "err, to who sent DEPLOY", Failed("", 0, 0, ErrorClass.PLUGIN, "not accepted"),
-        "02 04 0000 00000050 0000000000000000",
-        b'{"session":"","attempt":0,"class":"PLUGIN","message":"not accepted","detail":""}',
+        "err, to who sent DEPLOY", DeployRefused("nonce", "It came before."),
+        "02 04 0000 0000002d 0000000000000000",
+        b'{"check":"nonce","message":"It came before."}',
+    ),
+    Golden(
+        "done, to who sent DEPLOY", Deployed("lines", 3, "cd34"),
+        "02 05 0000 00000034 0000000000000000",
+        b'{"plugin":"lines","version":3,"content_hash":"cd34"}',
     ),
 ]  # fmt: skip
 

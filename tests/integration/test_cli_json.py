@@ -7,6 +7,7 @@ been filled, and each that may be null has been null, at least once.
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, get_type_hints
 
@@ -15,8 +16,9 @@ import structlog
 import typer
 
 from casparian import Engine, Settings
-from casparian.app.cli import json_reference, main, operator, shapes
-from tests.support.project import Project
+from casparian.app.cli import json_reference, main, operator, reference, shapes
+from casparian.domain.deployments import DeployCheck, RefusedDeploy
+from tests.support.project import Project, wait_for
 from tests.support.shapes import Shapes, may_be_null
 
 PLUGIN = """
@@ -109,6 +111,8 @@ NOT_IN_THIS_HISTORY = {
     ("AdoptedRowsDocument", "content_hash", "null"),
     *(("PublishedOutputDocument", field, "null") for field in ("job_id", "rows")),
     ("OriginDocument", "path", "null"),
+    # A key of which only the end is left.
+    ("KeyDocument", "scheme", "null"),
 }
 """Held by the type checker alone."""
 
@@ -122,10 +126,14 @@ class Told:
         self._run = run
 
     def __call__(self, command: str, *arguments: str) -> Any:
-        document = json.loads(self._run(command, *arguments, "--json"))
+        document = json.loads(self._run(*command.split(), *arguments, "--json"))
         self.shapes.check(document, shapes.PRINTED[command], command)
         self.commands.add(command)
         return document
+
+    def without(self, *arguments: str) -> str:
+        """A command without --json: what it prints."""
+        return self._run(*arguments)
 
 
 @pytest.fixture
@@ -197,6 +205,7 @@ def test_every_command_prints_what_is_documented(project: Project, told: Told) -
     told("trace", str(told("jobs", "--status", "FAILED")[0]["id"]))
     told("forget", "again.txt")
     told("adapters")
+    deployments(project, told)
     told("scan")
     told("purge", "--path", "again.txt", "--yes")
     told("prune", "--before", "2999-01-01")
@@ -205,6 +214,32 @@ def test_every_command_prints_what_is_documented(project: Project, told: Told) -
     adopt(project, told)
     assert told.commands == set(shapes.PRINTED)
     assert unseen(told.shapes) <= NOT_IN_THIS_HISTORY
+
+
+def deployments(project: Project, told: Told) -> None:
+    """Versions of a plugin, one that cannot be loaded, one that nobody may deploy, keys."""
+    (project.directory / "better.py").write_text(PLUGIN + "# better")
+    (project.directory / "worse.py").write_text("Handler = 1")
+    told.without("keys", "new", "office")
+    told.without("keys", "new", "home")
+    engine = Engine(Settings.load(project.directory / "casparian.toml"), ["worker"])
+    running = threading.Thread(target=engine.run)
+    running.start()
+    wait_for(lambda: any(worker["alive"] for worker in told("status")["workers"]))
+    deploy = ("--plugin", "lines", "--key-id")
+    told("deploy", str(project.directory / "better.py"), *deploy, "office")
+    told.without("deploy", str(project.directory / "worse.py"), *deploy, "office")
+    refused = RefusedDeploy(1, DeployCheck.KEY, "Not known.", "lines", 9, "nobody")
+    for one in (refused, RefusedDeploy(2, DeployCheck.SIZE, "Too much.")):
+        engine.stores.store.refuse(one)
+    told("rollback", "lines")
+    told.without("keys", "revoke", "home")
+    told("keys list")
+    told("deployments", "lines")
+    told("deployments")
+    engine.stop()
+    running.join()
+    engine.close()
 
 
 def adopt(project: Project, told: Told) -> None:
@@ -238,8 +273,8 @@ def unseen(found: Shapes) -> set[tuple[str, str, str]]:
 def test_every_command_with_the_option_is_documented() -> None:
     commands = typer.main.get_command(operator.app).commands  # type: ignore[attr-defined]
     with_json = {
-        name
-        for name, command in commands.items()
+        path.removeprefix("casparian ")
+        for path, command in reference.flat("casparian", commands)
         if any("--json" in option.opts for option in command.params)
     }
     assert with_json == set(shapes.PRINTED)

@@ -20,6 +20,8 @@ from casparian.domain.messages import (
     Control,
     Data,
     Deploy,
+    Deployed,
+    DeployRefused,
     Done,
     Execute,
     Failed,
@@ -56,7 +58,7 @@ ANYTHING = st.text(st.integers(0, 0x10FFFF).map(chr), max_size=40)
 FIELDS = [
     "session", "plugin", "plugin_hash", "pid", "failure", "attempt", "topic", "sequence", "class",
     "message", "detail", "topics", "input_path", "path", "file_version_id", "content_hash",
-    "credit", "abandon", "stop", "sandbox", "unknown",
+    "credit", "abandon", "stop", "sandbox", "version", "check", "unknown",
 ]  # fmt: skip
 
 FROM_SIDECAR = st.one_of(
@@ -70,7 +72,8 @@ FROM_SIDECAR = st.one_of(
 FROM_ROUTER = st.one_of(
     st.builds(Execute, COUNT, COUNT, PATH, PATH, COUNT, NAME),
     st.builds(Control, COUNT, COUNT, st.booleans()),
-    st.builds(Failed, NAME, COUNT, COUNT, ERRORS, TEXT, TEXT),
+    st.builds(Deployed, NAME, COUNT, NAME),
+    st.builds(DeployRefused, NAME, TEXT),
 )
 
 
@@ -197,9 +200,17 @@ def test_a_payload_comes_with_data_and_deploy_only() -> None:
     assert decode_from_sidecar(encode(Deploy({})), 10)
 
 
-@pytest.mark.parametrize("message", [Register("s", "p", "h", 1), Done("s", 1, 1)])
-def test_what_a_router_does_not_send(message: FromSidecar) -> None:
-    with pytest.raises(RemoteProtocolError, match="a router does not send"):
+@pytest.mark.parametrize(
+    ("message", "problem"),
+    [
+        (Register("s", "p", "h", 1), "a router does not send"),
+        (Data("s", 1, 1, "t", 0), "a router does not send"),
+        (Done("s", 1, 1), "DONE needs 'plugin'"),
+        (Failed("s", 1, 1, ErrorClass.DATA, "m"), "ERR needs 'check'"),
+    ],
+)
+def test_what_a_router_does_not_send(message: FromSidecar, problem: str) -> None:
+    with pytest.raises(RemoteProtocolError, match=problem):
         decode_from_router(encode(message))
 
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
+from casparian.domain.deployments import LARGEST_PLUGIN_BYTES, DeployCheck
 from casparian.domain.errors import ErrorClass
 from casparian.domain.instructions import (
     FailJob,
     FinishJob,
     KillSidecar,
     QuarantinePlugin,
+    RefuseDeploy,
     Send,
     StageFrame,
     StartSidecar,
+    TakeDeploy,
+    TrialEnded,
 )
 from casparian.domain.messages import (
     Alive,
@@ -98,14 +103,87 @@ class TestRegistration:
         (later,) = bench.offer(claim(3))
         assert isinstance(later, FailJob)
 
-    def test_deploy_is_refused_in_words(self) -> None:
+    def test_deploy_is_handed_to_the_architect(self) -> None:
         bench = Bench()
-        for peer in (b"anybody", bench.ready().peer):
-            (answer,) = bench.router.received(peer, Deploy({"plugin": "x"}), b"code", bench.now)
-            assert isinstance(answer, Send)
-            assert isinstance(answer.message, Failed)
-            assert answer.peer == peer
-            assert "plugin directory" in answer.message.message
+        taken = bench.router.received(b"anybody", Deploy({"plugin": "x"}), b"code", bench.now)
+        assert taken == [TakeDeploy(b"anybody", {"plugin": "x"}, b"code")]
+
+    def test_too_much_code_is_not_handed_on(self) -> None:
+        bench = Bench()
+        code = bytes(LARGEST_PLUGIN_BYTES + 1)
+        (refused,) = of(RefuseDeploy, bench.router.received(b"x", Deploy({}), code, bench.now))
+        assert (refused.peer, refused.check) == (b"x", DeployCheck.SIZE)
+
+    def test_a_sidecar_that_sends_deploy_ends(self) -> None:
+        """And gets no answer; the job that it was at is tried again."""
+        bench = Bench()
+        sidecar = bench.ready(JOB)
+        out = bench.hear(sidecar, Deploy({"key_id": "k"}), b"code")
+        (refused,) = of(RefuseDeploy, out)
+        assert (refused.peer, refused.check, refused.plugin) == (b"", DeployCheck.SENDER, "lines")
+        assert of(KillSidecar, out)
+        assert not of(TakeDeploy, out)
+        (failed,) = of(FailJob, bench.exit(sidecar))
+        assert failed.error_class is ErrorClass.PROTOCOL
+
+
+class TestTrials:
+    """Code that is not live is loaded beside what is."""
+
+    def trial(self, bench: Bench) -> FakeSidecar:
+        new = live(code="h2")
+        started = bench.note(bench.router.try_out(5, new, b"code", bench.now))
+        (start,) = of(StartSidecar, started)
+        assert (start.plugin, start.code) == (new, b"code")
+        return bench.started[start.session]
+
+    def test_what_registers_can_be_loaded(self) -> None:
+        bench = Bench()
+        sidecar = self.trial(bench)
+        assert sent_jobs(bench.offer(claim(1))) == []
+        ended, killed = bench.hear(sidecar, sidecar.register())
+        assert ended == TrialEnded(5, "")
+        assert killed == KillSidecar(sidecar.session, "its trial is over", dismissed=True)
+        assert bench.exit(sidecar) == []
+
+    def test_why_it_cannot_be_loaded_is_told(self) -> None:
+        bench = Bench()
+        sidecar = self.trial(bench)
+        out = bench.hear(sidecar, sidecar.register("no class named Handler"))
+        assert of(TrialEnded, out) == [TrialEnded(5, "no class named Handler")]
+
+    def test_one_that_registers_as_another_has_failed(self) -> None:
+        bench = Bench()
+        sidecar = self.trial(bench)
+        register = replace(sidecar.register(), plugin_hash="h1")
+        (ended,) = of(TrialEnded, bench.hear(sidecar, register))
+        assert "other code" in ended.failure
+
+    def test_one_that_dies_has_failed(self) -> None:
+        bench = Bench()
+        sidecar = self.trial(bench)
+        (ended,) = of(TrialEnded, bench.exit(sidecar, 3))
+        assert "exit code 3" in ended.failure
+        assert "the tail" in ended.failure
+
+    def test_one_that_takes_too_long_is_ended(self) -> None:
+        bench = Bench(start_s=60.0)
+        sidecar = self.trial(bench)
+        assert of(KillSidecar, bench.after(59)) == []
+        assert [k.session for k in of(KillSidecar, bench.after(2))] == [sidecar.session]
+        assert of(KillSidecar, bench.after(2)) == []
+        assert of(TrialEnded, bench.exit(sidecar)) == [
+            TrialEnded(5, "it could not be loaded within 60 s\nthe tail")
+        ]
+
+    def test_it_gets_no_job_and_is_believed_nothing(self) -> None:
+        bench = Bench()
+        live_one = bench.ready()
+        sidecar = self.trial(bench)
+        bench.hear(sidecar, sidecar.register())
+        assert sent_jobs(bench.offer(claim(1))) == [(live_one.peer, 1)]
+        assert bench.hear(sidecar, sidecar.done(claim(1))) == []
+        assert bench.router.dropped == 1
 
 
 class TestStrangers:

@@ -12,9 +12,12 @@ from casparian.domain.errors import ErrorClass, IllegalTransitionError
 from casparian.domain.messages import (
     MOST_TOPICS,
     Control,
+    Deployed,
+    DeployRefused,
     Done,
     Execute,
     Failed,
+    FromRouter,
     TopicTotals,
     decode_from_sidecar,
     encode,
@@ -156,9 +159,9 @@ class TestGivingUp:
 
 
 @pytest.mark.parametrize(
-    "message", [Control(stop=True), Failed("", 0, 0, ErrorClass.PLUGIN, "DEPLOY is not accepted")]
+    "message", [Control(stop=True), DeployRefused("sender", "no"), Deployed("lines", 2, "c")]
 )
-def test_stops_when_told_to_and_stays_so(message: Control | Failed) -> None:
+def test_stops_when_told_to_and_stays_so(message: FromRouter) -> None:
     session = Session("secret")
     session.handle(message)
     session.handle(Control(credit=5))

@@ -59,10 +59,21 @@ def reference() -> str:
     for name, app in programs:
         parts.append(f"## {name}\n\n{app.info.help}\n")
         commands: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-        for command_name, command in commands.items():
-            parts.append("\n".join(_command(f"{name} {command_name}", command)))
+        for path, command in flat(name, commands):
+            parts.append("\n".join(_command(path, command)))
     parts.append("\n".join(json_reference.documents()))
     return "\n".join(parts)
+
+
+def flat(name: str, commands: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Commands with what is called before them, those of groups too."""
+    for command_name, command in commands.items():
+        path = f"{name} {command_name}"
+        inner: dict[str, Any] | None = getattr(command, "commands", None)
+        if inner is None:
+            yield path, command
+        else:
+            yield from flat(path, inner)
 
 
 def _command(path: str, command: Any) -> Iterator[str]:

@@ -50,6 +50,12 @@ EXAMPLES: tuple[tuple[str, Any], ...] = (
     ),
     ("sidecar to engine", messages.Alive(SESSION, 7)),
     ("engine to sidecar", messages.Control(credit=1_048_576)),
+    (
+        "operator to engine",
+        messages.Deploy({"key_id": "office", "body": "eyJ2...", "signature": "mZ3k..."}),
+    ),
+    ("engine to operator", messages.Deployed("csv_table", 3, "ab12")),
+    ("engine to operator", messages.DeployRefused("nonce", "This very deployment came before.")),
 )
 
 TAIL = """\
@@ -63,6 +69,9 @@ TAIL = """\
   bytes of its payload and `overhead`, so that ever so many small ones fill nobody's memory. Credit
   is given back as the writer takes batches.
 - Batches are not compressed: what a payload becomes is bounded by what came.
+- `DEPLOY` carries a plugin's code as its payload, and is answered by `DONE` or `ERR`; whoever sends
+  it does not register. What is signed is the pre-authentication encoding of DSSE over the bytes of
+  `body`. From a sidecar it is an offence: the sidecar is ended.
 - A sidecar sends a heartbeat every second, a busy one too; every frame counts as one.
 """
 

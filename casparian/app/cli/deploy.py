@@ -1,0 +1,126 @@
+"""`casparian deploy`: new code for a plugin of a running engine, signed."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from casparian.app.cli._output import show_json
+from casparian.app.cli._shared import ConfigOption, JsonOption, load_settings, open_stores
+from casparian.domain.errors import ConfigurationError, UnavailableError
+
+if TYPE_CHECKING:
+    from casparian.adapters.queue import QueueStores
+    from casparian.app.cli.shapes import DeployedDocument
+    from casparian.domain.messages import Deployed
+    from casparian.domain.signing import SigningKey
+
+
+def deploy(
+    ctx: typer.Context,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The plugin's code.", show_default=False)
+    ],
+    plugin: Annotated[
+        str,
+        typer.Option("--plugin", metavar="NAME", help="The plugin that it is the new code of."),
+    ],
+    key_id: Annotated[
+        str,
+        typer.Option(
+            "--key-id", metavar="ID", help="The key to sign with, made by `casparian keys new`."
+        ),
+    ],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Sign new code for a plugin, send it to a running engine, and wait for the verdict.
+
+    The engine verifies the signature, loads the code in a sidecar of its own, and only then makes
+    it live, as the plugin's next version: every worker takes it for its next jobs. Code that
+    cannot be loaded is recorded, and what was live stays. From then on the plugin's file in the
+    plugin directory is not used. The plugin must be in the configuration.
+
+    On a terminal it asks first. Exits with 1 when the deployment is refused, saying by which
+    check, and with 3 when no engine is running.
+
+    Example: casparian deploy csv_table.py --plugin csv_table --key-id office-2026
+    """
+    settings = load_settings(ctx, config)
+    from casparian.adapters.keys import KeyDirectory
+    from casparian.domain.plugins import check_plugin_name
+
+    check_plugin_name(plugin)
+    code = _read(file)
+    key = KeyDirectory(settings.key_directory).signing(key_id)
+    with closing(open_stores(settings)) as stores:
+        if not _agreed(stores, plugin, file, yes=yes or as_json):
+            print("Nothing was deployed.")
+            return
+        installed, engine = _deploy(stores, key, plugin, code)
+    if as_json:
+        document: DeployedDocument = {
+            "plugin": installed.plugin,
+            "version": installed.version,
+            "content_hash": installed.content_hash,
+            "key_id": key.id,
+            "engine": engine,
+        }
+        show_json(document)
+        return
+    print(
+        f"Plugin {installed.plugin} has version {installed.version} "
+        f"({installed.content_hash[:12]}), signed by {key.id}."
+    )
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{file} cannot be read: {error.strerror}.") from error
+
+
+def _agreed(stores: QueueStores, plugin: str, file: Path, *, yes: bool) -> bool:
+    if yes or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return True
+    standing = stores.store.standing().get(plugin)
+    former = (
+        f"version {standing.version}, of {standing.origin}, is live"
+        if standing
+        else "no code is live"
+    )
+    return typer.confirm(f"Plugin {plugin}: {former}. Deploy {file}?")
+
+
+def _deploy(stores: QueueStores, key: SigningKey, plugin: str, code: bytes) -> tuple[Deployed, str]:
+    """What is live now, and the engine that says so."""
+    from casparian.app.context import EtlContext
+    from casparian.app.deploying import reachable, send
+    from casparian.domain.signing import NONCE_BYTES, sign
+
+    context = EtlContext.capture()
+    try:
+        engines = reachable(stores.reports.status()["workers"], context.host_key)
+    finally:
+        context.seat.leave()
+    version = stores.store.newest_version(plugin) + 1
+    audience = stores.ledger.installation
+    unheard: UnavailableError | None = None
+    for engine in engines:
+        # Signed for each anew, since the one before may have used it.
+        nonce, now = secrets.token_bytes(NONCE_BYTES), int(time.time())
+        signed = sign(key, plugin, version, code, audience, now, nonce)
+        try:
+            return send(engine, signed, code), engine["id"]
+        except UnavailableError as error:
+            unheard = error
+    assert unheard is not None
+    raise unheard

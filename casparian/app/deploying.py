@@ -1,0 +1,99 @@
+"""The sender of a deployment: finds an engine that lives, sends DEPLOY, hears the verdict."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+
+from casparian.adapters.transport import connection_for
+from casparian.domain.deployments import (
+    LARGEST_PLUGIN_BYTES,
+    DeployCheck,
+    DeployRefusedError,
+    Signed,
+)
+from casparian.domain.documents import WorkerDocument
+from casparian.domain.errors import CasparianError, ConfigurationError, UnavailableError
+from casparian.domain.messages import Deploy, Deployed, DeployRefused, decode_from_router, encode
+from casparian.domain.peers import Connection, PeerGone
+from casparian.domain.wire import RemoteProtocolError
+
+VERDICT_S = 180.0
+TRY_AGAIN = (DeployCheck.BUSY, DeployCheck.STOPPING, DeployCheck.DATABASE)
+
+
+def reachable(workers: Sequence[WorkerDocument], host_key: str) -> list[WorkerDocument]:
+    """Engines that run sidecars and can be reached from this host, the last heard of first.
+
+    Raises UnavailableError, which says what to do, where there is none.
+    """
+    able = [w for w in workers if w["alive"] and w["endpoint"]]
+    if not able:
+        raise UnavailableError(
+            "No engine is running that could take a deployment: start `casparian-engine run` with "
+            "this configuration, and deploy again."
+        )
+    near = [w for w in able if w["host_key"] == host_key or w["endpoint"].startswith("tcp://")]
+    if not near:
+        hosts = ", ".join(sorted({w["hostname"] for w in able}))
+        raise UnavailableError(
+            f"The engines that run ({hosts}) listen on sockets of their own hosts: deploy from "
+            'there, or give one [transport] adapter = "zmq-tcp".'
+        )
+    return sorted(near, key=lambda w: w["heartbeat_at"], reverse=True)
+
+
+def send(worker: WorkerDocument, signed: Signed, code: bytes) -> Deployed:
+    """What is live now. Raises DeployRefusedError; UnavailableError where the engine does not
+    answer, or ends before it does."""
+    if len(code) > LARGEST_PLUGIN_BYTES:
+        raise ConfigurationError(
+            f"The file has {len(code)} bytes; a plugin may have {LARGEST_PLUGIN_BYTES}."
+        )
+    message = Deploy(
+        {
+            "key_id": signed.key_id,
+            "body": base64.b64encode(signed.body).decode(),
+            "signature": base64.b64encode(signed.signature).decode(),
+        }
+    )
+    with closing(connection_for(worker["endpoint"])) as connection:
+        try:
+            connection.send(encode(message), code)
+            for answer in _answers(connection):
+                if isinstance(answer, Deployed):
+                    return answer
+                if isinstance(answer, DeployRefused):
+                    raise _refusal(answer)
+        except PeerGone as error:
+            raise UnavailableError(
+                f"The engine {worker['id']} ended before its verdict came: `casparian "
+                "deployments` says whether the version is installed."
+            ) from error
+    raise UnavailableError(
+        f"The engine {worker['id']} gave no verdict within {VERDICT_S:g} s: `casparian "
+        "deployments` says whether the version is installed."
+    )
+
+
+def _answers(connection: Connection) -> Iterator[object]:
+    end = time.monotonic() + VERDICT_S
+    while (left := end - time.monotonic()) > 0:
+        connection.poll(left)
+        for head, payload in connection.receive():
+            try:
+                yield decode_from_router(head, len(payload))
+            except RemoteProtocolError as error:
+                raise CasparianError(f"The engine's answer cannot be read: {error}") from error
+
+
+def _refusal(answer: DeployRefused) -> CasparianError:
+    try:
+        check = DeployCheck(answer.check)
+    except ValueError:
+        return CasparianError(f"Refused by the check {answer.check!r}: {answer.message}")
+    if check in TRY_AGAIN:
+        return UnavailableError(answer.message)
+    return DeployRefusedError(check, answer.message)
