@@ -111,6 +111,8 @@ NOT_IN_THIS_HISTORY = {
     ("AdoptedRowsDocument", "content_hash", "null"),
     *(("PublishedOutputDocument", field, "null") for field in ("job_id", "rows")),
     ("OriginDocument", "path", "null"),
+    # Jobs that a backfill enqueues, or is kept from enqueueing.
+    *((shape, "job_id", "value") for shape in ("OutdatedVersionDocument", "LeftVersionDocument")),
     # A key of which only the end is left.
     ("KeyDocument", "scheme", "null"),
 }
@@ -232,6 +234,7 @@ def deployments(project: Project, told: Told) -> None:
     refused = RefusedDeploy(1, DeployCheck.KEY, "Not known.", "lines", 9, "nobody")
     for one in (refused, RefusedDeploy(2, DeployCheck.SIZE, "Too much.")):
         engine.stores.store.refuse(one)
+    told("backfill", "lines", "--dry-run")
     told("rollback", "lines")
     told.without("keys", "revoke", "home")
     told("keys list")
