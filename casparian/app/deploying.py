@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 
 from casparian.adapters.transport import connection_for
@@ -45,8 +45,10 @@ def reachable(workers: Sequence[WorkerDocument], host_key: str) -> list[WorkerDo
     return sorted(near, key=lambda w: w["heartbeat_at"], reverse=True)
 
 
-def send(worker: WorkerDocument, signed: Signed, code: bytes) -> Deployed:
-    """What is live now. Raises DeployRefusedError; UnavailableError where the engine does not
+def send(
+    worker: WorkerDocument, signed: Signed, code: bytes, access: Mapping[str, str] | None = None
+) -> Deployed:
+    """What is live now. `access` is what the engine's transport asks for. Raises DeployRefusedError; UnavailableError where the engine does not
     answer, or ends before it does."""
     if len(code) > LARGEST_PLUGIN_BYTES:
         raise ConfigurationError(
@@ -59,7 +61,7 @@ def send(worker: WorkerDocument, signed: Signed, code: bytes) -> Deployed:
             "signature": base64.b64encode(signed.signature).decode(),
         }
     )
-    with closing(connection_for(worker["endpoint"])) as connection:
+    with closing(connection_for(worker["endpoint"], access)) as connection:
         try:
             connection.send(encode(message), code)
             for answer in _answers(connection):

@@ -215,7 +215,8 @@ class Engine:
             alive["router"] = lambda: f"{worker.failure!r}" if worker.failure else ""
             usable["sinks"] = lambda: self._sink_problem(worker)
         pool = worker.router.pool if worker is not None else None
-        self.container.observing().running(pool, alive, usable)
+        refused = (lambda: worker.refused) if worker is not None else (lambda: 0)
+        self.container.observing().running(pool, refused, alive, usable)
 
     def _database_problem(self) -> str:
         self.stores.store.revision()

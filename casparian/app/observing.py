@@ -80,12 +80,18 @@ class Observing:
             self.endpoint.metrics.show_expectations(expectations.missing)
 
     def running(
-        self, pool: Pool | None, alive: Mapping[str, Check], usable: Mapping[str, Check]
+        self,
+        pool: Pool | None,
+        refused: Callable[[], int],
+        alive: Mapping[str, Check],
+        usable: Mapping[str, Check],
     ) -> None:
-        """All threads run: `pool` is the worker's; the checks return what is wrong."""
+        """All threads run: `pool` is the worker's, `refused` counts the connections that it has
+        refused; the checks return what is wrong."""
         if self.endpoint is not None:
             if pool is not None:
                 self.endpoint.metrics.show_pool(pool)
+                self.endpoint.metrics.show_door(refused)
             self.endpoint.health.running(alive, usable)
         self.on_phase("running")
 

@@ -55,7 +55,7 @@ class Registry:
             "queues": {name: built_in(name, lambda: _built_in_queue) for name in SCHEMES},
             "transports": {
                 "zmq-ipc": built_in("zmq-ipc", lambda: _zmq_ipc),
-                "zmq-tcp": built_in("zmq-tcp", lambda: _zmq_tcp),
+                "zmq-tcp": built_in("zmq-tcp", _zmq_tcp),
                 "memory": built_in("memory", lambda: _memory_transport),
             },
             "plugin_hosts": {
@@ -212,10 +212,21 @@ def _zmq_ipc(settings: Settings) -> Transport:
     return ZmqIpcTransport(str(settings.path(settings.transport.endpoint)))
 
 
-def _zmq_tcp(settings: Settings) -> Transport:
+def _zmq_tcp() -> Any:
+    from casparian.adapters.transport.curve import KnownClients, read_pair
+    from casparian.adapters.transport.curve_settings import TcpSettings
     from casparian.adapters.transport.zmq_tcp import ZmqTcpTransport
 
-    return ZmqTcpTransport(settings.transport.endpoint or "127.0.0.1:5570")
+    def make(settings: Settings, own_settings: TcpSettings) -> Transport:
+        key, clients = own_settings.key, own_settings.clients
+        return ZmqTcpTransport(
+            settings.transport.endpoint or "127.0.0.1:5570",
+            key=read_pair(str(settings.path(key))) if key else None,
+            clients=KnownClients(str(settings.path(clients)) if clients else ""),
+        )
+
+    make.settings_model = TcpSettings  # type: ignore[attr-defined]
+    return make
 
 
 def _memory_transport(settings: Settings) -> Transport:

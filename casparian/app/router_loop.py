@@ -26,6 +26,7 @@ from casparian.domain.instructions import (
 )
 from casparian.domain.jobs import Claim
 from casparian.domain.messages import decode_from_sidecar, encode
+from casparian.domain.peers import GuardedTransport
 from casparian.domain.plugins import LivePlugin
 from casparian.domain.ports import PeerBusy, PeerGone, PluginHost, SidecarSpec, Transport
 from casparian.domain.router import Router
@@ -61,6 +62,7 @@ class RouterLoop:
         self.endpoint = ""
         self.failure: Exception | None = None
         self._transport = transport
+        self._guarded = transport if isinstance(transport, GuardedTransport) else None
         self._make_host = make_host
         self._code = code
         self._carry_out = carry_out
@@ -74,6 +76,7 @@ class RouterLoop:
         self._bound = threading.Event()
         self._cannot_bind: BaseException | None = None
         self._prestart = False
+        self._refused_told = 0
         self._thread = threading.Thread(target=self._serve, name="casparian-router", daemon=True)
 
     # --- any thread -----------------------------------------------------------------------
@@ -93,6 +96,11 @@ class RouterLoop:
 
     def wake(self) -> None:
         self._transport.wake()
+
+    @property
+    def refused(self) -> int:
+        """Peers that the transport did not admit."""
+        return self._guarded.refused if self._guarded is not None else 0
 
     def stop(self, timeout_s: float) -> None:
         """No new jobs; returns when those at sidecars have ended."""
@@ -145,6 +153,7 @@ class RouterLoop:
             self._take_exits()
             now = time.monotonic()
             if now >= tick_at:
+                self._tell_refusals()
                 self._each_tick()
                 self._perform(self.router.tick(now))
                 tick_at = now + self.router.pool.next_timer(now)
@@ -158,6 +167,13 @@ class RouterLoop:
                     self._give_back(unstarted)
                 if self._abort.is_set() or not self.router.pool.held():
                     return
+
+    def _tell_refusals(self) -> None:
+        """One line for each reason and tick: a flood must not fill the log."""
+        if self._guarded is not None and self._guarded.refused != self._refused_told:
+            self._refused_told = self._guarded.refused
+            for reason, peers in self._guarded.refusals().items():
+                log.warning("connections refused", reason=reason, connections=peers)
 
     def _take_inbox(self) -> None:
         while True:
@@ -207,7 +223,10 @@ class RouterLoop:
     def _spec(self, session: str, plugin: LivePlugin, code: bytes | None) -> SidecarSpec:
         if code is None:
             code = self._code(plugin.content_hash)
-        return SidecarSpec(session, plugin, code, self.endpoint, self.router.pool.window())
+        access = self._guarded.access if self._guarded is not None else {}
+        return SidecarSpec(
+            session, plugin, code, self.endpoint, self.router.pool.window(), access=access
+        )
 
     def _send(self, send: Send) -> None:
         if self._unsent:

@@ -52,7 +52,7 @@ def main() -> int:
     code = base64.b64decode(instructions["code"])
     name = instructions["plugin"]
     runtime = Runtime(
-        connection_for(instructions["endpoint"]),
+        connection_for(instructions["endpoint"], instructions["access"]),
         instructions["session"],
         instructions["heartbeat_s"],
         _JobNote(instructions["cpu_s"]),

@@ -234,6 +234,11 @@ class Worker:
         return self._loop.failure or self._keeper.failure
 
     @property
+    def refused(self) -> int:
+        """Connections that the transport has refused."""
+        return self._loop.refused
+
+    @property
     def idle(self) -> bool:
         """True when this worker holds no job at all."""
         return len(self._leases) == 0
@@ -249,7 +254,12 @@ class Worker:
             sidecars[name] = sidecars.get(name, 0) + 1
         with self._ended_lock:
             ended = dict(self.ended)
-        return {"jobs": len(self._leases), "sidecars": sidecars, "ended": ended}
+        return {
+            "jobs": len(self._leases),
+            "sidecars": sidecars,
+            "ended": ended,
+            "refused": self._loop.refused,
+        }
 
     # --- other threads --------------------------------------------------------------------
 

@@ -312,6 +312,7 @@ class LoadDocument(TypedDict, total=False):
     sidecars: Annotated[dict[str, int], "Sidecars that run, by plugin."]
     ended: Annotated[dict[str, int], "Jobs that it has ended since it started, by how."]
     waits_for: Annotated[list[LoadedWaitDocument], "What it waits for; left out where nothing."]
+    refused: Annotated[int, "Connections that its transport has refused since it started."]
 
 
 class WorkerDocument(TypedDict):

@@ -5,7 +5,8 @@ Apart from the other ports, and theirs too: a sidecar knows no other, and is sta
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from casparian.domain.errors import CasparianError
 
@@ -54,6 +55,25 @@ class Transport(Protocol):
     def wake(self) -> None: ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class GuardedTransport(Transport, Protocol):
+    """Optional for a transport: it asks who connects.
+
+    7. A peer that may not connect is told so or hears nothing; no message of it arrives. It is
+       counted in `refused`, and in the next `refusals`, which are by reason.
+    8. `access` is what a sidecar shows, and is handed to it in private; empty where that is
+       nothing. It is a secret.
+    9. However many connect and say nothing, those that are connected are served.
+    """
+
+    access: Mapping[str, str]
+
+    @property
+    def refused(self) -> int: ...
+
+    def refusals(self) -> Mapping[str, int]: ...
 
 
 class Connection(Protocol):

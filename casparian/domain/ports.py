@@ -574,12 +574,14 @@ class Reports(Protocol):
 class SidecarSpec:
     """What a sidecar needs to start. `session` is the secret it must show in REG."""
 
-    session: str
+    session: str = field(repr=False)
     plugin: LivePlugin
     code: bytes
     endpoint: str
     window: int
     heartbeat_s: float = 1.0
+    access: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """What the transport asks of who connects, besides."""
 
 
 class SidecarExit(NamedTuple):

@@ -6,7 +6,8 @@ import os
 import socket
 import stat
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,19 +15,28 @@ import pytest
 import zmq
 
 from casparian.adapters.transport import connection_for, memory, zmq_tcp
+from casparian.adapters.transport.curve import KeyPair, KnownClients
 from casparian.adapters.transport.memory import MemoryTransport
 from casparian.adapters.transport.zmq_ipc import ZmqIpcTransport
 from casparian.adapters.transport.zmq_tcp import ZmqTcpTransport
 from casparian.domain.errors import ConfigurationError, UnavailableError
+from casparian.domain.peers import GuardedTransport
 from casparian.domain.ports import Transport
 from casparian.domain.wire import Limits, LocalProtocolError
-from casparian.testing.transport import Connect, OpenTransport, SendFrames, TransportContract
+from casparian.testing.transport import (
+    Connect,
+    GuardedTransportContract,
+    OpenTransport,
+    SendFrames,
+    TransportContract,
+)
+from tests.support.outsiders import HANDSHAKE, NOBODY, Tap, as_nobody
 
 
-class ZmqContract(TransportContract):
+class ZmqContract(GuardedTransportContract):
     @pytest.fixture
-    def connect_to(self) -> Connect:
-        return connection_for
+    def connect_to(self, transport: GuardedTransport) -> Connect:
+        return lambda endpoint: connection_for(endpoint, transport.access)
 
     @pytest.fixture
     def stranger(self, endpoint: str) -> Iterator[SendFrames]:
@@ -45,11 +55,160 @@ class TestZmqIpc(ZmqContract):
     def open_transport(self, short_dir: Path) -> OpenTransport:
         return lambda limits: ZmqIpcTransport(str(short_dir / "run" / "router.ipc"), limits)
 
+    @pytest.fixture
+    def knock(self, endpoint: str) -> Callable[[], socket.socket]:
+        def knock() -> socket.socket:
+            made = socket.socket(socket.AF_UNIX)
+            made.connect(endpoint.removeprefix("ipc://"))
+            return made
 
-class TestZmqTcp(ZmqContract):
+        return knock
+
+    @pytest.fixture
+    def outsider(self, endpoint: str) -> Callable[[], None]:
+        """Another user, before whom somebody has opened the directory and the socket."""
+        if os.geteuid() != 0:
+            pytest.skip("only root can run a process as another user")
+        path = Path(endpoint.removeprefix("ipc://"))
+
+        def connect() -> None:
+            path.chmod(0o666)
+            for above in (path.parent, path.parent.parent, *list(path.parents)[2:-2]):
+                above.chmod(above.stat().st_mode | 0o055)
+            as_nobody(HANDSHAKE, str(path))
+
+        return connect
+
+
+class TcpContract(ZmqContract):
+    @pytest.fixture
+    def knock(self, endpoint: str) -> Iterator[Callable[[], socket.socket]]:
+        host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
+
+        def knock() -> socket.socket:
+            made = socket.socket()
+            knocking.append(made)
+            # Where there is no room, the system lets it wait.
+            made.setblocking(False)
+            made.connect_ex((host, int(port)))
+            return made
+
+        knocking: list[socket.socket] = []
+        yield knock
+        for made in knocking:
+            made.close()
+
+    @pytest.mark.usefixtures("few_descriptors")
+    def test_what_is_accepted_has_a_bound(
+        self, transport: ZmqTcpTransport, knock: Callable[[], socket.socket]
+    ) -> None:
+        """A quarter of the descriptors that this process may have, and what comes until the
+        kernel is told."""
+        before, knocks = len(os.listdir("/proc/self/fd")), 256 + 150
+        for _ in range(knocks):
+            knock()
+            time.sleep(0)  # The kernel is told by another thread.
+        held = len(os.listdir("/proc/self/fd")) - before - knocks
+        assert held < 256 + 100
+
+
+class TestZmqTcp(TcpContract):
     @pytest.fixture
     def open_transport(self) -> OpenTransport:
         return lambda limits: ZmqTcpTransport("127.0.0.1:0", limits)
+
+    @pytest.fixture
+    def outsider(self, knock: Callable[[], socket.socket]) -> Callable[[], None]:
+        """Without keys everybody on this machine may connect, who speaks the protocol."""
+
+        def connect() -> None:
+            with knock() as made:
+                made.sendall(b"hello")
+
+        return connect
+
+
+ENGINE, FRIEND, STRANGER = (KeyPair(*zmq.curve_keypair()) for _ in range(3))
+
+
+class TestZmqTcpWithKeys(TcpContract):
+    """Who may not connect: one without a key, with one that is not known, with a known one whose
+    secret half it has not, and one that takes the engine for another one."""
+
+    @pytest.fixture
+    def open_transport(self, tmp_path: Path) -> OpenTransport:
+        (tmp_path / "friend.key").write_text(f'public-key = "{FRIEND.public.decode()}"\n')
+        clients = KnownClients(str(tmp_path))
+        return lambda limits: ZmqTcpTransport("127.0.0.1:0", limits, ENGINE, clients)
+
+    @pytest.fixture
+    def stranger(self, endpoint: str) -> Iterator[SendFrames]:
+        with zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
+            dealer.setsockopt(zmq.LINGER, 0)
+            dealer.curve_serverkey = ENGINE.public
+            dealer.curve_publickey, dealer.curve_secretkey = FRIEND.public, FRIEND.secret
+            dealer.connect(endpoint)
+            yield lambda frames: dealer.send_multipart(list(frames))
+
+    @pytest.fixture
+    def connect_to(self) -> Connect:
+        return lambda endpoint: connection_for(endpoint, FRIEND.access(ENGINE.public))
+
+    @pytest.fixture(params=["no key", "unknown", "half", "another engine"])
+    def outsider(self, endpoint: str, request: pytest.FixtureRequest) -> Callable[[], None]:
+        shown = {
+            "no key": {},
+            "unknown": STRANGER.access(ENGINE.public),
+            "half": KeyPair(FRIEND.public, STRANGER.secret).access(ENGINE.public),
+            "another engine": FRIEND.access(STRANGER.public),
+        }[request.param]
+
+        def connect() -> None:
+            with pytest.raises(UnavailableError, match="does not admit this peer"):
+                connection_for(endpoint, shown)
+
+        return connect
+
+    def test_a_key_that_is_removed_is_refused_from_then_on(
+        self, transport: ZmqTcpTransport, endpoint: str, tmp_path: Path
+    ) -> None:
+        shown = FRIEND.access(ENGINE.public)
+        first = connection_for(endpoint, shown)
+        (tmp_path / "friend.key").unlink()
+        with pytest.raises(UnavailableError, match="does not admit"):
+            connection_for(endpoint, shown)
+        assert transport.refusals() == {"its key is not known": 1}
+        first.send(b"still connected")
+        assert transport.poll(10)
+        first.close()
+
+    def test_each_engine_makes_a_key_of_its_own_for_its_sidecars(
+        self, transport: ZmqTcpTransport, endpoint: str
+    ) -> None:
+        other = ZmqTcpTransport("127.0.0.1:0", key=ENGINE)
+        with pytest.raises(UnavailableError, match="does not admit"):
+            connection_for(endpoint, other.access)
+        other.close()
+
+    def test_who_has_the_engines_key_is_let_in(
+        self, transport: ZmqTcpTransport, endpoint: str
+    ) -> None:
+        connection_for(endpoint, ENGINE.access(ENGINE.public)).close()
+        assert transport.refused == 0
+
+    def test_nothing_travels_in_the_clear(self, transport: ZmqTcpTransport) -> None:
+        """Read between the two, where a network would be."""
+        secret = b"what nobody on the way may read"
+        host, _, port = transport.bind().removeprefix("tcp://").rpartition(":")
+        with Tap(host, int(port)) as tap:
+            connection = connection_for(tap.endpoint, transport.access)
+            connection.send(secret, secret)
+            assert transport.poll(10)
+            (message,) = transport.receive()
+            assert bytes(message.payload) == secret
+            connection.close()
+        assert len(tap.seen) > 2 * len(secret)
+        assert secret not in tap.seen
 
 
 class TestMemory(TransportContract):
@@ -74,7 +233,8 @@ def short_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_transport_is_one() -> None:
     """For the type checker, which compares the signatures."""
-    ports: list[Transport] = [MemoryTransport("port"), ZmqTcpTransport("127.0.0.1:0")]
+    guarded: list[GuardedTransport] = [ZmqTcpTransport("127.0.0.1:0")]
+    ports: list[Transport] = [MemoryTransport("port"), *guarded]
     for port in ports:
         port.close()
 
@@ -109,6 +269,33 @@ class TestIpcSocket:
         transport = ZmqIpcTransport(str(short_dir / "run" / "r.ipc"))
         with pytest.raises(ConfigurationError, match=r"cannot make the directory.*run'"):
             transport.bind()
+        transport.close()
+
+    def test_another_user_reaches_neither(self, short_dir: Path) -> None:
+        """Whatever of the way is open: the directory keeps others out, and so does the socket."""
+        if os.geteuid() != 0:
+            pytest.skip("only root can run a process as another user")
+        path = short_dir / "run" / "r.ipc"
+        transport = self.bound(path)
+        for above in list(path.parents)[1:-2]:
+            above.chmod(above.stat().st_mode | 0o055)
+        assert as_nobody(HANDSHAKE, str(path)) == "PermissionError"
+        path.parent.chmod(0o755)
+        assert as_nobody(HANDSHAKE, str(path)) == "PermissionError"
+        path.chmod(0o666)
+        assert as_nobody(HANDSHAKE, str(path)) == "refused"
+        assert list(transport.refusals()) == [f"it runs as user {NOBODY}, and this engine as 0"]
+        transport.close()
+
+    def test_a_directory_in_which_others_may_write_is_refused(self, short_dir: Path) -> None:
+        (short_dir / "open").mkdir()
+        (short_dir / "open").chmod(0o777)
+        transport = ZmqIpcTransport(str(short_dir / "open" / "r.ipc"))
+        with pytest.raises(ConfigurationError, match=r"others may write the directory.*mode 0777"):
+            transport.bind()
+        # As of /tmp: nobody can move what is another's.
+        (short_dir / "open").chmod(0o1777)
+        transport.bind()
         transport.close()
 
     def test_binding_leaves_the_umask_alone(self, short_dir: Path) -> None:
@@ -262,6 +449,11 @@ class TestTcpAddress:
         connection_for(transport.bind()).close()
         transport.close()
 
+    @pytest.mark.parametrize("host", ["0.0.0.0", "[::]"])
+    def test_every_address_is_none_to_connect_to(self, host: str) -> None:
+        with pytest.raises(ConfigurationError, match="every address of this machine"):
+            ZmqTcpTransport(f"{host}:5570", key=ENGINE)
+
     @pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.1", "[::]", "192.168.1.1", "8.8.8.8"])
     @pytest.mark.parametrize("side", [ZmqTcpTransport, zmq_tcp.connect])
     def test_other_machines_are_refused(self, side: type, host: str) -> None:
@@ -294,7 +486,7 @@ class TestConnectionFor:
     def test_nobody_there_is_said(
         self, short_dir: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
     ) -> None:
-        monkeypatch.setattr("casparian.adapters.transport._zmq.CONNECT_TIMEOUT_S", 0.2)
+        monkeypatch.setattr("casparian.adapters.transport._zmq_connection.CONNECT_TIMEOUT_S", 0.2)
         with socket.socket() as reserved:
             reserved.bind(("127.0.0.1", 0))
             place = {

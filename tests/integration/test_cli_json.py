@@ -86,7 +86,7 @@ NOT_IN_THIS_HISTORY = {
     *(("DepartureDocument", field, "null") for field in ("ended_at", "outcome", "place")),
     ("DepartureDocument", "message", "value"),
     # A worker at the moment that it works, its plugin under quarantine or without any code.
-    *(("LoadDocument", field, "value") for field in ("sidecars", "ended")),
+    *(("LoadDocument", field, "value") for field in ("sidecars", "ended", "refused")),
     *(
         (plugin, field, "null")
         for plugin in ("PluginDocument", "PluginStateDocument")
@@ -238,6 +238,7 @@ def deployments(project: Project, told: Told) -> None:
     told("rollback", "lines")
     told.without("keys", "revoke", "home")
     told("keys list")
+    told("keys curve", "engine")
     told("deployments", "lines")
     told("deployments")
     engine.stop()

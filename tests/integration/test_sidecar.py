@@ -38,6 +38,7 @@ def started(endpoint: str, directory: Path) -> subprocess.Popen[bytes]:
         "code": base64.b64encode(CSV_PLUGIN.encode()).decode(),
         "settings": {},
         "endpoint": endpoint,
+        "access": {},
         "heartbeat_s": 0.1,
         "memory_mb": 2048,
         "cpu_s": 60,

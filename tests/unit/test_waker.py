@@ -6,7 +6,7 @@ import select
 import threading
 from collections import deque
 
-from casparian.adapters.transport._zmq import Waker
+from casparian.adapters.transport._waker import Waker
 
 PATIENCE_S = 20.0
 

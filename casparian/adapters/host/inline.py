@@ -11,7 +11,7 @@ import os
 import queue
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from casparian.domain.ports import Connection, SidecarExit, SidecarSpec
 from casparian.sdk.loader import load_handler
@@ -26,7 +26,7 @@ class InlineHost:
     def __init__(
         self,
         on_exit: Callable[[], None],
-        connect: Callable[[str], Connection],
+        connect: Callable[[str, Mapping[str, str]], Connection],
     ) -> None:
         self._on_exit = on_exit
         self._connect = connect
@@ -46,7 +46,7 @@ class InlineHost:
         code, tail = 0, ""
         connection: Connection | None = None
         try:
-            connection = self._connect(spec.endpoint)
+            connection = self._connect(spec.endpoint, spec.access)
             Runtime(connection, spec.session, spec.heartbeat_s, sandbox=NO_SANDBOX).run(
                 spec.plugin.name,
                 spec.plugin.content_hash,

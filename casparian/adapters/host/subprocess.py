@@ -262,6 +262,7 @@ def _instructions(spec: SidecarSpec) -> bytes:
             "code": base64.b64encode(spec.code).decode("ascii"),
             "settings": dict(config.settings),
             "endpoint": spec.endpoint,
+            "access": dict(spec.access),
             "heartbeat_s": spec.heartbeat_s,
             "memory_mb": config.memory_mb,
             "cpu_s": config.cpu_s,

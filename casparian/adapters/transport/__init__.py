@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +23,10 @@ _MODULES = {
 }
 
 
-def connection_for(endpoint: str) -> Connection:
+def connection_for(endpoint: str, access: Mapping[str, str] | None = None) -> Connection:
     """Connects to what a transport's `bind` returned, by the endpoint's scheme.
+
+    `access` is the transport's, where it has any: what its peers have to show.
 
     A transport of another package, registered in the group `casparian.transports` under the
     scheme of its endpoints, has an attribute `connect` for this.
@@ -36,7 +39,7 @@ def connection_for(endpoint: str) -> Connection:
         connect = import_module(_MODULES[scheme]).connect
     else:
         connect = _connect_of_entry_point(scheme if separator else "", endpoint)
-    connection: Connection = connect(endpoint)
+    connection: Connection = connect(endpoint, access=access) if access else connect(endpoint)
     return connection
 
 

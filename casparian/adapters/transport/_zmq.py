@@ -1,125 +1,51 @@
-"""What the ZMQ transports do alike: two frames, bounded queues, nothing dropped without a word.
-
-The number of frames is fixed, and it is never asked by getsockopt(RCVMORE), which costs as much as
-reading a frame: a frame taken without copying knows by itself whether another one follows.
-"""
+"""The engine's side of ZMQ: one socket for all sidecars, and nothing dropped without a word."""
 
 from __future__ import annotations
 
-import contextlib
-import math
+import os
 import socket
-import struct
-import time
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import Any
 
 import zmq
 
+from casparian.adapters.transport._doorkeeper import Admit, Doorkeeper
 from casparian.adapters.transport._shared import QUEUE_MESSAGES, check_sizes
-from casparian.domain.errors import ConfigurationError, UnavailableError
+from casparian.adapters.transport._waker import Waker
+from casparian.adapters.transport._zmq_frames import as_str, milliseconds, open_socket, receive_two
+from casparian.domain.errors import ConfigurationError
 from casparian.domain.peers import Buffer, Incoming, PeerBusy, PeerGone
 from casparian.domain.wire import DEFAULT_LIMITS, Limits
 
 # What waits unread from one peer at the engine. Few, since each may be as large as the limit: a
 # peer that ignores its credit must not fill the memory before the router has seen it and ends it.
 ENGINE_UNREAD_MESSAGES = 16
-# What a single frame may have beyond the payload's limit, so that heads and limits never touch.
-FRAME_MARGIN = 64 * 1024
-CONNECT_TIMEOUT_S = 10.0
-# What the first frame of a monitor's message holds: which event, and a value of its own.
-MONITOR_EVENT = struct.Struct("=hi")
 ENGINE_LINGER_MS = 200
-# The last words of a sidecar (DONE, ERR) are often sent right before it closes, and the engine may
-# be slow to read them.
-SIDECAR_LINGER_MS = 10_000
-
-
-class Waker:
-    """A file descriptor that any thread may make readable."""
-
-    def __init__(self) -> None:
-        self._reader, self._writer = socket.socketpair()
-        self._reader.setblocking(False)
-        self._writer.setblocking(False)
-        self._said = False
-
-    def fileno(self) -> int:
-        return self._reader.fileno()
-
-    def wake(self) -> None:
-        if self._said:
-            return  # a wake that nobody has heard yet: one more says nothing new
-        self._said = True
-        try:
-            self._writer.send(b"\0")
-        except BlockingIOError:
-            pass  # as good as said
-        except OSError:
-            if self._writer.fileno() != -1:
-                raise  # closed is no error: a thread may wake what just ended
-
-    def clear(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            while self._reader.recv(4096):
-                pass
-        # Only now: a wake that came during this sent nothing, and its caller had put the work
-        # there before, which is looked for after this.
-        self._said = False
-
-    def close(self) -> None:
-        self._reader.close()
-        self._writer.close()
-
-
-def _open_socket(context: zmq.Context[Any], kind: int, limits: Limits) -> zmq.Socket[bytes]:
-    made = context.socket(kind)
-    made.setsockopt(zmq.SNDHWM, QUEUE_MESSAGES)
-    made.setsockopt(zmq.RCVHWM, QUEUE_MESSAGES)
-    made.setsockopt(zmq.MAXMSGSIZE, limits.message + FRAME_MARGIN)
-    return made
-
-
-def _as_str(address: bytes) -> str:
-    """pyzmq takes bytes, which a path that is no UTF-8 needs, and says that it takes text."""
-    return cast("str", address)
-
-
-def _milliseconds(timeout_s: float) -> int:
-    return max(0, math.ceil(timeout_s * 1000))
-
-
-def _skip_rest(zmq_socket: zmq.Socket[bytes]) -> None:
-    while zmq_socket.recv(zmq.NOBLOCK, copy=False).more:
-        pass
-
-
-def _receive_two(zmq_socket: zmq.Socket[bytes]) -> tuple[Buffer, Buffer] | None:
-    """The two frames of a message, or None after skipping one that has another number of them."""
-    head = zmq_socket.recv(zmq.NOBLOCK, copy=False)
-    if not head.more:
-        return None
-    payload = zmq_socket.recv(zmq.NOBLOCK, copy=False)
-    if payload.more:
-        _skip_rest(zmq_socket)
-        return None
-    return head.bytes, payload.buffer
+# A peer that is not done with its handshake by then loses its connection: a sidecar takes
+# milliseconds, and connections are counted.
+HANDSHAKE_MS = 5_000
+BACKLOG = 1024
 
 
 class ZmqTransport:
-    """The port Transport over a ROUTER. A subclass says how to bind."""
+    """The port GuardedTransport over a ROUTER. A subclass says where it listens, and who may
+    connect: `admit` is asked for each peer."""
 
-    def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(self, admit: Admit, limits: Limits = DEFAULT_LIMITS) -> None:
         self.malformed = 0
+        self.access: Mapping[str, str] = {}
         self._limits = limits
         self._waker = Waker()
         self._context: zmq.Context[Any] = zmq.Context()
-        self._socket = _open_socket(self._context, zmq.ROUTER, limits)
+        self._socket = open_socket(self._context, zmq.ROUTER, limits)
         self._socket.setsockopt(zmq.RCVHWM, ENGINE_UNREAD_MESSAGES)
         # Without it, what is sent to a peer that is gone would vanish silently.
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         # A stranger must not take over a peer by claiming its identity.
         self._socket.setsockopt(zmq.ROUTER_HANDOVER, 0)
-        self._socket.setsockopt(zmq.BACKLOG, 1024)
+        self._socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
+        self._door = Doorkeeper(self._context, self._socket, admit)
+        self._listener: socket.socket | None = None
         self._poller = zmq.Poller()
         self._poller.register(self._socket, zmq.POLLIN)
         self._poller.register(self._waker.fileno(), zmq.POLLIN)
@@ -127,18 +53,45 @@ class ZmqTransport:
     def bind(self) -> str:
         raise NotImplementedError
 
-    def _bind_to(self, address: bytes, shown: str) -> None:
-        self._socket.setsockopt(zmq.IPV6, int(b"[" in address))
+    @property
+    def refused(self) -> int:
+        return self._door.refused
+
+    def refusals(self) -> Mapping[str, int]:
+        return self._door.refusals()
+
+    def _name_of(self, bound: Any) -> bytes:
+        """What ZMQ calls the address of a listening socket."""
+        raise NotImplementedError
+
+    def _listen(self, family: int, at: Any, shown: str) -> Any:
+        """Listen at `at`, as a socket of this family has it; returns what the socket got.
+
+        Raises ConfigurationError where it cannot be had.
+        """
+        self._listener = listener = socket.socket(family, socket.SOCK_STREAM)
         try:
-            self._socket.bind(_as_str(address))
-        except zmq.ZMQError as error:
+            if family != socket.AF_UNIX:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(at)
+            listener.listen(BACKLOG)
+        except OSError as error:
             raise ConfigurationError(
                 f"[transport] endpoint: cannot listen at {shown} ({error.strerror}): "
                 "choose another one"
             ) from error
+        listener.setblocking(False)
+        bound = listener.getsockname()
+        self._socket.setsockopt(zmq.IPV6, int(family == socket.AF_INET6))
+        self._door.start(listener)
+        # ZMQ gets a copy to close.
+        self._socket.setsockopt(zmq.USE_FD, os.dup(listener.fileno()))
+        self._socket.bind(as_str(self._name_of(bound)))
+        self._socket.setsockopt(zmq.USE_FD, -1)
+        return bound
 
     def poll(self, timeout_s: float) -> bool:
-        ready = dict(self._poller.poll(_milliseconds(timeout_s)))
+        ready = dict(self._poller.poll(milliseconds(timeout_s)))
         if self._waker.fileno() in ready:
             self._waker.clear()
         return bool(ready)
@@ -151,7 +104,7 @@ class ZmqTransport:
                 peer = self._socket.recv(zmq.NOBLOCK)
             except zmq.Again:
                 break
-            frames = _receive_two(self._socket)
+            frames = receive_two(self._socket)
             if frames is None:
                 self.malformed += 1
             else:
@@ -176,115 +129,8 @@ class ZmqTransport:
 
     def close(self) -> None:
         if not self._socket.closed:
+            self._door.close()
             self._context.destroy(linger=ENGINE_LINGER_MS)
             self._waker.close()
-
-
-class ZmqConnection:
-    """The port Connection over a DEALER, already connected when it is made.
-
-    It does not come back: ZMQ would reconnect as another peer, in the middle of a conversation.
-    """
-
-    def __init__(self, endpoint: str, address: bytes, limits: Limits = DEFAULT_LIMITS) -> None:
-        self.malformed = 0
-        self._endpoint = endpoint
-        self._limits = limits
-        self._gone = False
-        self._context: zmq.Context[Any] = zmq.Context()
-        self._socket = _open_socket(self._context, zmq.DEALER, limits)
-        self._monitor = self._socket.get_monitor_socket(
-            zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
-        )
-        self._waker = Waker()
-        try:
-            self._connect(address)
-        except BaseException:
-            self.close()
-            raise
-        self._poller = zmq.Poller()
-        self._poller.register(self._socket, zmq.POLLIN)
-        self._poller.register(self._monitor, zmq.POLLIN)
-        self._poller.register(self._waker.fileno(), zmq.POLLIN)
-
-    def _connect(self, address: bytes) -> None:
-        self._socket.setsockopt(zmq.IPV6, int(b"[" in address))
-        self._socket.connect(_as_str(address))
-        if not self._monitor.poll(_milliseconds(CONNECT_TIMEOUT_S)):
-            raise UnavailableError(
-                f"nobody answered at {self._endpoint} for {CONNECT_TIMEOUT_S:g} s: "
-                "is the engine running?"
-            )
-        self._read_monitor()
-
-    def _read_monitor(self) -> None:
-        while self._monitor.poll(0):
-            # By hand: the library's own reader of such messages brings asyncio into each sidecar.
-            event, _ = MONITOR_EVENT.unpack(self._monitor.recv_multipart()[0])
-            if event == zmq.EVENT_DISCONNECTED:
-                self._gone = True
-
-    def send(self, head: Buffer, payload: Buffer = b"", timeout_s: float = 0.0) -> None:
-        """Raises PeerBusy where there is no room, and none comes within `timeout_s`.
-
-        A payload of 64 KiB or more is not copied: it must not change afterwards.
-        """
-        check_sizes(head, payload, self._limits)
-        deadline = time.monotonic() + timeout_s
-        while not self._gone:
-            try:
-                self._socket.send(head, zmq.SNDMORE | zmq.NOBLOCK)
-            except zmq.Again:
-                self._wait_for_room(deadline)
-            else:
-                self._socket.send(payload, zmq.NOBLOCK, copy=False)
-                return
-        raise self._gone_error()
-
-    def _wait_for_room(self, deadline: float) -> None:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise PeerBusy(f"{QUEUE_MESSAGES} messages wait for the engine at {self._endpoint}")
-        poller = zmq.Poller()
-        poller.register(self._socket, zmq.POLLOUT)
-        poller.register(self._monitor, zmq.POLLIN)
-        poller.poll(_milliseconds(left))
-        self._read_monitor()
-
-    def poll(self, timeout_s: float) -> bool:
-        ready = dict(self._poller.poll(_milliseconds(timeout_s)))
-        if self._waker.fileno() in ready:
-            self._waker.clear()
-        if self._monitor in ready:
-            self._read_monitor()
-        return bool(ready)
-
-    def receive(self) -> list[tuple[Buffer, Buffer]]:
-        """All that waits. Raises PeerGone once nothing waits and nothing can come any more."""
-        received: list[tuple[Buffer, Buffer]] = []
-        for _ in range(QUEUE_MESSAGES):
-            try:
-                frames = _receive_two(self._socket)
-            except zmq.Again:
-                break
-            if frames is None:
-                self.malformed += 1
-            else:
-                received.append(frames)
-        if self._gone and not received:
-            raise self._gone_error()
-        return received
-
-    def _gone_error(self) -> PeerGone:
-        return PeerGone(f"the engine at {self._endpoint} has closed the connection")
-
-    def wake(self) -> None:
-        self._waker.wake()
-
-    def close(self) -> None:
-        if not self._socket.closed:
-            self._read_monitor()
-            self._socket.disable_monitor()
-            self._monitor.close(linger=0)
-            self._context.destroy(linger=0 if self._gone else SIDECAR_LINGER_MS)
-            self._waker.close()
+            if self._listener is not None:
+                self._listener.close()

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import socket
 import stat
+from collections.abc import Mapping
+from typing import Any
 
 import structlog
 
+from casparian.adapters.transport._doorkeeper import Asking
 from casparian.adapters.transport._endpoint_lock import EndpointLock
-from casparian.adapters.transport._zmq import ZmqConnection, ZmqTransport
+from casparian.adapters.transport._zmq import ZmqTransport
+from casparian.adapters.transport._zmq_connection import ZmqConnection
 from casparian.domain.errors import ConfigurationError
 from casparian.domain.wire import DEFAULT_LIMITS, Limits
 
@@ -27,21 +31,25 @@ class ZmqIpcTransport(ZmqTransport):
         self._path = _path_of(endpoint)
         self._bound = False
         self._lock = EndpointLock(self._path)
-        super().__init__(limits)
+        super().__init__(_admit, limits)
 
     def bind(self) -> str:
         _make_private_directory(os.path.dirname(self._path))
         self._lock.take()
         _remove_stale_socket(self._path)
-        # Nobody may connect between bind and chmod either.
-        before = os.umask(0o077)
+        # Nobody may connect from the first moment.
+        before = os.umask(0o177)
         try:
-            self._bind_to(_address_of(self._path), self._path)
+            self._listen(socket.AF_UNIX, os.fsencode(self._path), self._path)
         finally:
             os.umask(before)
+        # Where the directory has a default ACL, that beats the umask.
         os.chmod(self._path, 0o600)
         self._bound = True
         return SCHEME + self._path
+
+    def _name_of(self, bound: Any) -> bytes:
+        return _address_of(self._path)
 
     def close(self) -> None:
         # ZMQ leaves the file. It goes first: later, it might be another engine's.
@@ -59,8 +67,18 @@ class ZmqIpcTransport(ZmqTransport):
             _unlink_if_there(self._path)
 
 
-def connect(endpoint: str, limits: Limits = DEFAULT_LIMITS) -> ZmqConnection:
-    """The sidecar's side of what `bind` returned."""
+def _admit(asking: Asking) -> str:
+    """The modes of socket and directory keep others out; this holds where somebody changed them.
+    Root is let in: it could take the engine's place."""
+    if asking.uid in (os.geteuid(), 0):
+        return ""
+    return f"it runs as user {asking.uid}, and this engine as {os.geteuid()}"
+
+
+def connect(
+    endpoint: str, limits: Limits = DEFAULT_LIMITS, access: Mapping[str, str] | None = None
+) -> ZmqConnection:
+    """The sidecar's side of what `bind` returned. Who it is the kernel says: no key is needed."""
     return ZmqConnection(endpoint, _address_of(_path_of(endpoint)), limits)
 
 
@@ -81,8 +99,18 @@ def _address_of(path: str) -> bytes:
 
 
 def _make_private_directory(directory: str) -> None:
-    """One that is there already keeps its mode: it may hold more than the socket."""
+    """One that is there already keeps its mode: it may hold more than the socket. But who can put
+    a socket of his own in the place of this one would be taken for the engine by its sidecars."""
     if os.path.isdir(directory):
+        about = os.stat(directory)
+        others = about.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        if about.st_uid not in (os.geteuid(), 0) or (others and not about.st_mode & stat.S_ISVTX):
+            raise ConfigurationError(
+                f"[transport] endpoint: others may write the directory {directory!r} of the "
+                f"socket (user {about.st_uid}, mode {stat.S_IMODE(about.st_mode):04o}), and so "
+                "take the socket's place. Give it to the engine's user, with mode 0700, or choose "
+                "another one"
+            )
         return
     try:
         os.makedirs(os.path.dirname(directory), exist_ok=True)

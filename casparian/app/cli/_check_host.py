@@ -12,7 +12,6 @@ from casparian.app.cli._findings import Finding, Findings, ok, problem, warning
 from casparian.app.cli._output import count
 from casparian.app.registry import Registry
 from casparian.app.settings import Settings
-from casparian.domain.errors import CasparianError
 
 HOST = "[plugin_host]"
 SANDBOX = "[plugins] sandbox"
@@ -47,14 +46,7 @@ def check_compiled() -> Finding:
 
 
 def check_adapters(settings: Settings, registry: Registry) -> Findings:
-    """The adapters that the file names exist. A transport is made, but binds nothing."""
-    try:
-        transport = registry.transport(settings, str(os.getpid()))
-        transport.close()
-    except CasparianError as error:
-        yield problem("[transport]", str(error), "Correct [transport] in the configuration file.")
-    else:
-        yield ok("[transport]", f"{settings.transport.adapter} can be used.")
+    """The plugin host that the file names exists."""
     known = sorted(registry.plugin_hosts)
     if settings.plugin_host.adapter not in known:
         yield problem(

@@ -67,6 +67,7 @@ def _findings(settings: Settings, deep: bool) -> list[Finding]:
         _check_places,
         _check_plugins,
         _check_secrets,
+        _check_transport,
     )
     from casparian.app.cli._findings import ok, problem
     from casparian.app.configuration import resolve
@@ -96,6 +97,7 @@ def _findings(settings: Settings, deep: bool) -> list[Finding]:
     if deep:
         found += _check_deep.check_published(settings, targets, registry)
     found.append(_check_host.check_compiled())
+    found += _check_transport.check_transport(settings, registry)
     found += _check_host.check_adapters(settings, registry)
     found += _check_host.check_sandbox(settings)
     found += _check_host.check_watches(settings)

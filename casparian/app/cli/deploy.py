@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -55,6 +56,7 @@ def deploy(
     """
     settings = load_settings(ctx, config)
     from casparian.adapters.keys import KeyDirectory
+    from casparian.app.access import client_access
     from casparian.domain.plugins import check_plugin_name
 
     check_plugin_name(plugin)
@@ -64,7 +66,7 @@ def deploy(
         if not _agreed(stores, plugin, file, yes=yes or as_json):
             print("Nothing was deployed.")
             return
-        installed, engine = _deploy(stores, key, plugin, code)
+        installed, engine = _deploy(stores, key, plugin, code, client_access(settings))
     if as_json:
         document: DeployedDocument = {
             "plugin": installed.plugin,
@@ -100,7 +102,9 @@ def _agreed(stores: QueueStores, plugin: str, file: Path, *, yes: bool) -> bool:
     return typer.confirm(f"Plugin {plugin}: {former}. Deploy {file}?")
 
 
-def _deploy(stores: QueueStores, key: SigningKey, plugin: str, code: bytes) -> tuple[Deployed, str]:
+def _deploy(
+    stores: QueueStores, key: SigningKey, plugin: str, code: bytes, access: Mapping[str, str]
+) -> tuple[Deployed, str]:
     """What is live now, and the engine that says so."""
     from casparian.app.context import EtlContext
     from casparian.app.deploying import reachable, send
@@ -119,7 +123,7 @@ def _deploy(stores: QueueStores, key: SigningKey, plugin: str, code: bytes) -> t
         nonce, now = secrets.token_bytes(NONCE_BYTES), int(time.time())
         signed = sign(key, plugin, version, code, audience, now, nonce)
         try:
-            return send(engine, signed, code), engine["id"]
+            return send(engine, signed, code, access), engine["id"]
         except UnavailableError as error:
             unheard = error
     assert unheard is not None

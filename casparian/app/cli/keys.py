@@ -1,4 +1,7 @@
-"""`casparian keys`: makes, lists and revokes the keys that deployments are signed with."""
+"""`casparian keys`: makes, lists and revokes the keys that deployments are signed with.
+
+Those of the transport are made by `keys curve`, a module of its own.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ import typer
 from casparian.app.cli._jobs import actor
 from casparian.app.cli._output import show_json, show_table
 from casparian.app.cli._shared import ConfigOption, JsonOption, load_settings, open_stores
+from casparian.app.cli.keys_curve import curve
 from casparian.domain.errors import CasparianError
 
 if TYPE_CHECKING:
@@ -20,7 +24,8 @@ if TYPE_CHECKING:
     from casparian.app.settings import Settings
 
 keys = typer.Typer(
-    help="Make, list and revoke the keys that deployments are signed with.", no_args_is_help=True
+    help="Make, list and revoke the keys that deployments are signed with; make the transport's.",
+    no_args_is_help=True,
 )
 
 KeyId = Annotated[
@@ -121,6 +126,9 @@ def revoke(ctx: typer.Context, key_id: KeyId, config: ConfigOption = None) -> No
             f"Plugin {name} is not run any more: deploy it again with another key, or go back by "
             f"`casparian rollback {name}`."
         )
+
+
+keys.command()(curve)
 
 
 def _directory(settings: Settings) -> KeyDirectory:

@@ -105,6 +105,10 @@ def _show_status(document: StatusTodayDocument) -> None:
         numbers=["jobs"],
     )
     show_waits(document["waits_for"])
+    for worker in document["workers"]:
+        refused = worker["load"].get("refused", 0)
+        if refused and worker["alive"]:
+            print(f"{worker['id']} has refused {count(refused, 'connection')}: its log says why.")
     if document["expected"]:
         show_table(
             ("expected", "by", "state", "path", "arrived"),

@@ -302,6 +302,13 @@ class CheckDocument(TypedDict):
     findings: Annotated[list[FindingDocument], "Everything that was looked at."]
 
 
+class CurveKeyDocument(TypedDict):
+    """A pair of keys for the transport that was made."""
+
+    public: Annotated[str, "The file with the public half."]
+    secret: Annotated[str, "The file with both halves, which only its owner may read."]
+
+
 class AdapterDocument(TypedDict):
     """One adapter."""
 
@@ -335,5 +342,6 @@ PRINTED: dict[str, Any] = {
     "plugins": list[PluginStateDocument],
     "check": CheckDocument,
     "adapters": list[AdapterDocument],
+    "keys curve": CurveKeyDocument,
 }
 """By the command's name, the type of its document."""

@@ -111,6 +111,21 @@ class PoolGauges:
             yield counter
 
 
+class DoorGauges:
+    """Connections that were refused. `refused` counts them."""
+
+    def __init__(self, refused: Callable[[], int]) -> None:
+        self._refused = refused
+
+    def collect(self) -> Iterator[Metric]:
+        family = CounterMetricFamily(
+            "casparian_connections_refused",
+            "Connections that the transport refused: a wrong key, another user, no handshake.",
+        )
+        family.add_metric([], self._refused())
+        yield family
+
+
 class SentEvents(Protocol):
     """What an emitter of lineage events counts."""
 

@@ -14,6 +14,7 @@ from prometheus_client import (
 )
 
 from casparian.app.metrics.gauges import (
+    DoorGauges,
     EventGauges,
     ExpectationGauges,
     PoolGauges,
@@ -94,6 +95,9 @@ class Metrics:
 
     def show_pool(self, pool: Pool) -> None:
         self.registry.register(PoolGauges(pool))
+
+    def show_door(self, refused: Callable[[], int]) -> None:
+        self.registry.register(DoorGauges(refused))
 
     def show_events(self, emitter: SentEvents) -> None:
         self.registry.register(EventGauges(emitter))
