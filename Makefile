@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL_INPUTS := pyproject.toml setup.py casparian/_fastpath/_speed.pyx casparian/adapters/files/_walk.pyx
 
-.PHONY: help venv demo test test-pure test-mssql properties crash-matrix failing-calls power-loss resources soak fuzz claimers hosts bad-input-full torture lint docs schema reference bench bench-full clean
+.PHONY: help venv demo test test-pure test-mssql properties crash-matrix failing-calls power-loss resources soak fuzz claimers hosts bad-input-full torture lint audit docs schema reference bench bench-full clean
 .DEFAULT_GOAL := help
 
 help:
@@ -24,7 +24,8 @@ help:
 	@echo "make hosts      engines on several hosts, cut off from PostgreSQL in every step; takes minutes"
 	@echo "make bad-input-full  a batch of 3 GB, a million batches of one row; takes many minutes"
 	@echo "make torture    a hostile drop at full size, scored by rows lost, doubled, wrong"
-	@echo "make lint       ruff, mypy, import-linter"
+	@echo "make lint       ruff, mypy, import-linter, bandit"
+	@echo "make audit      known vulnerabilities of the packages that are installed; asks a service"
 	@echo "make docs       the documentation as a site, in site/; a link that leads nowhere fails it"
 	@echo "make schema     the script of the latest schema, from the migrations"
 	@echo "make reference  the pages of docs/reference that are made from the code"
@@ -103,6 +104,10 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python .ci/bandit
+
+audit: $(VENV)/.installed-dev
+	$(BIN)/python .ci/audit
 
 docs: $(VENV)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --clean

@@ -48,8 +48,11 @@ def reachable(workers: Sequence[WorkerDocument], host_key: str) -> list[WorkerDo
 def send(
     worker: WorkerDocument, signed: Signed, code: bytes, access: Mapping[str, str] | None = None
 ) -> Deployed:
-    """What is live now. `access` is what the engine's transport asks for. Raises DeployRefusedError; UnavailableError where the engine does not
-    answer, or ends before it does."""
+    """What is live now. `access` is what the engine's transport asks for.
+
+    Raises DeployRefusedError; UnavailableError where the engine does not answer, or ends before
+    it does.
+    """
     if len(code) > LARGEST_PLUGIN_BYTES:
         raise ConfigurationError(
             f"The file has {len(code)} bytes; a plugin may have {LARGEST_PLUGIN_BYTES}."
