@@ -78,8 +78,16 @@ class Registry:
 
         Raises ConfigurationError for an adapter or a url that is none.
         """
-        scheme = settings.database_url.partition("://")[0].partition("+")[0]
+        before, separator, _ = settings.database_url.partition("://")
+        scheme = before.partition("+")[0]
         name = settings.queue.adapter
+        if not separator:
+            # What it is instead may be a password.
+            raise ConfigurationError(
+                f"{settings.place('database', 'url')} is no url: write "
+                "sqlite:///casparian_flow.sqlite3, or one that begins with another of "
+                f"{', '.join(sorted(self.queues))}."
+            )
         if not name and scheme not in self.queues:
             raise ConfigurationError(
                 # The rest of the url may hold a password.

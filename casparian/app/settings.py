@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from casparian.app.settings_base import Seconds, Section
 from casparian.app.settings_environment import overridden
@@ -182,18 +182,24 @@ class MetricsSection(Section):
     Who can reach it reads names of plugins and topics: other than loopback is for a network
     you trust."""
 
-    @model_validator(mode="after")
-    def _is_an_address(self) -> MetricsSection:
-        if self.listen:
-            self.address()
-        return self
+    @field_validator("listen")
+    @classmethod
+    def _is_an_address(cls, listen: str) -> str:
+        if listen:
+            _address(listen)
+        return listen
 
     def address(self) -> tuple[str, int]:
-        """Host and port of `listen`, which is not empty. Raises ValueError."""
-        host, _, port = self.listen.rpartition(":")
-        if not port.isascii() or not port.isdigit() or int(port) > 65535:
-            raise ValueError(f"listen = {self.listen!r} is no address: write 127.0.0.1:9464")
-        return host.removeprefix("[").removesuffix("]") or "127.0.0.1", int(port)
+        """Host and port of `listen`, which is not empty."""
+        return _address(self.listen)
+
+
+def _address(listen: str) -> tuple[str, int]:
+    """Raises ValueError, without the value: it may come from the environment."""
+    host, _, port = listen.rpartition(":")
+    if not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError("is no address: write 127.0.0.1:9464")
+    return host.removeprefix("[").removesuffix("]") or "127.0.0.1", int(port)
 
 
 class OpenLineageSection(Section):

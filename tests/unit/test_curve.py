@@ -40,6 +40,11 @@ def test_a_new_pair_is_private_whatever_the_umask(keys: str) -> None:
     assert pair.secret.decode() not in repr(pair)
 
 
+def test_what_lies_above_is_made_private_too(tmp_path: Path) -> None:
+    new_key_pair(str(tmp_path / "keys" / "curve"), "engine")
+    assert mode(tmp_path / "keys") == 0o700
+
+
 def test_the_format_is_that_of_zmq(keys: str) -> None:
     from zmq.auth import load_certificate
 

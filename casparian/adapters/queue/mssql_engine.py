@@ -93,6 +93,8 @@ def schema_of(engine: Engine) -> str | None:
 def _parsed(url: str) -> tuple[URL, str | None]:
     try:
         parsed = make_url(url)
+        if "@" in (parsed.host or ""):
+            raise ValueError("the password holds an @, and the rest of it would be the host")
     except (ArgumentError, ValueError) as error:
         # Not the url itself, which may hold a password.
         raise ConfigurationError(

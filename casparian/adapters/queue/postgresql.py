@@ -71,7 +71,9 @@ def postgresql_engine(url: str) -> Engine:
     """An engine for the database at `url`; connects to nothing yet."""
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
+        if "@" in (parsed.host or ""):
+            raise ValueError("the password holds an @, and the rest of it would be the host")
+    except (ArgumentError, ValueError) as error:
         # Not the url itself, which may hold a password.
         raise ConfigurationError(
             "The database url cannot be read: write "

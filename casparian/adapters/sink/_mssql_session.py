@@ -192,9 +192,11 @@ def connection_string(url: str) -> str:
 
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         parsed = None
-    if parsed is None or parsed.get_backend_name() != "mssql":
+    # With an @ that is not quoted, the rest of the password would be the host, which is told.
+    whole = parsed is not None and "@" not in (parsed.host or "")
+    if parsed is None or not whole or parsed.get_backend_name() != "mssql":
         raise ConfigurationError(
             f"[sinks.mssql] url cannot be read: write {EXAMPLE}. Quote special characters of a "
             "password as in %40 for @."

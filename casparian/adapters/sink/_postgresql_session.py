@@ -131,9 +131,11 @@ def driver_uri(url: str) -> str:
 
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         parsed = None
-    if parsed is None or parsed.get_backend_name() != "postgresql":
+    # With an @ that is not quoted, the rest of the password would be the host, which is told.
+    whole = parsed is not None and "@" not in (parsed.host or "")
+    if parsed is None or not whole or parsed.get_backend_name() != "postgresql":
         raise ConfigurationError(
             "[sinks.postgresql] url cannot be read: write postgresql://user@host:5432/database. "
             "Quote special characters of a password as in %40 for @."

@@ -66,9 +66,10 @@ def new_key_pair(directory: str, name: str) -> tuple[str, str]:
 
 
 def make_private_directory(directory: str) -> None:
-    """Of mode 0700. Raises ConfigurationError for one that others may use."""
+    """Of mode 0700, as are those above it that are not there. Raises ConfigurationError for one
+    that others may use."""
     try:
-        os.makedirs(directory, mode=0o700, exist_ok=True)
+        _make_directories(directory)
         mode = stat.S_IMODE(os.stat(directory).st_mode)
     except OSError as error:
         raise ConfigurationError(
@@ -151,6 +152,12 @@ class KnownClients:
             except ConfigurationError as error:
                 problems.append(str(error))
         return known, problems
+
+
+def _make_directories(path: str) -> None:
+    if not os.path.isdir(path):
+        _make_directories(os.path.dirname(path))
+        os.mkdir(path, 0o700)
 
 
 def _write_new(path: str, text: str) -> None:
