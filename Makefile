@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL_INPUTS := pyproject.toml setup.py casparian/_fastpath/_speed.pyx casparian/adapters/files/_walk.pyx
 
-.PHONY: help venv demo test test-pure test-mssql properties crash-matrix failing-calls power-loss resources soak fuzz claimers hosts bad-input-full torture lint audit docs schema reference bench bench-full clean
+.PHONY: help venv demo test test-pure test-mssql properties sink-machines crash-matrix failing-calls power-loss resources soak fuzz claimers hosts bad-input-full torture lint audit docs schema reference bench bench-full clean
 .DEFAULT_GOAL := help
 
 help:
@@ -14,6 +14,7 @@ help:
 	@echo "make test-pure  unit, fast path and contract tests on the pure-Python twin"
 	@echo "make test-mssql  what SQL Server needs, on the one that CASPARIAN_TEST_MSSQL_URL names"
 	@echo "make properties  every property with fifty times as many examples; takes an hour"
+	@echo "make sink-machines  each sink against its model, 10,000 histories of 50 steps; takes hours"
 	@echo "make crash-matrix  the engine killed at every call that changes files; takes hours"
 	@echo "make failing-calls  an error at every call that changes files; takes hours"
 	@echo "make soak       engines and sidecars killed at random for SECONDS=600, readers beside them"
@@ -56,6 +57,10 @@ test-pure: $(VENV)/.installed-test
 properties: $(VENV)/.installed-test
 	CASPARIAN_EXAMPLES=50 $(BIN)/python -m pytest -n 2 --timeout 36000 \
 		$$(grep -rl --include='test_*.py' '^from hypothesis' tests)
+
+sink-machines: $(VENV)/.installed-test
+	CASPARIAN_EXAMPLES=2000 $(BIN)/python -m tests.support.postgres_server \
+		$(BIN)/python -m pytest --timeout 36000 tests/faults/test_sink_machine.py
 
 crash-matrix: $(VENV)/.installed-test
 	CASPARIAN_CRASH_POINTS=all $(BIN)/python -m pytest -s tests/faults/test_crash_points.py \
