@@ -20,6 +20,7 @@ from casparian.domain.errors import ErrorClass, JobError
 from casparian.domain.ports import Buffer
 from casparian.domain.wire import DEFAULT_LIMITS, RemoteProtocolError
 from casparian.sdk.convert import has_dictionaries
+from casparian.sdk.sizes import expands, written_out
 
 # An encapsulated message: a mark, the length of its metadata, the metadata, the body.
 _MARK = b"\xff\xff\xff\xff"
@@ -59,6 +60,7 @@ def read_batch(payload: Buffer, schema: pa.Schema) -> pa.RecordBatch:
         batch = _fastpath.batch_from_frame(payload, schema)
         batch.validate(full=True)
         check_nested(batch)
+        _check_written_out(batch)
     except (RemoteProtocolError, pa.ArrowException, OSError, ValueError, TypeError) as error:
         raise GarbledPayload(f"a payload is no valid Arrow batch: {error}") from error
     return batch
@@ -132,6 +134,7 @@ def _read_any_stream(payload: Buffer) -> tuple[pa.Schema, pa.RecordBatch]:
         for batch in batches:
             check_nested(batch)
         batch = batches[0] if len(batches) == 1 else pa.concat_batches(batches)
+        _check_written_out(batch)
     except (pa.ArrowException, OSError, ValueError, TypeError, StopIteration) as error:
         raise GarbledPayload(f"a payload is no valid Arrow stream: {error}") from error
     return batch.schema, batch
@@ -141,6 +144,21 @@ def _check_end(source: pa.BufferReader) -> None:
     """Arrow takes a stream that stops for one that ends: what lies behind its end is refused."""
     if source.tell() != source.size():
         raise GarbledPayload("a stream is followed by something else")
+
+
+def _check_written_out(batch: pa.RecordBatch) -> None:
+    """A value that stands once for many rows is written out by every sink: a few bytes could take
+    all memory there is, and the disk."""
+    if not expands(batch.schema):
+        return
+    size, most = written_out(batch), DEFAULT_LIMITS.written_out
+    if size > most:
+        raise JobError(
+            ErrorClass.DATA,
+            f"A batch of {batch.num_rows:,} rows says values once for many rows, in a dictionary, "
+            f"runs, or views of lists. Written out they take {size:,} bytes, at most {most:,} can "
+            "be sent at once. Publish fewer rows at a time.",
+        )
 
 
 def _check_columns(schema: pa.Schema) -> None:

@@ -75,6 +75,9 @@ class Limits:
     """Batches in one payload."""
     rows: int = 4 * 1024 * 1024
     """Rows in one payload: columns of nulls have rows without bytes, and each row gets lineage."""
+    written_out: int = 256 * 1024 * 1024
+    """Bytes of a payload's values, those written out that a dictionary, a run or a view of a list
+    says once for many rows."""
     session_window: int = 64 * 1024 * 1024
     """Credit that one session may have used and not yet got back, in bytes."""
     total_window: int = 256 * 1024 * 1024

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from casparian.domain.wire import DEFAULT_LIMITS
+from casparian.sdk.sizes import expands, written_out
 
 ROWS_PER_CHUNK = 10_000
 _SIMPLE = frozenset(
@@ -142,11 +143,14 @@ def _from_dicts(rows: Iterable[Any]) -> Iterator[tuple[pa.Schema, pa.RecordBatch
 
 def split(batch: pa.RecordBatch, most_bytes: int) -> Iterator[pa.RecordBatch]:
     """The batch in slices of about `most_bytes` bytes of data each, at least one row, and of as
-    many rows as a message may have."""
+    many rows, and bytes where they are written out, as a message may have."""
     rows = batch.num_rows
-    if rows > DEFAULT_LIMITS.rows:
-        for start in range(0, rows, DEFAULT_LIMITS.rows):
-            yield from split(batch.slice(start, DEFAULT_LIMITS.rows), most_bytes)
+    most_rows = DEFAULT_LIMITS.rows
+    if rows > 1 and expands(batch.schema) and written_out(batch) > DEFAULT_LIMITS.written_out:
+        most_rows = min(most_rows, (rows + 1) // 2)
+    if rows > most_rows:
+        for start in range(0, rows, most_rows):
+            yield from split(batch.slice(start, most_rows), most_bytes)
         return
     # The first says it at once of most batches that are small; columns may share their buffers.
     little = batch.get_total_buffer_size() * batch.num_columns <= most_bytes

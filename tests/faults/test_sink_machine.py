@@ -76,7 +76,7 @@ def test_any_order_of_steps_in_postgresql(postgresql_url: str) -> None:
             uri = f"postgresql://{schema}.{{topic}}"
             yield PostgresqlPlace(postgresql_url, factory, uri, "/")
 
-    run(place, 2)
+    run(place, 1)
 
 
 def test_the_model_is_met_by_files_on_the_disk(tmp_path: Path) -> None:

@@ -165,8 +165,7 @@ class SinkMachine(RuleBasedStateMachine):
     @rule(number=numbers)
     def promote(self, number: int) -> None:
         """By its holder, for the first time or again."""
-        waiting = [j for j in self.model.jobs if j.decided and not self.model.installed(j)]
-        planned = pick(waiting or (j for j in self.model.jobs if j.decided), number)
+        planned = self._decided(number)
         if planned is not None:
             self._promote(planned, self.jobs[planned.job_id][1].key.token)
 
@@ -180,13 +179,18 @@ class SinkMachine(RuleBasedStateMachine):
     @rule(number=numbers, process=processes)
     def promote_without_the_staging(self, number: int, process: int) -> None:
         """By who held the job before it was taken over: nothing changes that did not stand."""
-        planned = pick((j for j in self.model.jobs if j.decided), number)
+        planned = self._decided(number)
         if planned is not None:
             _, job = self.jobs[planned.job_id]
             before = job.sink
             job.sink = self.sinks[process]
             self._promote(planned, self._token())
             job.sink = before
+
+    def _decided(self, number: int) -> Planned | None:
+        """A job that is not promoted yet, where there is one."""
+        decided = [j for j in self.model.jobs if j.decided]
+        return pick([j for j in decided if not self.model.installed(j)] or decided, number)
 
     def _promote(self, planned: Planned, token: str) -> None:
         _, job = self.jobs[planned.job_id]
@@ -200,7 +204,7 @@ class SinkMachine(RuleBasedStateMachine):
 
     @rule(number=numbers, process=processes)
     def take_over(self, number: int, process: int) -> None:
-        planned = pick((j for j in self.model.jobs if j.decided), number)
+        planned = self._decided(number)
         if planned is None:
             return
         _, job = self.jobs[planned.job_id]

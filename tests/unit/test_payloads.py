@@ -11,6 +11,7 @@ from casparian.domain.errors import JobError
 from casparian.domain.wire import DEFAULT_LIMITS
 from casparian.sdk.convert import split
 from casparian.sdk.gather import Gatherer
+from casparian.sdk.sizes import written_out
 
 ROWS = pa.record_batch({"n": [1, 2, None], "s": ["a", None, "ç"], "l": [[1], [], None]})
 CODED = pa.record_batch({"d": pa.array(["x", "y", "x"]).dictionary_encode()})
@@ -163,3 +164,70 @@ def test_small_batches_of_many_rows_do_not_go_together() -> None:
         gatherer.add("t", rows, pa.py_buffer(b"x"))
     gatherer.flush_all()
     assert sent == [DEFAULT_LIMITS.rows, 1]
+
+
+# --- values that stand once for many rows -------------------------------------------------
+
+LONG = "x" * 60_000_000
+MANY = 1_000_000
+
+
+def once(rows: int, value: str = LONG) -> dict[str, pa.Array]:
+    """A value that comes once and is meant `rows` times, in each way that Arrow has."""
+    values = pa.array([value])
+    zeros, ones = pa.array([0] * rows, pa.int32()), pa.array([1] * rows, pa.int32())
+    coded = pa.DictionaryArray.from_arrays(zeros, values)
+    runs = pa.RunEndEncodedArray.from_arrays(pa.array([rows], pa.int32()), values)
+    every = pa.array(range(rows + 1), pa.int32())
+    return {
+        "dictionary": coded,
+        "runs": runs,
+        "views of a list": pa.ListViewArray.from_arrays(zeros, ones, values),
+        "dictionary in a list": pa.ListArray.from_arrays(every, coded),
+        "dictionary in a struct": pa.StructArray.from_arrays([coded], ["f"]),
+        "dictionary in a map": pa.MapArray.from_arrays(every, zeros, coded),
+        "dictionary in lists of two": pa.FixedSizeListArray.from_arrays(coded, 2),
+    }
+
+
+@pytest.mark.parametrize("how", once(2, "x"))
+def test_what_would_take_terabytes_written_out_is_refused(how: str) -> None:
+    column = once(MANY)[how]
+    payload = stream(pa.RecordBatch.from_arrays([column], ["c"]))
+    assert len(payload) < DEFAULT_LIMITS.message + (16 << 20)
+    with pytest.raises(JobError, match="Publish fewer rows at a time"):
+        read_stream(payload)
+
+
+@pytest.mark.parametrize("how", once(2, "x"))
+def test_what_is_written_out_is_counted_where_it_is(how: str) -> None:
+    """To the byte, slices too; but for lists of a fixed size, which count as their largest."""
+    column = once(10, "abc")[how]
+    per_row = {"dictionary in a map": 4 + 3, "dictionary in lists of two": 2 * 3}.get(how, 3)
+    batch = pa.RecordBatch.from_arrays([column], ["c"])
+    for start, rows in [(0, len(column)), (1, 3), (2, 0)]:
+        assert written_out(batch.slice(start, rows)) == rows * per_row
+
+
+def test_nulls_and_columns_that_are_plain_take_nothing() -> None:
+    coded = pa.DictionaryArray.from_arrays(pa.array([0, None, 1]), pa.array(["ab", None]))
+    batch = pa.record_batch({"d": coded, "s": ["long", "longer", "longest"]})
+    assert written_out(batch) == 2
+
+
+def test_more_than_can_be_counted_is_garbled() -> None:
+    """Views of a list of views of a list, each of all items of the next."""
+    column: pa.Array = pa.array(["x"] * MANY)
+    for _ in range(3):
+        starts = pa.array([0] * MANY, pa.int32())
+        column = pa.ListViewArray.from_arrays(starts, pa.array([MANY] * MANY, pa.int32()), column)
+    with pytest.raises(GarbledPayload, match="overflow"):
+        read_stream(stream(pa.RecordBatch.from_arrays([column], ["c"])))
+
+
+def test_the_sdk_sends_so_few_rows_at_once_as_can_be_written_out() -> None:
+    column = once(5_000, "x" * 100_000)["dictionary"]
+    sent = list(split(pa.RecordBatch.from_arrays([column], ["c"]), 8 << 20))
+    assert sum(part.num_rows for part in sent) == 5_000
+    assert len(sent) == 2
+    assert all(written_out(part) <= DEFAULT_LIMITS.written_out for part in sent)
