@@ -89,6 +89,7 @@ LIMITS = {
     "overhead": "What each DATA uses of the credit beside its payload, in bytes.",
     "batches": "Batches in one payload; several come as a stream, and count as one.",
     "rows": "Rows in one payload; a longer batch is split by its sender.",
+    "written_out": "Bytes of its values, with those written out that are said once for many rows.",
     "session_window": "Credit that one session may have used and not yet got back, in bytes.",
     "total_window": "The same, of all sessions of one engine together.",
 }
