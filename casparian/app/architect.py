@@ -21,6 +21,7 @@ from casparian.domain.errors import ConfigurationError, UnavailableError
 from casparian.domain.instructions import DeployInstruction, RefuseDeploy, TakeDeploy, TrialEnded
 from casparian.domain.messages import Deployed, DeployRefused
 from casparian.domain.plugins import LivePlugin
+from casparian.domain.requirements import EnvironmentFailedError
 from casparian.domain.signing import claimed
 from casparian.domain.wire import Json
 
@@ -30,6 +31,9 @@ LONGEST_FIELD = 8192
 
 Answer = Deployed | DeployRefused
 TryOut = Callable[[int, LivePlugin, bytes], None]
+Prepare = Callable[[str, str, bytes], None]
+"""Given a plugin's name, and its code with the hash. Raises ConfigurationError or
+EnvironmentFailedError where that cannot be had."""
 
 log = structlog.get_logger("casparian.architect")
 
@@ -44,8 +48,9 @@ class _Trial:
 
 
 class Architect:
-    """`try_out` starts a trial, whose end comes back by `carry_out`; `answer` sends to a peer;
-    `on_installed` is called before that, so that whoever hears the answer finds the code live.
+    """`prepare` makes what the code says that it needs; `try_out` starts a trial, whose end comes
+    back by `carry_out`; `answer` sends to a peer; `on_installed` is called before that, so that
+    whoever hears the answer finds the code live.
 
     `counts`: deployments by outcome, `installed` or the check that refused them.
     """
@@ -53,11 +58,13 @@ class Architect:
     def __init__(
         self,
         deployer: SystemDeployer,
+        prepare: Prepare,
         try_out: TryOut,
         answer: Callable[[bytes, Answer], None],
         on_installed: Callable[[], None],
     ) -> None:
         self._deployer = deployer
+        self._prepare = prepare
         self._try_out = try_out
         self._answer = answer
         self._on_installed = on_installed
@@ -162,6 +169,12 @@ class Architect:
 
     def _tried(self, plugin: LivePlugin, code: bytes) -> str:
         """Why the code cannot be loaded; empty where it can."""
+        try:
+            self._prepare(plugin.name, plugin.content_hash, code)
+        except (ConfigurationError, EnvironmentFailedError) as error:
+            if self._closing:
+                raise _stopping() from error
+            return str(error)
         trial = self._trial = _Trial(self._trial.ticket + 1, threading.Event())
         self._try_out(trial.ticket, plugin, code)
         if not self._closing:

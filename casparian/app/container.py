@@ -16,6 +16,7 @@ from casparian.adapters.queue import QueueStores, wall_clock_us
 from casparian.app.builtins import SystemDeployer
 from casparian.app.code_guard import CodeGuard
 from casparian.app.context import EtlContext, process_start
+from casparian.app.environments import Environments
 from casparian.app.expectation_watch import ExpectationWatch
 from casparian.app.expectations import expectations_of
 from casparian.app.leaving import Leaver
@@ -64,6 +65,13 @@ def _host_maker(
     registry: Registry, settings: Settings
 ) -> Callable[[Callable[[], None]], PluginHost]:
     return lambda on_exit: registry.host(settings, on_exit)
+
+
+def environments(settings: Settings) -> Environments:
+    """Of plugins, where sidecars are processes that can have some."""
+    if settings.plugin_host.adapter != "subprocess":
+        return Environments(None)
+    return Environments(str(settings.path(settings.plugins.environments)))
 
 
 def _content_check(source: Any, settings: Settings, context: EtlContext) -> ContentCheck:
@@ -239,6 +247,7 @@ class Container:
             self.observing.provided.observer,
             self.stores.provided.database_clock,
             self.waits,
+            call(environments, self.settings),
         )
 
     def _scouting(self) -> None:

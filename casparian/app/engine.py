@@ -161,7 +161,8 @@ class Engine:
             self._end(None, worker)
         failures = [FailedJob.of(document) for document in self.reports.current_failures()]
         unsettled = {path_text(p): reason for p, reason in report.deferred_paths.items()}
-        return DrainResult(self._ended_jobs(), failures, unsettled)
+        unrun = worker.environments.failures() if worker is not None else {}
+        return DrainResult(self._ended_jobs(), failures, unsettled, unrun)
 
     def stop(self) -> None:
         """Ask for the end; from any thread or a signal handler. A second call does not wait
@@ -287,6 +288,7 @@ class Engine:
         queue, live = self.stores.queue, list(worker.live_plugins())
         return (
             worker.idle
+            and not worker.preparing
             and queue.next_due_us(live) is None
             and not self._busy(worker)
             and queue.next_due_us(live) is None

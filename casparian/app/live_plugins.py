@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from casparian.app.code_guard import CodeGuard
+from casparian.app.environments import Environments
 from casparian.domain.plugins import LivePlugin
 from casparian.domain.ports import PluginStore, PublishLedger
 from casparian.domain.publish import Target
@@ -22,10 +23,11 @@ NONE_AGE_S = 0.1
 
 
 class LivePlugins:
-    """The plugins to run, asked for again when the store's revision has grown.
+    """The plugins to run, asked for again when the store's revision has grown, or an environment
+    has been made.
 
-    `guard` refuses code that is not what was applied or signed, and `usable` leaves plugins out;
-    `on_change` is told of every new set. `refresh` belongs to
+    `guard` refuses code that is not what was applied or signed, and `usable` leaves plugins out,
+    as do `environments`; `on_change` is told of every new set. `refresh` belongs to
     one thread, all else to any.
     """
 
@@ -35,15 +37,17 @@ class LivePlugins:
         guard: CodeGuard,
         usable: Callable[[LivePlugin], bool],
         on_change: Callable[[list[LivePlugin]], None],
+        environments: Environments,
     ) -> None:
         self._store = store
         self._guard = guard
+        self._environments = environments
         self._usable = usable
         self._on_change = on_change
         self._live: dict[str, LivePlugin] = {}
         self._seen: dict[str, LivePlugin] = {}
         self._codes: dict[str, bytes] = {}
-        self._revision = -1
+        self._revision = (-1, -1)
         self.refused: Mapping[str, str] = {}
         """Why live plugins are not run here, by name."""
         self._refresh_at = 0.0
@@ -56,6 +60,11 @@ class LivePlugins:
     def live(self) -> Mapping[str, LivePlugin]:
         return self._live
 
+    @property
+    def behind(self) -> bool:
+        """An environment has been made since the last look."""
+        return self._revision[1] != self._environments.revision
+
     def refresh(self) -> Mapping[str, LivePlugin]:
         """The live plugins by name."""
         now = time.monotonic()
@@ -64,14 +73,21 @@ class LivePlugins:
             return self._live
         self.not_looked_for_s = None
         self._asked = False
-        if self._store.revision() != self._revision:
+        seen = (self._store.revision(), self._environments.revision)
+        if seen != self._revision:
             revision, verified = self._verified()
-            live = {p.name: p for p in verified if self._usable(p)}
+            usable = [p for p in verified if self._usable(p)]
+            self._environments.leave_out_all_but({p.name for p in usable})
+            live = {p.name: p for p in usable if self._has_environment(p)}
             self._seen |= live
-            self._live, self._revision = live, revision
+            self._live, self._revision = live, (revision, seen[1])
             self._on_change(list(live.values()))
         self._refresh_at = now + REFRESH_S
         return self._live
+
+    def _has_environment(self, plugin: LivePlugin) -> bool:
+        code = self._codes[plugin.content_hash]
+        return self._environments.ready(plugin.name, plugin.content_hash, code)
 
     def look_again(self) -> None:
         """Let the next `refresh` look, however lately one has."""

@@ -46,12 +46,14 @@ class RunResult:
 
 @dataclass(frozen=True, slots=True)
 class DrainResult(RunResult):
-    """What a drain left: also the failures of current versions of files, and files that never
-    settled, with the reason, by path."""
+    """What a drain left: also the failures of current versions of files, files that never
+    settled, with the reason, by path, and plugins that could not be run, with the reason, by
+    name."""
 
     failures: Sequence[FailedJob] = ()
     unsettled: Mapping[str, str] = field(default_factory=dict)
+    not_run: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
-        return not self.failures and not self.unsettled
+        return not (self.failures or self.unsettled or self.not_run)

@@ -53,6 +53,7 @@ class RouterLoop:
         transport: Transport,
         make_host: Callable[[Callable[[], None]], PluginHost],
         code: Callable[[str], bytes],
+        python: Callable[[str], str],
         carry_out: Callable[[HandedOn], None],
         each_round: Callable[[], list[Instruction]],
         each_tick: Callable[[], None],
@@ -65,6 +66,7 @@ class RouterLoop:
         self._guarded = transport if isinstance(transport, GuardedTransport) else None
         self._make_host = make_host
         self._code = code
+        self._python = python
         self._carry_out = carry_out
         self._each_round = each_round
         self._each_tick = each_tick
@@ -225,7 +227,13 @@ class RouterLoop:
             code = self._code(plugin.content_hash)
         access = self._guarded.access if self._guarded is not None else {}
         return SidecarSpec(
-            session, plugin, code, self.endpoint, self.router.pool.window(), access=access
+            session,
+            plugin,
+            code,
+            self.endpoint,
+            self.router.pool.window(),
+            access=access,
+            python=self._python(plugin.content_hash),
         )
 
     def _send(self, send: Send) -> None:

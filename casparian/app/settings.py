@@ -149,6 +149,8 @@ class PluginsSection(Section):
 
     directory: str = "plugins"
     """Each `NAME.py` in it is a plugin."""
+    environments: str = "run/environments"
+    """Where the packages are kept that plugins ask for in script metadata (PEP 723)."""
     require_signature: bool = False
     """true: only code that was deployed with a signature runs, and `directory` is not read."""
     keys: str = "keys"

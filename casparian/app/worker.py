@@ -21,6 +21,7 @@ from casparian.app.builtins import SystemDeployer
 from casparian.app.code_guard import CodeGuard
 from casparian.app.context import EtlContext
 from casparian.app.decider import Staged
+from casparian.app.environments import Environments
 from casparian.app.feeder import Feeder
 from casparian.app.keeper import Keeper
 from casparian.app.leases import Leases
@@ -103,6 +104,7 @@ class Worker:
         observer: JobObserver | None = None,
         queue_clock: Clock | None = None,
         waits: Waits | None = None,
+        environments: Environments | None = None,
     ) -> None:
         self.config = config
         self._queue_clock = queue_clock or clock
@@ -118,8 +120,18 @@ class Worker:
         self.router = Router(config.rules, lambda: secrets.token_hex(16))
         self._leases = Leases(config.give_up_s)
         self._guard = SinkGuard(targets, ledger)
-        self._plugins = LivePlugins(store, code_guard, self._guard.usable, self._configure)
-        self.architect = Architect(deployer, self._try_out, self._answer, self._plugins.look_again)
+        self.environments = environments or Environments(None)
+        self.environments.on_ready = jobs.wake
+        self._plugins = LivePlugins(
+            store, code_guard, self._guard.usable, self._configure, self.environments
+        )
+        self.architect = Architect(
+            deployer,
+            self.environments.prepare,
+            self._try_out,
+            self._answer,
+            self._plugins.look_again,
+        )
         self._schemas = KnownSchemas(ledger)
         self._on_their_way: deque[str] = deque()
         self._feeder: Feeder | None = None
@@ -143,6 +155,7 @@ class Worker:
             transport,
             host,
             self._plugins.code,
+            self.environments.python_of,
             self._carry_out,
             self._each_round,
             self._each_tick,
@@ -209,6 +222,7 @@ class Worker:
 
     def stop(self, timeout_s: float = 3600.0) -> None:
         """No new jobs; finish what is held; end. `abort` from another thread cuts it short."""
+        self.environments.close()
         self.architect.close()
         if self._feeder is not None:
             self._feeder.stop()
@@ -243,6 +257,11 @@ class Worker:
         """True when this worker holds no job at all."""
         return len(self._leases) == 0
 
+    @property
+    def preparing(self) -> bool:
+        """Whether a plugin is about to be run that is not yet, once its environment is made."""
+        return self.environments.making or self._plugins.behind
+
     def live_plugins(self) -> Mapping[str, LivePlugin]:
         return dict(self._plugins.live)
 
@@ -259,6 +278,7 @@ class Worker:
             "sidecars": sidecars,
             "ended": ended,
             "refused": self._loop.refused,
+            "not_run": dict(self.environments.problems()),
         }
 
     # --- other threads --------------------------------------------------------------------

@@ -313,6 +313,7 @@ class LoadDocument(TypedDict, total=False):
     ended: Annotated[dict[str, int], "Jobs that it has ended since it started, by how."]
     waits_for: Annotated[list[LoadedWaitDocument], "What it waits for; left out where nothing."]
     refused: Annotated[int, "Connections that its transport has refused since it started."]
+    not_run: Annotated[dict[str, str], "Plugins that it does not run now, with the reason."]
 
 
 class WorkerDocument(TypedDict):

@@ -572,7 +572,8 @@ class Reports(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SidecarSpec:
-    """What a sidecar needs to start. `session` is the secret it must show in REG."""
+    """What a sidecar needs to start. `session` is the secret it must show in REG, `python` the
+    interpreter of an environment of the plugin's own, empty for the engine's."""
 
     session: str = field(repr=False)
     plugin: LivePlugin
@@ -582,6 +583,7 @@ class SidecarSpec:
     heartbeat_s: float = 1.0
     access: Mapping[str, str] = field(default_factory=dict, repr=False)
     """What the transport asks of who connects, besides."""
+    python: str = ""
 
 
 class SidecarExit(NamedTuple):

@@ -19,9 +19,17 @@ def test_old_failures_go_and_rows_stay_traced(project: Project) -> None:
     assert project.drain() == 1
     project.drop("a.csv", "a\n1\n")
     assert project.drain() == 0
-    assert json.loads(prune(project, "2001-01-01").stdout) == {"jobs": 0, "events": 0}
+    assert json.loads(prune(project, "2001-01-01").stdout) == {
+        "jobs": 0,
+        "events": 0,
+        "environments": 0,
+    }
     assert project.statuses() == {"FAILED": 1, "COMPLETED": 1}
-    assert json.loads(prune(project, "2999-01-01T00:00:00").stdout) == {"jobs": 1, "events": 1}
+    assert json.loads(prune(project, "2999-01-01T00:00:00").stdout) == {
+        "jobs": 1,
+        "events": 1,
+        "environments": 0,
+    }
     assert project.statuses() == {"COMPLETED": 1}
     (pruned,) = project.query("select actor, jobs, events from pruning")
     assert pruned == (actor(), 1, 1)

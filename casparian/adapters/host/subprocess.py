@@ -148,9 +148,10 @@ class SubprocessHost:
 
     def _start(self, spec: SidecarSpec) -> None:
         try:
-            launched = launch.take_ahead(self._command, self._environment)
+            command = [spec.python, *self._command[1:]] if spec.python else self._command
+            launched = launch.take_ahead(command, self._environment)
             if launched is None:
-                launched = launch.launch(self._command, self._environment)
+                launched = launch.launch(command, self._environment)
         except OSError as error:
             self._report(SidecarExit(spec.session, 127, f"cannot start a process: {error}"))
             return

@@ -63,6 +63,7 @@ def _document(findings: list[Finding], problems: int) -> CheckDocument:
 def _findings(settings: Settings, deep: bool) -> list[Finding]:
     from casparian.app.cli import (
         _check_deep,
+        _check_environments,
         _check_host,
         _check_places,
         _check_plugins,
@@ -90,6 +91,7 @@ def _findings(settings: Settings, deep: bool) -> list[Finding]:
         targets = Targets(registry.sink_factories(settings))
     found += _check_secrets.check_secrets(settings)
     found += _check_plugins.check_plugins(settings, targets)
+    found += _check_environments.check_environments(settings)
     found += _check_plugins.check_rules(settings, targets)
     found += _check_places.check_roots(settings)
     found += _check_places.check_database(settings, registry)

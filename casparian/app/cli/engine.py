@@ -138,6 +138,8 @@ def _report(result: DrainResult) -> None:
         )
     for path, reason in result.unsettled.items():
         log.error("never settled", path=path, reason=reason)
+    for plugin, reason in result.not_run.items():
+        log.error("plugin not run", plugin=plugin, reason=reason)
     log.info("drained", **result.jobs, failures=len(result.failures))
 
 

@@ -12,6 +12,7 @@ from casparian.app.cli._output import count, moment, printable, show_json, show_
 from casparian.app.cli._shared import ConfigOption, JsonOption, load_settings, open_stores
 from casparian.app.cli._waiting import show_waits, waits_for
 from casparian.app.cli._watch import watch
+from casparian.app.cli.plugins import not_run_now
 from casparian.domain.errors import ConfigurationError, UnavailableError
 from casparian.domain.statuses import JobStatus
 
@@ -74,12 +75,13 @@ def status(
 
 
 def _show_status(document: StatusTodayDocument) -> None:
+    not_run = not_run_now(document["workers"])
     show_table(
         ("status", "jobs"), document["jobs"].items(), title="Jobs by status", numbers=["jobs"]
     )
     show_table(
         ("plugin", "version", "tags", "state", "jobs"),
-        [_plugin_row(plugin) for plugin in document["plugins"]],
+        [_plugin_row(plugin, not_run.get(plugin["name"])) for plugin in document["plugins"]],
         title="Plugins",
     )
     show_table(
@@ -133,10 +135,12 @@ def _show_status(document: StatusTodayDocument) -> None:
     )
 
 
-def _plugin_row(plugin: PluginDocument) -> tuple[object, ...]:
+def _plugin_row(plugin: PluginDocument, not_run: str | None) -> tuple[object, ...]:
     state = "active" if plugin["active"] else "not in the configuration"
     if plugin["quarantined"]:
         state = f"under quarantine: {plugin['quarantined']}"
+    elif not_run:
+        state = f"not run: {not_run}"
     jobs = ", ".join(f"{number} {status}" for status, number in plugin["jobs"].items())
     return plugin["name"], plugin["version"], ", ".join(plugin["tags"]), state, jobs
 

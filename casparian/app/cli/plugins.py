@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from casparian.domain.documents import PluginDocument, WorkerDocument
 
 ACTIVE, INACTIVE, QUARANTINED = "active", "not in the configuration", "under quarantine"
+NOT_RUN = "not run"
 
 
 def plugins(ctx: typer.Context, config: ConfigOption = None, as_json: JsonOption = False) -> None:
@@ -28,8 +29,14 @@ def plugins(ctx: typer.Context, config: ConfigOption = None, as_json: JsonOption
     with closing(open_stores(load_settings(ctx, config))) as stores:
         status = stores.reports.status()
     sidecars = _sidecars(status["workers"])
+    not_run = not_run_now(status["workers"])
     documents: list[PluginStateDocument] = [
-        {**plugin, "state": state_of(plugin), "sidecars": sidecars[plugin["name"]]}
+        {
+            **plugin,
+            "state": state_of(plugin) if plugin["name"] not in not_run else NOT_RUN,
+            "not_run": not_run.get(plugin["name"]),
+            "sidecars": sidecars[plugin["name"]],
+        }
         for plugin in status["plugins"]
     ]
     if as_json:
@@ -60,8 +67,18 @@ def state_of(plugin: PluginDocument) -> str:
 
 
 def _told(plugin: PluginStateDocument) -> str:
-    reason = f": {plugin['quarantined']}" if plugin["quarantined"] else ""
-    return plugin["state"] + reason
+    reason = plugin["not_run"] or plugin["quarantined"]
+    return plugin["state"] + (f": {reason}" if reason else "")
+
+
+def not_run_now(workers: list[WorkerDocument]) -> dict[str, str]:
+    """Plugins that a living worker does not run, with the reason that it gives."""
+    return {
+        name: reason
+        for worker in workers
+        if worker["alive"]
+        for name, reason in worker["load"].get("not_run", {}).items()
+    }
 
 
 def _sidecars(workers: list[WorkerDocument]) -> Counter[str]:

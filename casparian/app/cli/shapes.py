@@ -61,8 +61,11 @@ class PluginStateDocument(PluginDocument):
 
     state: Annotated[
         str,
-        OneOf("active", "not in the configuration", "under quarantine"),
+        OneOf("active", "not in the configuration", "under quarantine", "not run"),
         "Whether it runs.",
+    ]
+    not_run: Annotated[
+        str | None, "Why a worker that is alive does not run it now; null where all do."
     ]
     sidecars: Annotated[int, "Sidecars that run it, over all workers that are alive."]
 
@@ -281,6 +284,7 @@ class PrunedDocument(TypedDict):
 
     jobs: Annotated[int, "Jobs."]
     events: Annotated[int, "Events of jobs."]
+    environments: Annotated[int, "Environments of plugins."]
 
 
 # --- this installation ------------------------------------------------------------------------
