@@ -31,7 +31,6 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 
-import casparian
 from casparian.domain.errors import ConfigurationError
 from casparian.domain.requirements import EnvironmentFailedError, Needed, Requirements
 
@@ -202,7 +201,7 @@ def _site_packages(building: Path) -> Path:
 def _engine_paths() -> list[str]:
     """Where the engine's packages are: its own code may be elsewhere, as in a checkout."""
     paths = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
-    paths += [str(Path(casparian.__file__).parents[1])]
+    paths += [str(Path(__file__).parents[3])]
     return list(dict.fromkeys(paths))
 
 
