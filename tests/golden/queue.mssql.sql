@@ -72,11 +72,9 @@ INSERT INTO plugin_deployment (plugin_name, version, content_hash, origin, verdi
 
 INSERT INTO plugin_manifest (plugin_name, content_hash, code, origin, version, created_at_us, live) OUTPUT inserted.id VALUES (?, ?, ?, ?, ?, ?, ?)
 
-INSERT INTO processing_job (id, status, plugin_name, plugin_hash, file_version_id, location_id, ordinal, priority, due, attempt, tries, crashes, token, worker, lease_until_us, not_before_us, enqueued_at_us, started_at_us, decided_at_us, finished_at_us, rows, rejects, error_class, error_message, manifest, kind) OUTPUT inserted.id VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-
-INSERT INTO processing_job (id, status, plugin_name, plugin_hash, file_version_id, location_id, ordinal, priority, due, attempt, tries, crashes, token, worker, lease_until_us, not_before_us, enqueued_at_us, started_at_us, decided_at_us, finished_at_us, rows, rejects, error_class, error_message, manifest, kind) SELECT processing_job.id + ? AS id, processing_job.status, processing_job.plugin_name, processing_job.plugin_hash, processing_job.file_version_id, processing_job.location_id, processing_job.ordinal, processing_job.priority, processing_job.due, processing_job.attempt, processing_job.tries, processing_job.crashes, processing_job.token, processing_job.worker, processing_job.lease_until_us, processing_job.not_before_us, processing_job.enqueued_at_us, processing_job.started_at_us, processing_job.decided_at_us, processing_job.finished_at_us, processing_job.rows, processing_job.rejects, processing_job.error_class, processing_job.error_message, processing_job.manifest, processing_job.kind FROM processing_job WHERE processing_job.id <= ? AND processing_job.status IN (?, ?)
-
 INSERT INTO processing_job (id, status, plugin_name, plugin_hash, file_version_id, location_id, ordinal, priority, due, attempt, tries, crashes, token, worker, lease_until_us, not_before_us, enqueued_at_us, started_at_us, decided_at_us, finished_at_us, rows, rejects, error_class, error_message, manifest, kind, sandbox) OUTPUT inserted.id VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+INSERT INTO processing_job (id, status, plugin_name, plugin_hash, file_version_id, location_id, ordinal, priority, due, attempt, tries, crashes, token, worker, lease_until_us, not_before_us, enqueued_at_us, started_at_us, decided_at_us, finished_at_us, rows, rejects, error_class, error_message, manifest, kind, sandbox) SELECT processing_job.id + ? AS id, processing_job.status, processing_job.plugin_name, processing_job.plugin_hash, processing_job.file_version_id, processing_job.location_id, processing_job.ordinal, processing_job.priority, processing_job.due, processing_job.attempt, processing_job.tries, processing_job.crashes, processing_job.token, processing_job.worker, processing_job.lease_until_us, processing_job.not_before_us, processing_job.enqueued_at_us, processing_job.started_at_us, processing_job.decided_at_us, processing_job.finished_at_us, processing_job.rows, processing_job.rejects, processing_job.error_class, processing_job.error_message, processing_job.manifest, processing_job.kind, processing_job.sandbox FROM processing_job WHERE processing_job.id <= ? AND processing_job.status IN (?, ?)
 
 INSERT INTO processing_job (status, plugin_name, file_version_id, location_id, ordinal, priority, due, attempt, token, worker, lease_until_us, not_before_us, enqueued_at_us, started_at_us, kind) OUTPUT inserted.id, inserted.plugin_name, inserted.plugin_hash, inserted.attempt, inserted.token, inserted.file_version_id, inserted.location_id, inserted.ordinal, inserted.priority, inserted.enqueued_at_us, inserted.kind, inserted.due VALUES (?, ?, ?, ?, ?, ?, ?, ?, LOWER(REPLACE(CAST(NEWID() AS VARCHAR(36)), '-', '')), ?, ?, ?, ?, ?, ?)
 
@@ -158,7 +156,9 @@ SELECT content_copy.job_id AS copy_id, content_doer.job_id, file_location.path, 
 
 SELECT content_doer.plugin_name, content_doer.content_hash, content_doer.job_id, content_doer.location_id FROM content_doer WHERE content_doer.plugin_name IN (?, ?) AND content_doer.content_hash IN (?, ?)
 
-SELECT content_doer.plugin_name, content_doer.content_hash, content_doer.job_id, content_doer.location_id FROM content_doer WHERE content_doer.plugin_name IN (?, ?) AND content_doer.location_id IN (?, ?) ORDER BY content_doer.plugin_name, content_doer.content_hash
+SELECT content_doer.plugin_name, content_doer.content_hash, content_doer.job_id, content_doer.location_id, processing_job.id FROM content_doer, processing_job WHERE content_doer.plugin_name = processing_job.plugin_name AND content_doer.location_id = processing_job.location_id AND processing_job.id IN (?) ORDER BY content_doer.plugin_name, content_doer.content_hash, processing_job.id
+
+SELECT content_doer.plugin_name, content_doer.content_hash, content_doer.job_id, content_doer.location_id, processing_job.id FROM content_doer, processing_job WHERE content_doer.plugin_name = processing_job.plugin_name AND content_doer.location_id = processing_job.location_id AND processing_job.id IN (?, ?) ORDER BY content_doer.plugin_name, content_doer.content_hash, processing_job.id
 
 SELECT count(*) AS count_1, coalesce(sum(processing_job.rows), ?) AS coalesce_1 FROM processing_job WHERE processing_job.finished_at_us > ? AND processing_job.finished_at_us IS NOT NULL AND processing_job.status = ?
 
@@ -187,6 +187,8 @@ SELECT file_location.id, file_location.path, CASE WHEN (EXISTS (SELECT * FROM pr
 SELECT file_location.id, file_location.path, file_location.deleted, file_location.content_hash, file_location.current_version_id, file_version.content_hash AS [current] FROM file_location LEFT OUTER JOIN file_version ON file_version.id = file_location.current_version_id WHERE file_location.source_root_id = ? AND file_location.path IN (?, ?)
 
 SELECT file_location.id, file_location.source_root_id, file_location.path, file_location.size, file_location.mtime_ns, file_location.ctime_ns, file_location.inode, file_location.device, file_location.content_hash, file_location.current_version_id, file_location.versions, file_location.hashed_at_us, file_location.missed_scans, file_location.deleted FROM file_location WHERE file_location.id IN (?, ?)
+
+SELECT file_location.id, file_location.source_root_id, file_location.path, file_location.size, file_location.mtime_ns, file_location.ctime_ns, file_location.inode, file_location.device, file_location.content_hash, file_location.current_version_id, file_location.versions, file_location.hashed_at_us, file_location.missed_scans, file_location.deleted FROM file_location WHERE file_location.source_root_id = ? AND file_location.path IN (?)
 
 SELECT file_location.id, file_location.source_root_id, file_location.path, file_location.size, file_location.mtime_ns, file_location.ctime_ns, file_location.inode, file_location.device, file_location.content_hash, file_location.current_version_id, file_location.versions, file_location.hashed_at_us, file_location.missed_scans, file_location.deleted FROM file_location WHERE file_location.source_root_id = ? AND file_location.path IN (?, ?)
 
@@ -220,7 +222,7 @@ SELECT file_version.id, file_version.location_id, file_version.ordinal, file_ver
 
 SELECT file_version.id, file_version.location_id, file_version.ordinal, file_version.content_hash, file_version.size, file_version.mtime_ns, file_version.ctime_ns, file_version.inode, file_version.device, file_version.seen_at_us FROM file_version WHERE file_version.location_id = ? ORDER BY file_version.ordinal
 
-SELECT file_version.id, source_root.path, file_location.path AS path_1, file_version.content_hash, file_location.content_hash AS content_hash_1, file_location.current_version_id, file_version.size, file_version.mtime_ns, file_version.ctime_ns, file_version.inode, file_version.device, file_location.size AS size_1, file_location.mtime_ns AS mtime_ns_1, file_location.ctime_ns AS ctime_ns_1, file_location.inode AS inode_1, file_location.device AS device_1 FROM file_version JOIN file_location ON file_location.id = file_version.location_id JOIN source_root ON source_root.id = file_location.source_root_id WHERE file_version.id IN (?, ?)
+SELECT file_version.id, source_root.path AS root_path, file_location.path, file_version.content_hash, CASE WHEN (file_location.current_version_id = file_version.id AND file_location.content_hash = file_version.content_hash) THEN file_location.size ELSE file_version.size END AS size, CASE WHEN (file_location.current_version_id = file_version.id AND file_location.content_hash = file_version.content_hash) THEN file_location.mtime_ns ELSE file_version.mtime_ns END AS mtime_ns, CASE WHEN (file_location.current_version_id = file_version.id AND file_location.content_hash = file_version.content_hash) THEN file_location.ctime_ns ELSE file_version.ctime_ns END AS ctime_ns, CASE WHEN (file_location.current_version_id = file_version.id AND file_location.content_hash = file_version.content_hash) THEN file_location.inode ELSE file_version.inode END AS inode, CASE WHEN (file_location.current_version_id = file_version.id AND file_location.content_hash = file_version.content_hash) THEN file_location.device ELSE file_version.device END AS device FROM file_version, source_root, file_location WHERE file_location.id = file_version.location_id AND source_root.id = file_location.source_root_id AND file_version.id IN (?)
 
 SELECT installation.ageing_us FROM installation
 
@@ -237,8 +239,6 @@ SELECT max(alembic_version.version_num) AS max_1 FROM alembic_version
 SELECT max(deploy_refusal.id) AS max_1 FROM deploy_refusal
 
 SELECT max(plugin_deployment.version) AS max_1 FROM plugin_deployment WHERE plugin_deployment.plugin_name = ?
-
-SELECT max(plugin_manifest.version) AS max_1 FROM plugin_manifest WHERE plugin_manifest.plugin_name = ?
 
 SELECT max(processing_job.id) AS max_1 FROM processing_job
 
@@ -262,13 +262,11 @@ SELECT plugin_deployment.id, plugin_deployment.plugin_name, plugin_deployment.ve
 
 SELECT plugin_deployment.origin FROM plugin_deployment WHERE plugin_deployment.plugin_name = ? AND plugin_deployment.verdict = ? ORDER BY plugin_deployment.version DESC
 
-SELECT plugin_manifest.content_hash FROM plugin_manifest WHERE plugin_manifest.plugin_name = ? AND plugin_manifest.live = 1
-
 SELECT plugin_manifest.content_hash FROM plugin_manifest JOIN plugin_config ON plugin_config.plugin_name = plugin_manifest.plugin_name WHERE plugin_manifest.plugin_name = ? AND plugin_manifest.live = 1 AND plugin_config.active = 1
 
-SELECT plugin_manifest.id FROM plugin_manifest WHERE plugin_manifest.plugin_name = ? AND plugin_manifest.content_hash = ?
+SELECT plugin_manifest.content_hash FROM plugin_manifest WHERE plugin_manifest.plugin_name = ? AND plugin_manifest.live = 1
 
-SELECT plugin_manifest.id, plugin_manifest.content_hash, plugin_manifest.live FROM plugin_manifest WHERE plugin_manifest.plugin_name = ?
+SELECT plugin_manifest.id FROM plugin_manifest WHERE plugin_manifest.plugin_name = ? AND plugin_manifest.content_hash = ?
 
 SELECT plugin_manifest.id, plugin_manifest.plugin_name, plugin_manifest.content_hash, plugin_manifest.code, plugin_manifest.origin, plugin_manifest.version, plugin_manifest.created_at_us, plugin_manifest.live, plugin_manifest.quarantined_at_us, plugin_manifest.quarantine_reason FROM plugin_manifest WHERE plugin_manifest.content_hash = ? AND plugin_manifest.plugin_name = ? ORDER BY plugin_manifest.plugin_name
 
@@ -292,13 +290,15 @@ SELECT processing_job.id, processing_job.attempt, processing_job.worker FROM pro
 
 SELECT processing_job.id, processing_job.file_version_id, processing_job.kind, processing_job.status FROM processing_job WHERE processing_job.plugin_name = ? AND processing_job.file_version_id IN (?, ?) ORDER BY processing_job.id
 
-SELECT processing_job.id, processing_job.plugin_name, processing_job.location_id, processing_job.ordinal FROM processing_job WHERE processing_job.finished_at_us IS NOT NULL AND processing_job.status = ? AND processing_job.plugin_name IN (?, ?)
+SELECT processing_job.id, processing_job.plugin_name, processing_job.location_id, processing_job.ordinal FROM processing_job WHERE processing_job.finished_at_us IS NOT NULL AND processing_job.status = ?
 
 SELECT processing_job.id, processing_job.plugin_name, processing_job.location_id, processing_job.status, processing_job.kind FROM processing_job JOIN file_version ON file_version.id = processing_job.file_version_id WHERE file_version.location_id IN (?, ?) AND processing_job.status IN (?, ?) ORDER BY processing_job.id
 
 SELECT processing_job.id, processing_job.plugin_name, processing_job.plugin_hash, processing_job.file_version_id, processing_job.location_id, processing_job.ordinal, processing_job.rows, publish_slot.ordinal AS standing FROM processing_job LEFT OUTER JOIN publish_slot ON publish_slot.plugin_name = processing_job.plugin_name AND publish_slot.location_id = processing_job.location_id WHERE processing_job.id IN (?, ?) AND (processing_job.plugin_hash IS NULL OR processing_job.plugin_hash != ?)
 
 SELECT processing_job.id, processing_job.status, processing_job.attempt, processing_job.token FROM processing_job WHERE processing_job.id IN (?, ?)
+
+SELECT processing_job.id, processing_job.status, processing_job.attempt, processing_job.token, processing_job.plugin_name, processing_job.location_id FROM processing_job WHERE processing_job.id IN (?) ORDER BY processing_job.id
 
 SELECT processing_job.id, processing_job.status, processing_job.attempt, processing_job.token, processing_job.plugin_name, processing_job.location_id FROM processing_job WHERE processing_job.id IN (?, ?) ORDER BY processing_job.id
 
@@ -332,9 +332,9 @@ SELECT processing_job.id, processing_job.status, processing_job.plugin_name, pro
 
 SELECT processing_job.id, processing_job.status, processing_job.plugin_name, processing_job.plugin_hash, processing_job.file_version_id, processing_job.location_id, processing_job.ordinal, processing_job.priority, processing_job.attempt, processing_job.tries, processing_job.crashes, processing_job.token, processing_job.worker, processing_job.lease_until_us, processing_job.not_before_us, processing_job.enqueued_at_us, processing_job.started_at_us, processing_job.decided_at_us, processing_job.finished_at_us, processing_job.rows, processing_job.rejects, processing_job.error_class, processing_job.error_message, processing_job.kind, processing_job.sandbox, processing_job.manifest FROM processing_job WHERE processing_job.id = ? ORDER BY processing_job.id
 
-SELECT processing_job.id, processing_job.status, processing_job.plugin_name, processing_job.plugin_hash, processing_job.file_version_id, processing_job.location_id, processing_job.ordinal, processing_job.priority, processing_job.due, processing_job.attempt, processing_job.tries, processing_job.crashes, processing_job.token, processing_job.worker, processing_job.lease_until_us, processing_job.not_before_us, processing_job.enqueued_at_us, processing_job.started_at_us, processing_job.decided_at_us, processing_job.finished_at_us, processing_job.rows, processing_job.rejects, processing_job.error_class, processing_job.error_message, processing_job.manifest, processing_job.kind FROM processing_job WHERE processing_job.file_version_id IN (?, ?) ORDER BY processing_job.id
+SELECT processing_job.id, processing_job.status, processing_job.plugin_name, processing_job.plugin_hash, processing_job.file_version_id, processing_job.location_id, processing_job.ordinal, processing_job.priority, processing_job.due, processing_job.attempt, processing_job.tries, processing_job.crashes, processing_job.token, processing_job.worker, processing_job.lease_until_us, processing_job.not_before_us, processing_job.enqueued_at_us, processing_job.started_at_us, processing_job.decided_at_us, processing_job.finished_at_us, processing_job.rows, processing_job.rejects, processing_job.error_class, processing_job.error_message, processing_job.manifest, processing_job.kind, processing_job.sandbox FROM processing_job WHERE processing_job.file_version_id IN (?, ?) ORDER BY processing_job.id
 
-SELECT processing_job.id, processing_job.status, processing_job.plugin_name, processing_job.plugin_hash, processing_job.file_version_id, processing_job.location_id, processing_job.ordinal, processing_job.priority, processing_job.due, processing_job.attempt, processing_job.tries, processing_job.crashes, processing_job.token, processing_job.worker, processing_job.lease_until_us, processing_job.not_before_us, processing_job.enqueued_at_us, processing_job.started_at_us, processing_job.decided_at_us, processing_job.finished_at_us, processing_job.rows, processing_job.rejects, processing_job.error_class, processing_job.error_message, processing_job.manifest, processing_job.kind FROM processing_job WHERE processing_job.token IS NOT NULL AND processing_job.status = ? OR processing_job.finished_at_us IS NOT NULL AND processing_job.status = ? ORDER BY processing_job.id
+SELECT processing_job.id, processing_job.status, processing_job.plugin_name, processing_job.plugin_hash, processing_job.file_version_id, processing_job.location_id, processing_job.ordinal, processing_job.priority, processing_job.due, processing_job.attempt, processing_job.tries, processing_job.crashes, processing_job.token, processing_job.worker, processing_job.lease_until_us, processing_job.not_before_us, processing_job.enqueued_at_us, processing_job.started_at_us, processing_job.decided_at_us, processing_job.finished_at_us, processing_job.rows, processing_job.rejects, processing_job.error_class, processing_job.error_message, processing_job.manifest, processing_job.kind, processing_job.sandbox FROM processing_job WHERE processing_job.token IS NOT NULL AND processing_job.status = ? OR processing_job.finished_at_us IS NOT NULL AND processing_job.status = ? ORDER BY processing_job.id
 
 SELECT processing_job.location_id, max(processing_job.id) AS newest FROM processing_job WHERE processing_job.plugin_name = ? AND processing_job.finished_at_us IS NOT NULL AND processing_job.status = ? AND processing_job.kind = ? GROUP BY processing_job.location_id
 
@@ -346,9 +346,17 @@ SELECT processing_job.status, processing_job.kind, processing_job.manifest, file
 
 SELECT processing_job.status, processing_job.plugin_name, count(*) AS count_1 FROM processing_job WHERE processing_job.status = 'QUEUED' GROUP BY processing_job.status, processing_job.plugin_name UNION ALL SELECT processing_job.status, processing_job.plugin_name, count(*) AS count_2 FROM processing_job WHERE processing_job.token IS NOT NULL GROUP BY processing_job.status, processing_job.plugin_name UNION ALL SELECT processing_job.status, processing_job.plugin_name, count(*) AS count_3 FROM processing_job WHERE processing_job.finished_at_us IS NOT NULL GROUP BY processing_job.status, processing_job.plugin_name
 
-SELECT publish_slot.plugin_name, publish_slot.location_id, publish_slot.ordinal, publish_slot.enqueue, publish_slot.holder FROM publish_slot WHERE publish_slot.plugin_name IN (?, ?) AND publish_slot.location_id IN (?, ?) ORDER BY publish_slot.plugin_name, publish_slot.location_id
+SELECT publish_slot.location_id, publish_slot.ordinal, publish_slot.enqueue, publish_slot.holder FROM publish_slot WHERE publish_slot.plugin_name = ? AND publish_slot.location_id IN (?)
 
-SELECT published_slot.id, published_slot.plugin_name, published_slot.location_id, published_slot.topic, published_slot.version_id, published_slot.mode, published_slot.scheme, published_slot.location, published_slot.name, published_slot.bundle FROM published_slot WHERE published_slot.plugin_name IN (?, ?) AND published_slot.location_id IN (?, ?)
+SELECT publish_slot.location_id, publish_slot.ordinal, publish_slot.enqueue, publish_slot.holder FROM publish_slot WHERE publish_slot.plugin_name = ? AND publish_slot.location_id IN (?) ORDER BY publish_slot.location_id
+
+SELECT publish_slot.location_id, publish_slot.ordinal, publish_slot.enqueue, publish_slot.holder FROM publish_slot WHERE publish_slot.plugin_name = ? AND publish_slot.location_id IN (?, ?)
+
+SELECT publish_slot.location_id, publish_slot.ordinal, publish_slot.enqueue, publish_slot.holder FROM publish_slot WHERE publish_slot.plugin_name = ? AND publish_slot.location_id IN (?, ?) ORDER BY publish_slot.location_id
+
+SELECT published_slot.id, published_slot.plugin_name, published_slot.location_id, published_slot.topic, published_slot.version_id, published_slot.mode, published_slot.scheme, published_slot.location, published_slot.name, published_slot.bundle FROM published_slot WHERE published_slot.plugin_name = ? AND published_slot.location_id IN (?)
+
+SELECT published_slot.id, published_slot.plugin_name, published_slot.location_id, published_slot.topic, published_slot.version_id, published_slot.mode, published_slot.scheme, published_slot.location, published_slot.name, published_slot.bundle FROM published_slot WHERE published_slot.plugin_name = ? AND published_slot.location_id IN (?, ?)
 
 SELECT routing_rule.id FROM routing_rule
 
@@ -438,10 +446,6 @@ UPDATE plugin_config SET plugin_name=?, tags=?, settings=?, timeout_s=?, memory_
 
 UPDATE plugin_manifest SET code=? WHERE plugin_manifest.plugin_name = ? AND plugin_manifest.content_hash = ?
 
-UPDATE plugin_manifest SET live=? WHERE plugin_manifest.id = ?
-
-UPDATE plugin_manifest SET live=? WHERE plugin_manifest.plugin_name = ?
-
 UPDATE plugin_manifest SET live=? WHERE plugin_manifest.plugin_name = ? AND plugin_manifest.live = 1
 
 UPDATE plugin_manifest SET origin=?, version=?, live=? WHERE plugin_manifest.plugin_name = ? AND plugin_manifest.content_hash = ?
@@ -480,9 +484,9 @@ UPDATE processing_job SET status=?, tries=?, crashes=?, token=LOWER(REPLACE(CAST
 
 UPDATE pruning SET jobs=(pruning.jobs + ?), events=(pruning.events + ?) WHERE pruning.id = ?
 
-UPDATE publish_slot SET holder=? WHERE publish_slot.holder = ?
+UPDATE publish_slot SET holder=? FROM publish_slot, processing_job WHERE publish_slot.plugin_name = processing_job.plugin_name AND publish_slot.location_id = processing_job.location_id AND publish_slot.holder = processing_job.id AND processing_job.id IN (?)
 
-UPDATE publish_slot SET holder=? WHERE publish_slot.plugin_name = ? AND publish_slot.location_id = ? AND publish_slot.holder = ?
+UPDATE publish_slot SET holder=? WHERE publish_slot.holder = ?
 
 UPDATE publish_slot SET holder=? WHERE publish_slot.plugin_name = ? AND publish_slot.location_id = ? AND publish_slot.holder IS NULL
 

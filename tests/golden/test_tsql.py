@@ -18,11 +18,11 @@ import sqlglot
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from alembic.script import ScriptDirectory
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlglot import exp
 
 from casparian.adapters.queue import schema
-from casparian.adapters.queue.claims import claim_statement
+from casparian.adapters.queue.claims import claim_parts
 from casparian.adapters.queue.conditions import lost_jobs
 from casparian.adapters.queue.database import ClaimParts
 from casparian.adapters.queue.tables import file_hash_registry, file_location, processing_job
@@ -74,15 +74,13 @@ def dialect_statements() -> list[str]:
     dialect = MssqlDialect(engine)
     job = processing_job.c
     lost = lost_jobs(JobStatus.PROMOTING, 1, ["worker-1", "worker-2"])
-    taken = update(processing_job).values(
-        token=dialect.fresh_token, worker="worker-3", lease_until_us=2
-    )
+    taken = {"token": dialect.fresh_token, "worker": "worker-3", "lease_until_us": 2}
     left = select(job.id).where(lost).order_by(job.lease_until_us, job.id)
     take_over = ClaimParts(taken, left, 10, lost, (job.id, job.token, job.attempt, job.manifest))
     missing = dialect.insert_missing(file_hash_registry, "content_hash", "size", "first_seen_us")
     return [
-        str(claim_statement(dialect, 1)),
-        str(claim_statement(dialect, 3)),
+        str(dialect.claim(claim_parts(dialect.fresh_token, 1))),
+        str(dialect.claim(claim_parts(dialect.fresh_token, 3))),
         tsql.written(dialect.claim(take_over)),
         tsql.written(missing.statement),
         *dialect.own_statements(file_location),

@@ -58,8 +58,9 @@ def length(statement: Any) -> int:
 
 def _of_other_databases(statement: Any) -> bool:
     """What each dialect writes in its own way: claims, and inserts of what is missing."""
+    own = "casparian_only" in statement.get_execution_options()
     claims = isinstance(statement, Update) and bool(statement._returning)
-    return claims or isinstance(statement, TextClause | sqlite.Insert)
+    return own or claims or isinstance(statement, TextClause | sqlite.Insert)
 
 
 @contextmanager

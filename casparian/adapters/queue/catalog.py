@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterator, Sequence
 
 from sqlalchemy import Connection, bindparam, select, update
 
+from casparian.adapters.queue.among import Among
 from casparian.adapters.queue.common import JobEvent, below_range
 from casparian.adapters.queue.database import (
     Database,
-    SelectIn,
     chunks,
 )
 from casparian.adapters.queue.departures import SqlDepartures
@@ -195,7 +195,7 @@ _BETWEEN = (
     )
     .limit(1)
 )
-_AT_PATHS = SelectIn(
+_AT_PATHS = Among(
     select(file_location).where(_location.source_root_id == bindparam("root_id")), _location.path
 )
 

@@ -1,31 +1,35 @@
-"""The statement that claims, and what a claim brings along, over SQL."""
+"""What claims a job, and what a claim brings along, over SQL."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import (
     BindParameter,
+    ColumnElement,
     Connection,
-    Executable,
+    Select,
+    and_,
     bindparam,
     case,
     or_,
     select,
-    update,
+    true,
 )
 
+from casparian.adapters.queue.among import Among
 from casparian.adapters.queue.conditions import WAITING
-from casparian.adapters.queue.database import ClaimParts, Dialect, chunks
-from casparian.adapters.queue.rows import identity
+from casparian.adapters.queue.database import ClaimParts
+from casparian.adapters.queue.rows import stat_of
 from casparian.adapters.queue.tables import (
     file_location,
     file_version,
     processing_job,
     source_root,
 )
+from casparian.domain.files import StatIdentity
 from casparian.domain.jobs import NO_WAIT_BEYOND_US, Claim, JobKind, JobStatus
 
 _job = processing_job.c
@@ -37,22 +41,18 @@ CLAIMED = (
 _DUE_THEN_ID = itemgetter(CLAIMED.index("due"), CLAIMED.index("id"))
 _VERSION_ID = CLAIMED.index("file_version_id")
 _version, _location = file_version.c, file_location.c
-# The version's stat, then the location's, which is newer where the bytes are still the same.
-_VERSIONS = (
-    select(
-        _version.id, source_root.c.path, _location.path, _version.content_hash,
-        _location.content_hash, _location.current_version_id,
-        _version.size, _version.mtime_ns, _version.ctime_ns, _version.inode, _version.device,
-        _location.size, _location.mtime_ns, _location.ctime_ns, _location.inode, _location.device,
-    )
-    .join(file_location, _location.id == _version.location_id)
-    .join(source_root, source_root.c.id == _location.source_root_id)
-    .where(_version.id.in_(bindparam("ids", expanding=True)))
+_SAME_BYTES = and_(
+    _location.current_version_id == _version.id, _location.content_hash == _version.content_hash
+)
+# The location's stat, where the bytes are still the version's: it is newer.
+_FILE: tuple[ColumnElement[Any], ...] = (
+    source_root.c.path.label("root_path"), _location.path, _version.content_hash,
+    *(case((_SAME_BYTES, _location[n]), else_=_version[n]).label(n) for n in StatIdentity._fields),
 )  # fmt: skip
 
 
-def claim_statement(dialect: Dialect, plugins: int) -> Executable:
-    """The one statement that claims jobs of so many plugins.
+def claim_parts(fresh_token: ColumnElement[Any], plugins: int) -> ClaimParts:
+    """A claim of jobs of so many plugins.
 
     Its parameters: worker, until, now, limit, and plugin0, hash0, plugin1, hash1...
     """
@@ -72,40 +72,68 @@ def claim_statement(dialect: Dialect, plugins: int) -> Executable:
         )
         .order_by(_job.due, _job.id)
     )
-    won = update(processing_job).values(
-        status=JobStatus.RUNNING.value,
-        attempt=_job.attempt + 1,
-        token=dialect.fresh_token,
-        worker=bindparam("worker"),
-        lease_until_us=bindparam("until"),
-        started_at_us=bindparam("now"),
-        plugin_hash=case(*hashes),
-    )
+    changes = {
+        "status": JobStatus.RUNNING.value,
+        "attempt": _job.attempt + 1,
+        "token": fresh_token,
+        "worker": bindparam("worker"),
+        "lease_until_us": bindparam("until"),
+        "started_at_us": bindparam("now"),
+        "plugin_hash": case(*hashes),
+    }
     columns = tuple(_job[name] for name in CLAIMED)
     limit: BindParameter[int] = bindparam("limit")
-    return dialect.claim(ClaimParts(won, candidates, limit, WAITING, columns))
+    return ClaimParts(changes, candidates, limit, WAITING, columns)
 
 
-def read_claims(connection: Connection, won: Sequence[Any]) -> list[Claim]:
-    """The claims of rows of CLAIMED, in the order they were due."""
-    versions: dict[int, Any] = {}
-    for ids in chunks([row.file_version_id for row in won]):
-        versions.update((row[0], row) for row in connection.execute(_VERSIONS, {"ids": ids}).all())
-    in_order = sorted(won, key=_DUE_THEN_ID)
-    return [_claim_of(row, versions[row[_VERSION_ID]]) for row in in_order]
+def with_file(claimed: Select[Any], version: ColumnElement[bool]) -> Select[Any]:
+    """What is selected of jobs, each followed by the file that it reads: this version's."""
+    return claimed.add_columns(*_FILE).where(
+        version,
+        _location.id == _version.location_id,
+        source_root.c.id == _location.source_root_id,
+    )
 
 
-def _claim_of(won: Any, version: Any) -> Claim:
-    (
-        job_id, plugin, plugin_hash, attempt, token, version_id, location_id, ordinal, priority,
-        enqueued_at_us, kind, _,
-    ) = won  # fmt: skip
-    _, root_path, path, content_hash, standing, current_id, *stats = version
-    still_there = current_id == version_id and standing == content_hash
-    stat = identity(*stats[5:]) if still_there else identity(*stats[:5])
-    assert stat is not None
+_FILES = Among(with_file(select(_version.id), true()), _version.id)
+
+
+def beside_their_files(connection: Connection, won: Sequence[Any]) -> list[Sequence[Any]]:
+    """Rows of CLAIMED, each followed by the file that it reads."""
+    ids = [row[_VERSION_ID] for row in won]
+    files = {row[0]: row[1:] for row in _FILES.rows(connection, ids)}
+    return [(*row, *files[row[_VERSION_ID]]) for row in won]
+
+
+def claims_of(rows: Sequence[Sequence[Any]]) -> list[Claim]:
+    """The claims of rows of CLAIMED that are followed by their files, in the order they were
+    due."""
+    return [_claim_of(*row) for row in sorted(rows, key=_DUE_THEN_ID)]
+
+
+def _claim_of(
+    job_id: int,
+    plugin: str,
+    plugin_hash: str | None,
+    attempt: int,
+    token: str,
+    version_id: int,
+    location_id: int,
+    ordinal: int,
+    priority: int,
+    enqueued_at_us: int,
+    kind: str,
+    _due: int,
+    root_path: bytes,
+    path: bytes,
+    content_hash: str,
+    *stat: int,
+) -> Claim:
     # By position, in Claim's own order: a batch makes a hundred of them.
     return Claim(
         job_id, plugin, plugin_hash or "", attempt, token, version_id, location_id, ordinal,
-        root_path, path, content_hash, stat, priority, enqueued_at_us, "", JobKind(kind),
+        root_path, path, content_hash, stat_of(*stat), priority, enqueued_at_us, "", _KINDS[kind],
     )  # fmt: skip
+
+
+_KINDS: Mapping[str, JobKind] = {kind.value: kind for kind in JobKind}

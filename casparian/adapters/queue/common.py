@@ -194,11 +194,16 @@ def slot_order(published: PublishedSlot) -> tuple[SlotKey, Target]:
 
 def completing_event(completion: Completion) -> JobEventKind:
     """The event by which a promoted job ends; raises IllegalTransitionError for another."""
+    check_ends(completion)
+    return JobEventKind(completion.status.value)
+
+
+def check_ends(completion: Completion) -> None:
+    """Raise IllegalTransitionError where a promoted job does not end so."""
     if completion.status not in (JobStatus.COMPLETED, JobStatus.SUPERSEDED):
         raise IllegalTransitionError(
             f"job {completion.job_id}", JobStatus.PROMOTING, f"to end {completion.status}"
         )
-    return JobEventKind(completion.status.value)
 
 
 def unknown_manifest(content_hash: str, plugin: str | None = None) -> ConfigurationError:

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from functools import lru_cache
 from itertools import chain
 from operator import itemgetter
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from sqlalchemy import (
     BindParameter,
@@ -19,12 +19,12 @@ from sqlalchemy import (
     Engine,
     Executable,
     Insert,
-    Row,
     Select,
     Table,
     Update,
     bindparam,
     insert,
+    update,
 )
 from sqlalchemy.engine import Dialect as SqlDialect
 from sqlalchemy.exc import DBAPIError
@@ -57,15 +57,23 @@ class RowInsert(NamedTuple):
 
 
 class ClaimParts(NamedTuple):
-    """What a claim is made of: the `update` of its winners, the select of the ids of its
+    """What a claim is made of: what it `changes` in its winners, the select of the ids of its
     `candidates` and how many of them it takes, the condition under which one is `still` to be
     had, and the columns that are told of each."""
 
-    update: Update
+    changes: Mapping[str, Any]
     candidates: Select[Any]
     limit: int | BindParameter[int]
     still: ColumnElement[bool]
     returning: tuple[ColumnElement[Any], ...]
+
+    @property
+    def update(self) -> Update:
+        return update(self.candidates.selected_columns[0].table).values(**self.changes)
+
+
+Claimer: TypeAlias = Callable[[Connection, Mapping[str, Any]], list[Any]]
+"""Claims jobs, given the values of its parameters: what is told of each, and the file of each."""
 
 
 class Dialect(Protocol):
@@ -102,6 +110,10 @@ class Dialect(Protocol):
 
     def claim(self, claim: ClaimParts) -> Executable:
         """The statement that writes to those of the candidates that nobody else won."""
+        ...
+
+    def claimer(self, plugins: int) -> Claimer:
+        """What claims jobs of so many plugins, in as few steps as can be."""
         ...
 
     def insert_missing(self, table: Table, *names: str) -> RowInsert:
@@ -267,8 +279,14 @@ def _text_of(
     # What every row must bring is left out here, so that a row without it is an error.
     required = {name for parameter, name in compiled.bind_names.items() if parameter.required}
     constants = {name: v for name, v in compiled.params.items() if name not in required}
-    pick: Callable[[Mapping[str, Any]], Any] = itemgetter(*order) if order else dict
+    pick: Callable[[Mapping[str, Any]], Any] = _in_order(order) if order else dict
     return Text(str(compiled), order, pick, constants)
+
+
+def _in_order(names: tuple[str, ...]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+    if len(names) == 1:
+        return lambda row: (row[names[0]],)
+    return itemgetter(*names)
 
 
 def insert_of(table: Table, *names: str) -> Insert:
@@ -327,29 +345,6 @@ def _of_many(sql: str, columns: int, count: int) -> str:
     row = f"({', '.join('?' * columns)})"
     into, found, rest = sql.partition(f"VALUES {row}")
     return f"{into}VALUES {', '.join([row] * count)}{rest}" if found else ""
-
-
-class SelectIn:
-    """Rows of a select that have one of some values in a column, CHUNK of them at a time.
-
-    One text serves for any number of values, so nothing is compiled twice. As in
-    `execute_many`, values are the driver's: a boolean may come as 0 or 1.
-    """
-
-    def __init__(self, statement: Select[Any], column: ColumnElement[Any]) -> None:
-        self._names = [f"in_{number}" for number in range(CHUNK)]
-        self._statement = statement.where(column.in_([bindparam(n) for n in self._names]))
-
-    def rows(
-        self, connection: Connection, values: Sequence[Any], **others: Any
-    ) -> Iterator[Row[Any]]:
-        """`others` are the values of the select's other parameters, by name."""
-        text = text_of(self._statement, connection)
-        for part in chunks(values):
-            # What is missing of a whole chunk is asked for twice.
-            padded = [*part, *[part[-1]] * (CHUNK - len(part))]
-            given = {**others, **dict(zip(self._names, padded, strict=True))}
-            yield from connection.exec_driver_sql(text.sql, text.ordered(given))
 
 
 def execute_many(

@@ -23,6 +23,7 @@ from sqlalchemy import (
     update,
 )
 
+from casparian.adapters.queue.among import Among
 from casparian.adapters.queue.common import JobEvent, taken_up, taking_up
 from casparian.adapters.queue.database import chunks
 from casparian.adapters.queue.rows import ageing_us, log_events
@@ -179,36 +180,23 @@ _HAS_ROWS = select(literal(1)).where(
 # --- ends of doers -------------------------------------------------------------------------
 
 
-class Ended(NamedTuple):
-    """A job that ended without rows."""
+def pass_on_ended(connection: Connection, ended: Mapping[int, JobStatus], now_us: int) -> int:
+    """Let others do what these jobs, which ended without rows, were to do; returns how many were
+    enqueued."""
+    rows = _DOERS_AT.rows(connection, list(ended))
+    over = [row for row in rows if row.job_id == row.id]
+    return sum(_pass_on(connection, row, str(ended[row.id]), now_us) for row in over)
 
-    job_id: int
-    plugin: str
-    location_id: int
-    status: JobStatus
 
-
-def pass_on_ended(connection: Connection, ended: Sequence[Ended], now_us: int) -> int:
-    """Let others do what these were to do; returns how many were enqueued."""
-    by_id = {job.job_id: job for job in ended}
+def pass_on_completed(connection: Connection, completed: Sequence[int], now_us: int) -> int:
+    """These jobs were COMPLETED: what doers before them did may stand no more. Returns how many
+    were enqueued."""
+    doers = _DOERS_AT.rows(connection, completed)
+    newest = {(row.plugin_name, row.content_hash): row for row in doers}
     count = 0
-    for row in _doers_at(connection, [(job.plugin, job.location_id) for job in ended]):
-        if row.job_id in by_id:
-            why = str(by_id[row.job_id].status)
-            count += _pass_on(connection, row, why, now_us)
-    return count
-
-
-def pass_on_completed(
-    connection: Connection, completed: Mapping[int, tuple[str, int]], now_us: int
-) -> int:
-    """Jobs were COMPLETED, here by id with plugin and location: what doers before them did may
-    stand no more. Returns how many were enqueued."""
-    newest = {key: job_id for job_id, key in completed.items()}
-    count = 0
-    for row in _doers_at(connection, list(newest)):
-        later_id = newest.get((row.plugin_name, row.location_id))
-        if later_id is None or later_id == row.job_id:
+    for row in newest.values():
+        later_id = row.id
+        if later_id == row.job_id:
             continue
         mine, later = (_head(connection, job_id) for job_id in (row.job_id, later_id))
         if still_does(JobStatus(mine.status), _manifest(mine), _manifest(later)):
@@ -223,23 +211,13 @@ def pass_on_completed(
     return count
 
 
-def _doers_at(connection: Connection, owners: Sequence[tuple[str, int]]) -> list[Any]:
-    plugins = sorted({plugin for plugin, _ in owners})
-    found: list[Any] = []
-    for part in chunks(sorted({location_id for _, location_id in owners})):
-        query = {"plugins": plugins, "locations": list(part)}
-        found += connection.execute(_DOERS_AT, query).all()
-    return found
-
-
-_DOERS_AT = (
-    select(content_doer)
-    .where(
-        _doer.plugin_name.in_(bindparam("plugins", expanding=True)),
-        _doer.location_id.in_(bindparam("locations", expanding=True)),
-    )
-    .order_by(_doer.plugin_name, _doer.content_hash)
-    .with_for_update()
+# What is done at the files of these jobs, beside the job's own id.
+_DOERS_AT = Among(
+    select(content_doer, _job.id)
+    .where(_doer.plugin_name == _job.plugin_name, _doer.location_id == _job.location_id)
+    .order_by(_doer.plugin_name, _doer.content_hash, _job.id)
+    .with_for_update(of=content_doer),
+    _job.id,
 )
 
 

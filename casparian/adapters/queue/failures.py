@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, bindparam, select, update
 from casparian.adapters.queue.common import JobEvent, reaped_because
 from casparian.adapters.queue.conditions import WAITING, lost_jobs
 from casparian.adapters.queue.database import Database, chunks, storable, write_all
-from casparian.adapters.queue.duplicates import Ended, pass_on_ended
+from casparian.adapters.queue.duplicates import pass_on_ended
 from casparian.adapters.queue.rows import JOB_COLUMNS, job_of, log_events
 from casparian.adapters.queue.tables import file_location, file_version, processing_job
 from casparian.domain.errors import ErrorClass
@@ -194,11 +194,11 @@ class Failures:
         self, connection: Connection, ends: Iterable[tuple[ProcessingJob, JobStatus]]
     ) -> None:
         """What those of them that have ended were to do for skipped files, others do."""
-        ended = [
-            Ended(job.id, job.plugin, job.location_id, status)
+        ended = {
+            job.id: status
             for job, status in ends
             if status is not JobStatus.QUEUED and job.kind is JobKind.RUN
-        ]
+        }
         if ended:
             pass_on_ended(connection, ended, self._db.clock())
 

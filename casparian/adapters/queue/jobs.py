@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Executable, bindparam, func, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 
-from casparian.adapters.queue.claims import claim_statement, read_claims
+from casparian.adapters.queue.claims import claims_of
 from casparian.adapters.queue.common import done_elsewhere
 from casparian.adapters.queue.conditions import HELD, WAITING, counted, left_behind
-from casparian.adapters.queue.database import Database, chunks, write_all
+from casparian.adapters.queue.database import Claimer, Database, chunks, write_all
 from casparian.adapters.queue.duplicate_choices import skipping_plugins
 from casparian.adapters.queue.duplicates import Due, done_by_other, forget_copies
 from casparian.adapters.queue.failures import Failures, locked_jobs
@@ -43,7 +43,7 @@ class SqlJobs:
     def __init__(self, database: Database) -> None:
         self._db = database
         self._failures = Failures(database)
-        self._claims: dict[int, Executable] = {}
+        self._claimers: dict[int, Claimer] = {}
 
     # --- the worker's ---
 
@@ -58,13 +58,13 @@ class SqlJobs:
         for i, (plugin, plugin_hash) in enumerate(plugins.items()):
             values |= {f"plugin{i}": plugin, f"hash{i}": plugin_hash}
         with self._db.write(shared=True) as connection:
-            won = connection.execute(self._claim_statement(len(plugins)), values).all()
-            return read_claims(connection, won) if won else []
+            won = self._claimer(len(plugins))(connection, values)
+        return claims_of(won)
 
-    def _claim_statement(self, plugins: int) -> Executable:
-        if plugins not in self._claims:
-            self._claims[plugins] = claim_statement(self._db.dialect, plugins)
-        return self._claims[plugins]
+    def _claimer(self, plugins: int) -> Claimer:
+        if plugins not in self._claimers:
+            self._claimers[plugins] = self._db.dialect.claimer(plugins)
+        return self._claimers[plugins]
 
     def renew(self, worker: str, jobs: Mapping[int, str], lease_us: int) -> set[int]:
         held: set[int] = set()

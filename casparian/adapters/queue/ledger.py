@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from sqlalchemy import Connection, bindparam, select, update
 
 from casparian.adapters.queue.common import (
     JobEvent,
-    completing_event,
+    check_ends,
     published_by,
     rejects_of,
 )
@@ -22,7 +23,7 @@ from casparian.adapters.queue.database import (
     write_all,
 )
 from casparian.adapters.queue.decisions import JobHead, Key, refusals_of
-from casparian.adapters.queue.duplicates import Ended, pass_on_completed, pass_on_ended
+from casparian.adapters.queue.duplicates import pass_on_completed, pass_on_ended
 from casparian.adapters.queue.rows import log_events
 from casparian.adapters.queue.slots import (
     bundle_states,
@@ -39,6 +40,7 @@ from casparian.adapters.queue.slots import (
 )
 from casparian.adapters.queue.tables import installation, processing_job
 from casparian.domain.bundles import BundleState, revisions_of
+from casparian.domain.errors import StaleTokenError
 from casparian.domain.jobs import JobEventKind, JobStatus, check_transition
 from casparian.domain.ports import Promoting
 from casparian.domain.publish import (
@@ -145,28 +147,30 @@ class SqlLedger:
     # --- after the promote ---
 
     def complete(self, completions: Sequence[Completion]) -> set[int]:
-        done: set[int] = set()
-        for part in chunks(completions):
-            for completion in part:
-                completing_event(completion)
-            with self._db.write() as connection:
-                jobs = locked_heads(connection, [completion.job_id for completion in part])
-                mine = {c.job_id: c for c in part if _promoting(jobs.get(c.job_id), c.token)}
-                if mine:
-                    self._complete(connection, list(mine.values()), jobs)
-            done.update(mine)
-        return done
+        for completion in completions:
+            check_ends(completion)
+        return {c.job_id for part in chunks(completions) for c in self._complete_held(part)}
+
+    def _complete_held(self, completions: Sequence[Completion]) -> Sequence[Completion]:
+        """Complete those that are still held, all of them as a rule; which those were."""
+        with contextlib.suppress(StaleTokenError), self._db.write() as connection:
+            self._complete(connection, completions)
+            return completions
+        with self._db.write() as connection:
+            jobs = locked_heads(connection, [c.job_id for c in completions])
+            held = [c for c in completions if _promoting(jobs.get(c.job_id), c.token)]
+            held = list({c.job_id: c for c in held}.values())
+            self._complete(connection, held)
+        return held
 
     def complete_job(self, job_id: int, token: str, rows: int) -> bool:
         """Complete one promoted job; False when it was no longer this worker's."""
         return bool(self.complete([Completion(job_id, token, JobStatus.COMPLETED, rows)]))
 
-    def _complete(
-        self,
-        connection: Connection,
-        completions: Sequence[Completion],
-        jobs: Mapping[int, JobHead],
-    ) -> None:
+    def _complete(self, connection: Connection, completions: Sequence[Completion]) -> None:
+        """Raises StaleTokenError when one of them is not held any more."""
+        if not completions:
+            return
         now = self._db.clock()
         values = [
             {
@@ -179,12 +183,13 @@ class SqlLedger:
             for c in completions
         ]
         write_all(connection, _COMPLETE, values)
-        let_go(connection, {c.job_id: jobs[c.job_id].key for c in completions})
+        let_go(connection, [c.job_id for c in completions])
         note_installed(connection, {k: r for c in completions for k, r in c.bundles.items()})
         for completion in completions:
             for emptied in completion.emptied:
-                forget_published(connection, jobs[completion.job_id].key, emptied)
+                forget_published(connection, emptied)
         superseded = [c.job_id for c in completions if c.status is JobStatus.SUPERSEDED]
+        completed = [c.job_id for c in completions if c.status is JobStatus.COMPLETED]
         if superseded:
             self._log(
                 connection,
@@ -192,36 +197,13 @@ class SqlLedger:
                 JobEventKind.SUPERSEDED,
                 "Newer content already stands in every slot.",
             )
-        completed = [c.job_id for c in completions if c.status is JobStatus.COMPLETED]
-        self._end_blocked(connection, completed, jobs)
-        self._pass_on(connection, completions, jobs)
-
-    def _pass_on(
-        self,
-        connection: Connection,
-        completions: Sequence[Completion],
-        jobs: Mapping[int, JobHead],
-    ) -> None:
-        """Skipped files whose content is no longer published by these are enqueued."""
-        now = self._db.clock()
-        over = [
-            Ended(c.job_id, *jobs[c.job_id].key, c.status)
-            for c in completions
-            if c.status is JobStatus.SUPERSEDED
-        ]
-        done = {
-            c.job_id: jobs[c.job_id].key for c in completions if c.status is JobStatus.COMPLETED
-        }
-        count = pass_on_ended(connection, over, now) if over else 0
-        count += pass_on_completed(connection, done, now) if done else 0
-        if count:
+        self._end_blocked(connection, completed)
+        count = pass_on_ended(connection, dict.fromkeys(superseded, JobStatus.SUPERSEDED), now)
+        if count + pass_on_completed(connection, completed, now):
             self._db.waiters.wake()
 
-    def _end_blocked(
-        self, connection: Connection, completed: Sequence[int], jobs: Mapping[int, JobHead]
-    ) -> None:
-        plugins = sorted({jobs[job_id].plugin for job_id in completed})
-        blocked = connection.execute(_BLOCKED, {"plugins": plugins}).all() if plugins else []
+    def _end_blocked(self, connection: Connection, completed: Sequence[int]) -> None:
+        blocked = connection.execute(_BLOCKED).all()
         if not blocked:
             return
         newest = _generations(connection, completed)
@@ -251,7 +233,7 @@ class SqlLedger:
                 connection, job_id, JobStatus.PROMOTING, JobEventKind.BLOCKED,
                 JobStatus.BLOCKED, changes,
             )  # fmt: skip
-            let_go(connection, {job_id: job.key})
+            let_go(connection, [job_id])
             return True
 
     def take_over(
@@ -262,9 +244,8 @@ class SqlLedger:
         now = self._db.clock()
         lost = lost_jobs(JobStatus.PROMOTING, now, dead_workers)
         left = select(_job.id).where(lost).order_by(_job.lease_until_us, _job.id)
-        taken = update(processing_job).values(
-            token=self._db.dialect.fresh_token, worker=worker, lease_until_us=now + lease_us
-        )
+        taken = {"token": self._db.dialect.fresh_token, "worker": worker}
+        taken |= {"lease_until_us": now + lease_us}
         columns = (_job.id, _job.token, _job.attempt, _job.manifest)
         statement = self._db.dialect.claim(ClaimParts(taken, left, limit, lost, columns))
         with self._db.write() as connection:
@@ -363,6 +344,5 @@ _COMPLETE = (
     )
 )
 _BLOCKED = select(_job.id, _job.plugin_name, _job.location_id, _job.ordinal).where(
-    has_status(JobStatus.BLOCKED),
-    _job.plugin_name.in_(bindparam("plugins", expanding=True)),
+    has_status(JobStatus.BLOCKED)
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -29,8 +29,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError
 
+from casparian.adapters.queue.claims import beside_their_files, claim_parts
 from casparian.adapters.queue.common import QueueStores
-from casparian.adapters.queue.database import ClaimParts, Database, RowInsert
+from casparian.adapters.queue.database import Claimer, ClaimParts, Database, RowInsert
 from casparian.adapters.queue.live_tables import table_names
 from casparian.adapters.queue.looks import Looks
 from casparian.adapters.queue.mssql_engine import mssql_engine, schema_of
@@ -134,6 +135,15 @@ class MssqlDialect:
     def claim(self, claim: ClaimParts) -> Executable:
         sql, given = claim_text(claim, self._name(processing_job))
         return text(sql).bindparams(*given).columns(*claim.returning)
+
+    def claimer(self, plugins: int) -> Claimer:
+        statement = self.claim(claim_parts(self.fresh_token, plugins))
+
+        def claimed(connection: Connection, values: Mapping[str, Any]) -> list[Any]:
+            won = connection.execute(statement, values).all()
+            return beside_their_files(connection, won)
+
+        return claimed
 
     def insert_missing(self, table: Table, *names: str) -> RowInsert:
         return insert_missing(table, names)

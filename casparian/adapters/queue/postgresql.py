@@ -30,17 +30,26 @@ from sqlalchemy import (
     event,
     func,
     make_url,
+    select,
     text,
 )
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidatePoolError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from casparian.adapters.queue.claims import claim_parts, with_file
 from casparian.adapters.queue.common import QueueStores
-from casparian.adapters.queue.database import WITHOUT_PING, ClaimParts, Database, RowInsert
+from casparian.adapters.queue.database import (
+    WITHOUT_PING,
+    Claimer,
+    ClaimParts,
+    Database,
+    RowInsert,
+)
 from casparian.adapters.queue.schema import SchemaState, ensure_schema, schema_state, upgrade_known
 from casparian.adapters.queue.server_clock import ServerClock
 from casparian.adapters.queue.stores import stores_of
+from casparian.adapters.queue.tables import file_version
 from casparian.domain.errors import ConfigurationError, UnavailableError
 from casparian.domain.ports import Clock
 
@@ -176,6 +185,12 @@ class PostgresqlDialect:
         due = candidates.with_for_update(skip_locked=True).cte("due")
         update = claim.update.where(claim.update.table.c.id == due.c.id)
         return update.returning(*claim.returning)
+
+    def claimer(self, plugins: int) -> Claimer:
+        claim = claim_parts(self.fresh_token, plugins)
+        won = self.claim(claim).cte("won")
+        statement = with_file(select(won), file_version.c.id == won.c.file_version_id)
+        return lambda connection, values: list(connection.execute(statement, values))
 
     def given_ids(self, connection: Connection, table: Table) -> AbstractContextManager[None]:
         return contextlib.nullcontext()

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, insert, select
 
-from casparian.adapters.queue.claims import CLAIMED, read_claims
+from casparian.adapters.queue.claims import CLAIMED, beside_their_files, claims_of
 from casparian.adapters.queue.common import JobEvent
 from casparian.adapters.queue.database import Dialect
 from casparian.adapters.queue.rows import log_events
@@ -73,7 +73,8 @@ def begin_some(
         [JobEvent(row.id, 1, at, kind, holder.worker, actor=holder.actor) for row in made],
     )
     unseen = [key for key in keys if key[1] not in current]
-    return PurgesBegun(read_claims(connection, made), in_the_way, unseen)
+    claims = claims_of(beside_their_files(connection, made))
+    return PurgesBegun(claims, in_the_way, unseen)
 
 
 def _values(plugin: str, version: Any, holder: Holder) -> Mapping[str, Any]:

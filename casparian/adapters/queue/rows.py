@@ -49,8 +49,10 @@ NO_STAT: dict[str, None] = dict.fromkeys(StatIdentity._fields)
 def identity(
     size: int | None, mtime_ns: int, ctime_ns: int, inode: int, device: int
 ) -> StatIdentity | None:
-    if size is None:
-        return None
+    return None if size is None else stat_of(size, mtime_ns, ctime_ns, inode, device)
+
+
+def stat_of(size: int, mtime_ns: int, ctime_ns: int, inode: int, device: int) -> StatIdentity:
     return StatIdentity(size, mtime_ns, ctime_ns, inode % _RANGE, device % _RANGE)
 
 

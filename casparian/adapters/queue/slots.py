@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, select, update
 
+from casparian.adapters.queue.among import Among, locations_by_plugin
 from casparian.adapters.queue.common import slot_order
 from casparian.adapters.queue.database import chunks, execute_many, insert_of, write_all
 from casparian.adapters.queue.decisions import JobHead, Key
@@ -39,36 +40,30 @@ _job, _slot, _published, _schema, _bundle = (
 
 # --- jobs -------------------------------------------------------------------------------
 
-_HEADS = (
-    select(
-        _job.id, _job.status, _job.attempt, _job.token, _job.plugin_name, _job.location_id
-    )
-    .where(_job.id.in_(bindparam("ids", expanding=True)))
+_HEADS = Among(
+    select(_job.id, _job.status, _job.attempt, _job.token, _job.plugin_name, _job.location_id)
     .order_by(_job.id)
-    .with_for_update()
-)  # fmt: skip
+    .with_for_update(),
+    _job.id,
+)
 
 
 def locked_heads(connection: Connection, job_ids: Sequence[int]) -> dict[int, JobHead]:
     """The jobs of these ids, locked until the transaction ends."""
-    found: dict[int, JobHead] = {}
-    for ids in chunks(job_ids):
-        rows = connection.execute(_HEADS, {"ids": ids}).all()
-        found.update((row[0], JobHead._make(row[1:])) for row in rows)
-    return found
+    rows = _HEADS.rows(connection, sorted(job_ids))
+    return {row[0]: JobHead._make(row[1:]) for row in rows}
 
 
 # --- lock rows and published slots ------------------------------------------------------
 
-_PLUGINS: Any = bindparam("plugins", expanding=True)
-_LOCATIONS: Any = bindparam("ids", expanding=True)
-_SLOTS = (
-    select(publish_slot)
-    .where(_slot.plugin_name.in_(_PLUGINS), _slot.location_id.in_(_LOCATIONS))
-    .order_by(_slot.plugin_name, _slot.location_id)
+_MINE = select(_slot.location_id, _slot.ordinal, _slot.enqueue, _slot.holder).where(
+    _slot.plugin_name == bindparam("plugin")
 )
-_STANDING = select(published_slot).where(
-    _published.plugin_name.in_(_PLUGINS), _published.location_id.in_(_LOCATIONS)
+_SLOTS = Among(_MINE, _slot.location_id)
+_LOCKED_SLOTS = Among(_MINE.order_by(_slot.location_id).with_for_update(), _slot.location_id)
+_STANDING = Among(
+    select(published_slot).where(_published.plugin_name == bindparam("plugin")),
+    _published.location_id,
 )
 
 
@@ -76,23 +71,19 @@ def slot_states(
     connection: Connection, keys: Iterable[Key], lock: bool = False
 ) -> dict[Key, SlotState]:
     """The states of those (plugin, location) that have a lock row; locked in key order."""
-    wanted = sorted(set(keys))
-    plugins = sorted({plugin for plugin, _ in wanted})
-    slots = _SLOTS.with_for_update() if lock else _SLOTS
+    slots = _LOCKED_SLOTS if lock else _SLOTS
     states: dict[Key, SlotState] = {}
-    for part in chunks(wanted):
-        query = {"plugins": plugins, "ids": sorted({location_id for _, location_id in part})}
-        rows = connection.execute(slots, query).all()
-        standing: dict[Key, list[PublishedSlot]] = {}
-        for row in connection.execute(_STANDING, query) if rows else ():
-            key = (row.plugin_name, row.location_id)
-            standing.setdefault(key, []).append(published_of(row))
-        for plugin, location_id, ordinal, enqueue, holder in rows:
-            key = (plugin, location_id)
+    for plugin, locations in locations_by_plugin(keys).items():
+        rows = list(slots.rows(connection, locations, plugin=plugin))
+        found = [location_id for location_id, *_ in rows]
+        standing: dict[int, list[PublishedSlot]] = {}
+        for row in _STANDING.rows(connection, found, plugin=plugin):
+            standing.setdefault(row.location_id, []).append(published_of(row))
+        for location_id, ordinal, enqueue, holder in rows:
             generation = None if ordinal is None else Generation(ordinal, enqueue)
-            published = tuple(sorted(standing.get(key, ()), key=slot_order))
-            states[key] = SlotState(generation, holder, published)
-    return {key: states[key] for key in wanted if key in states}
+            published = tuple(sorted(standing.get(location_id, ()), key=slot_order))
+            states[plugin, location_id] = SlotState(generation, holder, published)
+    return states
 
 
 _INSERT_SLOT = insert_of(publish_slot, "plugin_name", "location_id", "ordinal", "enqueue", "holder")
@@ -102,8 +93,15 @@ _TAKE_SLOT = (
     .where(*_OWNER, _slot.holder.is_(None))
     .values(**{name: bindparam(name) for name in ("ordinal", "enqueue", "holder")})
 )
-_LET_GO = (
-    update(publish_slot).where(*_OWNER, _slot.holder == bindparam("b_holder")).values(holder=None)
+_LET_GO = Among(
+    update(publish_slot)
+    .where(
+        _slot.plugin_name == _job.plugin_name,
+        _slot.location_id == _job.location_id,
+        _slot.holder == _job.id,
+    )
+    .values(holder=None),
+    _job.id,
 )
 
 
@@ -134,13 +132,9 @@ def take_slot(connection: Connection, key: Key, holder: int) -> bool:
     return connection.execute(statement.values(holder=holder)).rowcount == 1
 
 
-def let_go(connection: Connection, keys: Mapping[int, Key]) -> None:
+def let_go(connection: Connection, job_ids: Sequence[int]) -> None:
     """Release the lock rows that these jobs hold."""
-    values = [
-        {"b_plugin": plugin, "b_location": location_id, "b_holder": job_id}
-        for job_id, (plugin, location_id) in keys.items()
-    ]
-    execute_many(connection, _LET_GO, values)
+    _LET_GO.write(connection, job_ids)
 
 
 _INSERT_PUBLISHED = insert_of(
@@ -155,8 +149,9 @@ def note_published(connection: Connection, added: Sequence[tuple[Key, PublishedS
     execute_many(connection, _INSERT_PUBLISHED, values)
 
 
-def forget_published(connection: Connection, key: Key, emptied: PublishedSlot) -> None:
-    values: dict[str, Any] = published_values(*key, emptied)
+def forget_published(connection: Connection, emptied: PublishedSlot) -> None:
+    slot = emptied.slot
+    values: dict[str, Any] = published_values(slot.plugin, slot.location_id, emptied)
     same = [published_slot.c[name] == value for name, value in values.items()]
     connection.execute(delete(published_slot).where(*same))
 
