@@ -194,7 +194,7 @@ class Placement:
             standing = states.get(owner, SlotState()).published
             for other in standing:
                 if (other.target, other.slot) == (slot.target, key) and other != published:
-                    forget_published(self._connection, owner, other)
+                    forget_published(self._connection, other)
             if published not in standing:
                 added.append((owner, published))
         note_published(self._connection, added)

@@ -50,7 +50,7 @@ class Among:
 
     def _of_each(self, size: int) -> Select[Any] | Update:
         if size not in self._made:
-            each = [bindparam(name) for name in _NAMES[:size]]
+            each: list[Any] = [bindparam(name) for name in _NAMES[:size]]
             self._made[size] = self._statement.where(self._column.in_(each))
         return self._made[size]
 

@@ -21,7 +21,6 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Engine,
-    Executable,
     Table,
     Text,
     bindparam,
@@ -36,6 +35,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidatePoolError
 from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from casparian.adapters.queue.claims import claim_parts, with_file
 from casparian.adapters.queue.common import QueueStores
@@ -179,7 +179,7 @@ class PostgresqlDialect:
     def begin_single(self, connection: Connection, writes: bool) -> None:
         connection.execution_options(isolation_level="AUTOCOMMIT")
 
-    def claim(self, claim: ClaimParts) -> Executable:
+    def claim(self, claim: ClaimParts) -> ReturningUpdate[Any]:
         # As a query of its own: within the update, the planner may run it more than once.
         candidates = claim.candidates.limit(claim.limit)
         due = candidates.with_for_update(skip_locked=True).cte("due")

@@ -18,6 +18,7 @@ from typing import Any
 
 from sqlalchemy import (
     URL,
+    BindParameter,
     ColumnElement,
     Connection,
     Engine,
@@ -187,7 +188,7 @@ class SqliteDialect:
     def claimer(self, plugins: int) -> Claimer:
         # Who reads first also wins, and knows what will be written: telling it takes SQLite as
         # long as writing it.
-        batch = bindparam("batch")
+        batch: BindParameter[str] = bindparam("batch")
         token = batch.concat(func.printf("%08x", processing_job.c.id % _IDS_IN_A_TOKEN))
         claim = claim_parts(token, plugins)
         due = claim.candidates.limit(claim.limit)
