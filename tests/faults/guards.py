@@ -276,8 +276,8 @@ GUARDS = (
         (
             _line(
                 f"{_LEDGER}:SqlLedger.take_over",
-                "token=self._db.dialect.fresh_token",
-                "token=_job.token",
+                '"token": self._db.dialect.fresh_token',
+                '"token": _job.token',
             ),
         ),
     ),
