@@ -105,7 +105,7 @@ class TestLaunchedAhead:
         ((_, _, launched),) = launch._ahead
         yield launched
         launch.discard_ahead()
-        assert not Path(launched.scratch).exists()
+        assert not Path(launched.scratch.path).exists()
 
     def test_the_host_takes_it(self, launched: Launched, tmp_path: Path, short_dir: Path) -> None:
         loop = Loop(ZmqIpcTransport(str(short_dir / "r.ipc")), SubprocessHost, tmp_path)
@@ -133,7 +133,7 @@ class TestLaunchedAhead:
         launched.stdin.close()
         assert launched.popen.wait(60) == ENGINE_GONE
         assert launched.stderr.read() == b""
-        assert not Path(launched.scratch).exists()
+        assert not Path(launched.scratch.path).exists()
         assert launch.take_ahead(launch.COMMAND, launch.environment(2)) is None
 
 

@@ -7,11 +7,9 @@ first host of this process that would launch the same takes it.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -19,6 +17,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from casparian.adapters.host.freed_memory import KEEP_FREED_MEMORY
+from casparian.adapters.host.scratch import Scratch
 
 COMMAND = (sys.executable, "-I", "-m", "casparian.app.sidecar")
 SEEN = ("TZ",)
@@ -33,7 +32,7 @@ class Launched:
     popen: subprocess.Popen[bytes]
     stdin: IO[bytes]
     stderr: IO[bytes]
-    scratch: str
+    scratch: Scratch
 
     def discard(self) -> None:
         """End one that was given no instructions."""
@@ -42,7 +41,7 @@ class Launched:
             self.popen.wait()
         self.stdin.close()
         self.stderr.close()
-        shutil.rmtree(self.scratch, ignore_errors=True)
+        self.scratch.remove()
 
 
 def environment(sidecars: int, seen: Sequence[str] = SEEN) -> dict[str, str]:
@@ -61,20 +60,20 @@ def environment(sidecars: int, seen: Sequence[str] = SEEN) -> dict[str, str]:
 
 def launch(command: Sequence[str], variables: Mapping[str, str]) -> Launched:
     """Raises OSError. The kernel ends the process when the thread that calls this is gone."""
-    scratch = tempfile.mkdtemp(prefix="casparian-sidecar-")
+    scratch = Scratch()
     try:
         popen = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            env={**variables, "HOME": scratch, "TMPDIR": scratch},
-            cwd=scratch,
+            env={**variables, "HOME": scratch.path, "TMPDIR": scratch.path},
+            cwd=scratch.path,
             close_fds=True,
             start_new_session=True,
         )
     except OSError:
-        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.remove()
         raise
     assert popen.stdin is not None
     assert popen.stderr is not None

@@ -13,7 +13,6 @@ import os
 import platform
 import queue
 import selectors
-import shutil
 import signal
 import struct
 import threading
@@ -26,6 +25,7 @@ import structlog
 from casparian.adapters.host import launch
 from casparian.adapters.host.job_note import JOB_ID, JOB_NOTE
 from casparian.adapters.host.launch import Launched
+from casparian.adapters.host.scratch import sweep
 from casparian.domain.errors import ConfigurationError
 from casparian.domain.ports import SidecarExit, SidecarSpec
 
@@ -80,6 +80,7 @@ class SubprocessHost:
         self._selector = selectors.DefaultSelector()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._closed = False
+        threading.Thread(target=sweep, name="casparian-scratch", daemon=True).start()
         self._thread = threading.Thread(target=self._serve, name="casparian-host", daemon=True)
         self._thread.start()
 
@@ -197,8 +198,8 @@ class SubprocessHost:
         process.stderr.close()
         with contextlib.suppress(BrokenPipeError):
             process.launched.stdin.close()
-        job_id = _noted_job(process.launched.scratch)
-        shutil.rmtree(process.launched.scratch, ignore_errors=True)
+        job_id = _noted_job(process.launched.scratch.path)
+        process.launched.scratch.remove()
         del self._processes[process.spec.session]
         tail = bytes(process.tail)
         # SIGABRT is how Arrow and C++ end on a failed allocation.
