@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import MutableMapping
 from logging.handlers import RotatingFileHandler
 from typing import Any, TextIO, cast
 
 import structlog
 
+from casparian.app.printable import printable
 from casparian.app.settings import LogSection
 from casparian.domain.errors import ConfigurationError
 
@@ -25,17 +27,17 @@ def configure_logs(
     if as_json is None:
         as_json = not stream.isatty()
     # Colours only where somebody sees them: in a file or a pipe they are noise between the words.
-    renderer = (
-        structlog.processors.JSONRenderer()
+    renderers: list[Any] = (
+        [structlog.processors.JSONRenderer()]
         if as_json
-        else structlog.dev.ConsoleRenderer(colors=stream.isatty())
+        else [_without_controls, structlog.dev.ConsoleRenderer(colors=stream.isatty())]
     )
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            renderer,
+            *renderers,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[level.upper()]
@@ -44,6 +46,15 @@ def configure_logs(
         logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=False,
     )
+
+
+def _without_controls(logger: Any, method: str, said: MutableMapping[str, Any]) -> Any:
+    """For people: names of files and what plugins say may hold what a terminal obeys."""
+    for name, value in said.items():
+        if isinstance(value, str):
+            lines = value.split("\n") if name == "exception" else [value]
+            said[name] = "\n".join(map(printable, lines))
+    return said
 
 
 def configure_logs_by(

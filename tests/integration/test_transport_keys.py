@@ -106,6 +106,32 @@ def test_a_command_shows_the_key_that_the_file_names(with_keys: Project) -> None
         client_access(Settings.load(file))
 
 
+def test_a_deployment_travels_by_keys(with_keys: Project) -> None:
+    """By the engine's own, from where it runs, and by a client's from elsewhere."""
+    directory = with_keys.directory
+    with_keys.casparian("keys", "new", "office")
+    code = (with_keys.plugins / "csv_table.py").read_text()
+    public, _ = new_key_pair(str(directory / "mine"), "friend")
+    os.rename(public, directory / "clients" / "friend.key")
+    far = (directory / "casparian.toml").read_text()
+    far = far.replace("[metrics]", 'client_key = "mine/friend.key_secret"\n[metrics]')
+    strange = far.replace("friend", "stranger")
+    new_key_pair(str(directory / "mine"), "stranger")
+    deploy = ("deploy", "new.py", "--plugin", "csv_table", "--key-id", "office", "--json")
+    with with_keys.running():
+        worker(with_keys)
+        for number, text in enumerate((None, far), 1):
+            (directory / "new.py").write_text(f"{code}\n# {number}\n")
+            if text is not None:
+                (directory / "far.toml").write_text(text)
+            more = ("--config", "far.toml") if text is not None else ()
+            installed = json.loads(with_keys.casparian(*deploy, *more).stdout)
+            assert installed["version"] == 1 + number
+        (directory / "far.toml").write_text(strange)
+        refused = with_keys.casparian(*deploy, "--config", "far.toml", code=3)
+        assert "does not admit this peer" in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [

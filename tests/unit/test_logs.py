@@ -148,3 +148,30 @@ def test_the_engine_logs_as_its_file_says(project: Project) -> None:
     assert project.log() == ""
     said = documents((project.directory / "run" / "engine.log").read_text())
     assert [line["event"] for line in said][-1] == "drained"
+
+
+@pytest.mark.parametrize("tty", [True, False])
+def test_nothing_that_a_terminal_would_obey_is_logged_for_people(
+    tty: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names of files, what plugins print, texts of errors: with words between and without."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return tty
+
+    stream = Terminal()
+    configure_logs("info", as_json=False, stream=stream)
+    log = structlog.get_logger()
+    hostile = "\x1b[2J\x07\x9b31m\r\n\u202e\udc80"
+    log.info("said" + hostile, path="a" + hostile, line="some words " + hostile)
+    try:
+        raise ValueError("wrong" + hostile)
+    except ValueError:
+        log.exception("failed")
+    said = stream.getvalue()
+    for colour in ("\x1b[0m", "\x1b[1m", "\x1b[2m", *(f"\x1b[{n}m" for n in range(30, 38))):
+        said = said.replace(colour, "")
+    # Lines end, and nothing else: one of each log, and those of the traceback.
+    assert [c for c in said if not c.isprintable() and c != "\n"] == []
+    assert said.count("\n") == 2 + len(["Traceback", "File", "raise", "ValueError", ""])

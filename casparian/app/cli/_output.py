@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from casparian.app.printable import printable
+
 Row = Sequence[object]
 
 
@@ -17,20 +19,6 @@ def show_json(document: Any) -> None:
     import json
 
     print(json.dumps(document, indent=2))
-
-
-def printable(text: str) -> str:
-    """Text on one line without anything that a terminal would obey."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else _escape(c) for c in text)
-
-
-def _escape(char: str) -> str:
-    code = ord(char)
-    if 0xDC80 <= code <= 0xDCFF:
-        return f"\\x{code - 0xDC00:02x}"
-    return char.encode("unicode_escape", "backslashreplace").decode("ascii")
 
 
 def on_terminal() -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from casparian.app.printable import printable
 from casparian.domain.errors import (
     CasparianError,
     ConfigurationError,
@@ -150,7 +151,7 @@ def run_program(app: typer.Typer, name: str, arguments: Sequence[str] | None = N
 
 
 def _say(text: str) -> None:
-    print(f"error: {' '.join(text.split())}", file=sys.stderr)
+    print(f"error: {printable(' '.join(text.split()))}", file=sys.stderr)
 
 
 def _is_wrong_use(error: Exception) -> bool:
