@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import zmq
 
-from casparian.adapters.transport import connection_for, memory, zmq_tcp
+from casparian.adapters.transport import connection_for, memory, tcp_connection
 from casparian.adapters.transport.curve import KeyPair, KnownClients
 from casparian.adapters.transport.memory import MemoryTransport
 from casparian.adapters.transport.zmq_ipc import ZmqIpcTransport
@@ -455,7 +455,7 @@ class TestTcpAddress:
             ZmqTcpTransport(f"{host}:5570", key=ENGINE)
 
     @pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.1", "[::]", "192.168.1.1", "8.8.8.8"])
-    @pytest.mark.parametrize("side", [ZmqTcpTransport, zmq_tcp.connect])
+    @pytest.mark.parametrize("side", [ZmqTcpTransport, tcp_connection.connect])
     def test_other_machines_are_refused(self, side: type, host: str) -> None:
         with pytest.raises(ConfigurationError, match="CURVE"):
             side(f"{host}:5570")
@@ -510,7 +510,7 @@ class TestConnectionFor:
 def test_limits_reach_the_connection() -> None:
     """Both sides may be given tighter limits than the default ones."""
     transport = ZmqTcpTransport("127.0.0.1:0", Limits(message=10))
-    connection = zmq_tcp.connect(transport.bind(), Limits(message=10))
+    connection = tcp_connection.connect(transport.bind(), Limits(message=10))
     with pytest.raises(LocalProtocolError, match=r"over the limits of 65552 \+ 10"):
         connection.send(b"", b"x" * 11)
     connection.close()

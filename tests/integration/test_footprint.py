@@ -71,7 +71,8 @@ except SystemExit:
 
 
 def test_a_sidecar_loads_what_a_plugin_needs_and_no_more(tmp_path: Path) -> None:
-    code = "import casparian.app.sidecar, casparian.adapters.transport.zmq_ipc"
+    connections = [f"casparian.adapters.transport.{scheme}_connection" for scheme in ("ipc", "tcp")]
+    code = f"import casparian.app.sidecar, {', '.join(connections)}"
     assert loaded_after(code, tmp_path) & (HEAVY - {"numpy"}) == {"pyarrow", "zmq"}
 
 

@@ -9,9 +9,10 @@ import pytest
 import typer
 
 from casparian.app.cli import engine, operator
-from casparian.app.cli._output import count, moment, printable, show_json, show_table
+from casparian.app.cli._output import count, moment, show_json, show_table
 from casparian.app.cli._shared import Exit, exit_code, new_program, run_program
-from casparian.app.cli.reference import reference
+from casparian.app.cli.reference import flat, reference
+from casparian.app.printable import printable
 from casparian.domain.errors import (
     CasparianError,
     ConfigurationError,
@@ -163,9 +164,9 @@ def test_version(app: typer.Typer, capsys: pytest.CaptureFixture[str]) -> None:
 def test_every_command_shows_an_example(
     app: typer.Typer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in typer.main.get_command(app).commands:
+    for path, _ in flat("program", typer.main.get_command(app).commands):
         with pytest.raises(SystemExit) as end:
-            run_program(app, "program", [name, "--help"])
+            run_program(app, "program", [*path.split()[1:], "--help"])
         assert end.value.code == 0
         assert "Example: casparian" in capsys.readouterr().out
 

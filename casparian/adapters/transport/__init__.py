@@ -17,8 +17,8 @@ GROUP = "casparian.transports"
 
 # Imported when asked for: whoever talks in memory needs no ZMQ.
 _MODULES = {
-    "ipc": "casparian.adapters.transport.zmq_ipc",
-    "tcp": "casparian.adapters.transport.zmq_tcp",
+    "ipc": "casparian.adapters.transport.ipc_connection",
+    "tcp": "casparian.adapters.transport.tcp_connection",
     "memory": "casparian.adapters.transport.memory",
 }
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import stat
-from collections.abc import Mapping
 from typing import Any
 
 import structlog
@@ -13,13 +12,9 @@ import structlog
 from casparian.adapters.transport._doorkeeper import Asking
 from casparian.adapters.transport._endpoint_lock import EndpointLock
 from casparian.adapters.transport._zmq import ZmqTransport
-from casparian.adapters.transport._zmq_connection import ZmqConnection
+from casparian.adapters.transport.ipc_connection import SCHEME, address_of, path_of
 from casparian.domain.errors import ConfigurationError
 from casparian.domain.wire import DEFAULT_LIMITS, Limits
-
-SCHEME = "ipc://"
-# sun_path of Linux holds 108 bytes with the closing zero.
-PATH_BYTES = 107
 
 log = structlog.get_logger("casparian.transport")
 
@@ -28,7 +23,7 @@ class ZmqIpcTransport(ZmqTransport):
     """`endpoint` is a path, relative to the current directory, with or without `ipc://`."""
 
     def __init__(self, endpoint: str, limits: Limits = DEFAULT_LIMITS) -> None:
-        self._path = _path_of(endpoint)
+        self._path = path_of(endpoint)
         self._bound = False
         self._lock = EndpointLock(self._path)
         super().__init__(_admit, limits)
@@ -49,7 +44,7 @@ class ZmqIpcTransport(ZmqTransport):
         return SCHEME + self._path
 
     def _name_of(self, bound: Any) -> bytes:
-        return _address_of(self._path)
+        return address_of(self._path)
 
     def close(self) -> None:
         # ZMQ leaves the file. It goes first: later, it might be another engine's.
@@ -73,29 +68,6 @@ def _admit(asking: Asking) -> str:
     if asking.uid in (os.geteuid(), 0):
         return ""
     return f"it runs as user {asking.uid}, and this engine as {os.geteuid()}"
-
-
-def connect(
-    endpoint: str, limits: Limits = DEFAULT_LIMITS, access: Mapping[str, str] | None = None
-) -> ZmqConnection:
-    """The sidecar's side of what `bind` returned. Who it is the kernel says: no key is needed."""
-    return ZmqConnection(endpoint, _address_of(_path_of(endpoint)), limits)
-
-
-def _path_of(endpoint: str) -> str:
-    path = os.path.abspath(endpoint.removeprefix(SCHEME))
-    size = len(os.fsencode(path))
-    if size > PATH_BYTES:
-        raise ConfigurationError(
-            f"[transport] endpoint: the socket's path is {size} bytes long, the system allows "
-            f"{PATH_BYTES}: {path!r}. Choose a shorter one, below /run or /tmp for instance"
-        )
-    return path
-
-
-def _address_of(path: str) -> bytes:
-    # As bytes, for paths that are no UTF-8.
-    return SCHEME.encode() + os.fsencode(path)
 
 
 def _make_private_directory(directory: str) -> None:

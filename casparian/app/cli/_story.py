@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from casparian.app.cli._output import count, moment, printable
+from casparian.app.cli._output import count, moment
+from casparian.app.printable import printable
 
 if TYPE_CHECKING:
     from casparian.domain.documents import (

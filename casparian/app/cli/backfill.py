@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from casparian.app.cli._jobs import actor, moment_of
-from casparian.app.cli._output import count, printable, show_json, show_table
+from casparian.app.cli._output import count, show_json, show_table
 from casparian.app.cli._shared import ConfigOption, Exit, JsonOption, load_settings, open_stores
+from casparian.app.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from casparian.app.cli._findings import Finding, Level
-from casparian.app.cli._output import count, on_terminal, printable, show_json, show_table
+from casparian.app.cli._output import count, on_terminal, show_json, show_table
 from casparian.app.cli._shared import ConfigOption, Exit, JsonOption, load_settings
+from casparian.app.printable import printable
 
 if TYPE_CHECKING:
     from casparian.app.cli.shapes import CheckDocument, FindingDocument

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from casparian.app.cli._output import printable, show_json
+from casparian.app.cli._output import show_json
 from casparian.app.cli._shared import ConfigOption, JsonOption, load_settings
+from casparian.app.printable import printable
 
 if TYPE_CHECKING:
     from casparian.app.cli.shapes import CurveKeyDocument

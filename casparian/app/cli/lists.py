@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from casparian.app.cli._output import count, moment, printable, show_json, show_table
+from casparian.app.cli._output import count, moment, show_json, show_table
 from casparian.app.cli._shared import ConfigOption, JsonOption, load_settings, open_stores
 from casparian.app.cli._waiting import show_waits, waits_for
 from casparian.app.cli._watch import watch
 from casparian.app.cli.plugins import not_run_now
+from casparian.app.printable import printable
 from casparian.domain.errors import ConfigurationError, UnavailableError
 from casparian.domain.statuses import JobStatus
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from casparian.app.cli._jobs import actor
-from casparian.app.cli._output import count, printable, show_json, show_table
+from casparian.app.cli._output import count, show_json, show_table
 from casparian.app.cli._shared import ConfigOption, Exit, JsonOption, load_settings, open_stores
+from casparian.app.printable import printable
 from casparian.domain.errors import ConfigurationError
 
 if TYPE_CHECKING:

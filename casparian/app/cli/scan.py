@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from casparian.app.cli._output import count, printable, show_json, show_table
+from casparian.app.cli._output import count, show_json, show_table
 from casparian.app.cli._shared import ConfigOption, Exit, JsonOption, load_settings
+from casparian.app.printable import printable
 
 if TYPE_CHECKING:
     from casparian.app.cli.shapes import ScanDocument

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from casparian.app.cli._output import count, moment, printable, show_json
+from casparian.app.cli._output import count, moment, show_json
 from casparian.app.cli._shared import ConfigOption, JsonOption, load_settings, open_stores
 from casparian.app.cli._story import original, purged, slot
+from casparian.app.printable import printable
 from casparian.domain.errors import ConfigurationError
 
 if TYPE_CHECKING:
