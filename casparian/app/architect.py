@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import queue
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,21 +17,33 @@ from dataclasses import dataclass
 import structlog
 
 from casparian.app.builtins.system_deployer import SystemDeployer
-from casparian.domain.deployments import DeployCheck, Deployment, DeployRefusedError, Signed
+from casparian.domain.deployments import (
+    INSTALLED,
+    DeployCheck,
+    Deployment,
+    DeployRefusedError,
+    Signed,
+)
 from casparian.domain.errors import ConfigurationError, UnavailableError
-from casparian.domain.instructions import DeployInstruction, RefuseDeploy, TakeDeploy, TrialEnded
+from casparian.domain.instructions import (
+    DeployInstruction,
+    Instruction,
+    RefuseDeploy,
+    Send,
+    TakeDeploy,
+    TrialEnded,
+)
 from casparian.domain.messages import Deployed, DeployRefused
 from casparian.domain.plugins import LivePlugin
 from casparian.domain.requirements import EnvironmentFailedError
+from casparian.domain.router import Router
 from casparian.domain.signing import claimed
 from casparian.domain.wire import Json
 
 MOST_WAITING = 4
-INSTALLED = "installed"
 LONGEST_FIELD = 8192
 
 Answer = Deployed | DeployRefused
-TryOut = Callable[[int, LivePlugin, bytes], None]
 Prepare = Callable[[str, str, bytes], None]
 """Given a plugin's name, and its code with the hash. Raises ConfigurationError or
 EnvironmentFailedError where that cannot be had."""
@@ -48,9 +61,9 @@ class _Trial:
 
 
 class Architect:
-    """`prepare` makes what the code says that it needs; `try_out` starts a trial, whose end comes
-    back by `carry_out`; `answer` sends to a peer; `on_installed` is called before that, so that
-    whoever hears the answer finds the code live.
+    """`prepare` makes what the code says that it needs; `post` has an event carried out by the
+    router's thread; `on_installed` is called before the answer, so that whoever hears it finds
+    the code live.
 
     `counts`: deployments by outcome, `installed` or the check that refused them.
     """
@@ -59,14 +72,14 @@ class Architect:
         self,
         deployer: SystemDeployer,
         prepare: Prepare,
-        try_out: TryOut,
-        answer: Callable[[bytes, Answer], None],
+        router: Router,
+        post: Callable[[Callable[[], list[Instruction]]], None],
         on_installed: Callable[[], None],
     ) -> None:
         self._deployer = deployer
         self._prepare = prepare
-        self._try_out = try_out
-        self._answer = answer
+        self._router = router
+        self._post = post
         self._on_installed = on_installed
         self.counts: Counter[str] = Counter()
         self._orders: queue.Queue[TakeDeploy | RefuseDeploy | None] = queue.Queue(MOST_WAITING)
@@ -176,7 +189,8 @@ class Architect:
                 raise _stopping() from error
             return str(error)
         trial = self._trial = _Trial(self._trial.ticket + 1, threading.Event())
-        self._try_out(trial.ticket, plugin, code)
+        ticket = trial.ticket
+        self._post(lambda: self._router.try_out(ticket, plugin, code, time.monotonic()))
         if not self._closing:
             # The router ends every trial, at the latest when its time to start is over.
             trial.over.wait()
@@ -204,7 +218,7 @@ class Architect:
 
     def _say(self, peer: bytes, answer: Answer) -> None:
         if peer:
-            self._answer(peer, answer)
+            self._post(lambda: [Send(peer, answer)])
 
 
 def _stopping() -> DeployRefusedError:

@@ -37,7 +37,8 @@ from casparian.app.targets import Targets
 from casparian.app.unpacked import Unpacked
 from casparian.app.verify import ContentCheck
 from casparian.app.waiting import Waits
-from casparian.app.worker import Worker, WorkerConfig
+from casparian.app.worker import Worker
+from casparian.app.worker_config import WorkerConfig
 from casparian.domain.errors import ConfigurationError
 from casparian.domain.instructions import RouterRules
 from casparian.domain.jobs import RetryPolicy

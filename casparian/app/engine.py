@@ -100,6 +100,9 @@ class Engine:
         deployed = deployed_plugins(self.stores.store)
         for name in sorted(deployed & self.settings.plugin.keys()):
             log.info("deployed code runs; the directory's file is not used", plugin=name)
+        if self.settings.plugins.require_signature:
+            for name in sorted(self.settings.plugin.keys() - deployed):
+                log.warning("no signed code yet: deploy the plugin, its jobs wait", plugin=name)
         applied = resolve(self.settings, targets, deployed)
         refuse_overlaps(applied, targets)
         return self.stores.store.apply(applied)
@@ -159,6 +162,8 @@ class Engine:
                 self.container.expectations().look()
         finally:
             self._end(None, worker)
+        if worker is not None:
+            self._tell_refused(worker)
         failures = [FailedJob.of(document) for document in self.reports.current_failures()]
         unsettled = {path_text(p): reason for p, reason in report.deferred_paths.items()}
         unrun = worker.environments.failures() if worker is not None else {}
@@ -217,7 +222,8 @@ class Engine:
             usable["sinks"] = lambda: self._sink_problem(worker)
         pool = worker.router.pool if worker is not None else None
         refused = (lambda: worker.refused) if worker is not None else (lambda: 0)
-        self.container.observing().running(pool, refused, alive, usable)
+        deployments = worker.architect.counts if worker is not None else {}
+        self.container.observing().running(pool, refused, deployments, alive, usable)
 
     def _database_problem(self) -> str:
         self.stores.store.revision()
@@ -275,6 +281,15 @@ class Engine:
             # A job that ended may have been the last; what others do is looked for.
             self._moved.wait(DRAIN_POLL_S)
             self._moved.clear()
+
+    def _tell_refused(self, worker: Worker) -> None:
+        """Raises CasparianError where jobs wait for a plugin whose code is not loaded."""
+        for name, reason in worker.refused_plugins().items():
+            if self.stores.queue.next_due_us([name]) is not None:
+                raise CasparianError(
+                    f"Plugin {name} was not run, and its jobs wait: {reason} `casparian plugins` "
+                    "tells the state of each."
+                )
 
     def _busy(self, worker: Worker) -> bool:
         if not worker.idle:

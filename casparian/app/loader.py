@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from casparian.domain.deployments import LARGEST_PLUGIN_BYTES
 from casparian.domain.errors import ConfigurationError
 from casparian.domain.plugins import PLUGIN_NAME, PluginManifest, code_hash
-
-LARGEST_PLUGIN_BYTES = 8 << 20
 
 
 class PluginRegistry:

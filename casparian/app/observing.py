@@ -83,15 +83,17 @@ class Observing:
         self,
         pool: Pool | None,
         refused: Callable[[], int],
+        deployments: Mapping[str, int],
         alive: Mapping[str, Check],
         usable: Mapping[str, Check],
     ) -> None:
-        """All threads run: `pool` is the worker's, `refused` counts the connections that it has
-        refused; the checks return what is wrong."""
+        """All threads run: `pool` and the counts of `deployments` are the worker's, `refused`
+        counts the connections that it has refused; the checks return what is wrong."""
         if self.endpoint is not None:
             if pool is not None:
                 self.endpoint.metrics.show_pool(pool)
                 self.endpoint.metrics.show_door(refused)
+                self.endpoint.metrics.show_deployments(deployments)
             self.endpoint.health.running(alive, usable)
         self.on_phase("running")
 

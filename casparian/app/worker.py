@@ -11,12 +11,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
-from casparian.app.architect import Answer, Architect
+from casparian.app.architect import Architect
 from casparian.app.builtins import SystemDeployer
 from casparian.app.code_guard import CodeGuard
 from casparian.app.context import EtlContext
@@ -34,6 +33,7 @@ from casparian.app.staging_pool import WORTH_WAKING_BYTES, StagingPool
 from casparian.app.targets import Targets
 from casparian.app.verify import ContentCheck
 from casparian.app.waiting import Waits
+from casparian.app.worker_config import WorkerConfig
 from casparian.app.worker_context import WorkerContext
 from casparian.domain.errors import ErrorClass
 from casparian.domain.instructions import (
@@ -42,13 +42,11 @@ from casparian.domain.instructions import (
     Instruction,
     QuarantinePlugin,
     RefuseDeploy,
-    RouterRules,
-    Send,
     StageFrame,
     TakeDeploy,
     TrialEnded,
 )
-from casparian.domain.jobs import Claim, JobStatus, RetryPolicy
+from casparian.domain.jobs import Claim, JobStatus
 from casparian.domain.observer import JobObserver, Unobserved
 from casparian.domain.plugins import LivePlugin
 from casparian.domain.ports import (
@@ -67,20 +65,6 @@ SECOND_US = 1_000_000
 MOST_HELD = 400
 
 log = structlog.get_logger("casparian.worker")
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerConfig:
-    """How a worker works; times in seconds. `writers` is the number of encoding threads."""
-
-    rules: RouterRules
-    policy: RetryPolicy
-    lease_s: float = 30.0
-    renew_s: float = 10.0
-    sweep_s: float = 5.0
-    give_up_s: float = 20.0
-    writers: int = 2
-    roles: tuple[str, ...] = ("worker",)
 
 
 class Worker:
@@ -128,8 +112,8 @@ class Worker:
         self.architect = Architect(
             deployer,
             self.environments.prepare,
-            self._try_out,
-            self._answer,
+            self.router,
+            lambda event: self._loop.post(event),
             self._plugins.look_again,
         )
         self._schemas = KnownSchemas(ledger)
@@ -265,6 +249,10 @@ class Worker:
     def live_plugins(self) -> Mapping[str, LivePlugin]:
         return dict(self._plugins.live)
 
+    def refused_plugins(self) -> Mapping[str, str]:
+        """Why live plugins are not run here, by name."""
+        return self._plugins.refused
+
     def load(self) -> dict[str, Any]:
         """For the heartbeat: what this worker is at."""
         sidecars: dict[str, int] = {}
@@ -295,12 +283,6 @@ class Worker:
             return self.router.offer(claims, time.monotonic())
 
         self._loop.post(take)
-
-    def _try_out(self, ticket: int, plugin: LivePlugin, code: bytes) -> None:
-        self._loop.post(lambda: self.router.try_out(ticket, plugin, code, time.monotonic()))
-
-    def _answer(self, peer: bytes, answer: Answer) -> None:
-        self._loop.post(lambda: [Send(peer, answer)])
 
     def _lose(self, job_ids: list[int]) -> None:
         self._loop.post(lambda: [i for job_id in job_ids for i in self.router.lost(job_id)])

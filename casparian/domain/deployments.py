@@ -16,6 +16,8 @@ NONCE_KEPT_S = 24 * 3600
 MOST_REFUSALS = 500
 """Refused deployments that are kept for the audit: strangers must not fill the database."""
 LARGEST_PLUGIN_BYTES = 8 << 20
+INSTALLED = "installed"
+"""What is counted of deployments that no check refused."""
 
 
 class Origin(StrEnum):

@@ -17,6 +17,8 @@ PLUGIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 EVERY_TOPIC = "*"
 REJECTS_TOPIC = "_rejects"
 LONGEST_TOPIC_BYTES = 150
+SYSTEM_DEPLOYER = "system_deployer"
+"""The built-in plugin by which others are deployed."""
 _BAD_IN_TOPIC = re.compile(r"[\x00-\x1f\x7f/\\=:*?\"<>|\ud800-\udfff]")
 
 
@@ -38,6 +40,11 @@ def check_plugin_name(name: str) -> None:
         raise ConfigurationError(
             f"{name!r} cannot be a plugin's name: letters, digits and underscores, "
             "not starting with a digit, at most 100."
+        )
+    if name == SYSTEM_DEPLOYER:
+        raise ConfigurationError(
+            f"{name!r} is the engine's own plugin, by which others are deployed: choose another "
+            "name."
         )
 
 

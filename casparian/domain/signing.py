@@ -204,7 +204,7 @@ def _read(raw: bytes) -> Body:
     """A verified body's fields, all there and of their types; nothing else in it."""
     try:
         fields: Any = json.loads(raw.decode("utf-8"), object_pairs_hook=_each_once)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _refused(DeployCheck.FORM, f"the signed body is not JSON: {error}") from error
     if not isinstance(fields, dict) or set(fields) != set(Body.__slots__):
         wanted = ", ".join(Body.__slots__)

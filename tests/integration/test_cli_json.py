@@ -94,6 +94,7 @@ NOT_IN_THIS_HISTORY = {
         for field in ("content_hash", "origin", "version")
     ),
     *((p, "quarantined", "value") for p in ("PluginDocument", "PluginStateDocument")),
+    ("PluginStateDocument", "refused", "value"),
     # Roots that an engine scans meanwhile.
     ("ScanDocument", "left", "value"),
     ("SourceRootDocument", "scout", "value"),

@@ -107,14 +107,15 @@ def test_what_is_not_there_ends_with_2(drained: Project, say: Callable[..., str]
 
 
 def test_plugins(drained: Project, say: Callable[..., str]) -> None:
-    (plugin,) = json.loads(say("plugins", "--json"))
+    plugin, built_in = json.loads(say("plugins", "--json"))
     assert plugin["name"] == "words"
+    assert (built_in["name"], built_in["state"]) == ("system_deployer", "built in")
     assert (
         plugin["content_hash"]
         == hashlib.sha256((drained.plugins / "words.py").read_bytes()).hexdigest()
     )
     assert (plugin["tags"], plugin["state"], plugin["sidecars"]) == (["text"], "active", 0)
     assert [t["topic"] for t in plugin["topics"]] == ["*"]
-    header, line = say("plugins").splitlines()
+    header, line, _ = say("plugins").splitlines()
     assert header == "plugin\tversion\tcode\ttags\ttopics\tstate\tsidecars"
     assert line.split("\t")[0] == "words"

@@ -22,9 +22,8 @@ def signing_key(key_id: str, private: bytes) -> SigningKey:
 
 
 def verifying_key(key_id: str, public: bytes) -> VerifyingKey:
-    from cryptography.exceptions import InvalidSignature
-
     key = _library().Ed25519PublicKey.from_public_bytes(public)
+    from cryptography.exceptions import InvalidSignature
 
     def verifies(message: bytes, signature: bytes) -> bool:
         try:

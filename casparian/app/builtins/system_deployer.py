@@ -28,7 +28,6 @@ from casparian.domain.plugins import LivePlugin, PluginConfig
 from casparian.domain.ports import Clock, PluginStore
 from casparian.domain.signing import KEY_ID, Body, VerifyingKey, check_deploy, verified_body
 
-NAME = "system_deployer"
 SECOND_US = 1_000_000
 
 

@@ -205,15 +205,12 @@ def sinks_of(settings: Settings, targets: Targets) -> Sequence[Sink]:
     plugins = []
     for name, section in settings.plugin.items():
         try:
-            applied = resolve(
-                settings.model_copy(update={"plugin": {name: section}, "rule": []}), targets
-            )
+            alone = settings.model_copy(update={"plugin": {name: section}, "rule": []})
+            # Where its rows go does not depend on its code, wherever that is.
+            applied = resolve(alone, targets, deployed=[name])
         except ConfigurationError:
             continue
-        plugins += [
-            LivePlugin(config, manifest.content_hash)
-            for config, manifest in zip(applied.plugins, applied.manifests, strict=True)
-        ]
+        plugins += [LivePlugin(config, "") for config in applied.plugins]
     return targets.configured(plugins)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import warnings
+from collections.abc import Collection
 from pathlib import Path
 
 from casparian.app.cli._findings import Finding, Findings, ok, problem, warning
@@ -16,17 +17,19 @@ from casparian.domain.errors import ConfigurationError
 FILE = "the configuration file"
 
 
-def check_plugins(settings: Settings, targets: Targets) -> Findings:
+def check_plugins(settings: Settings, targets: Targets, deployed: Collection[str] = ()) -> Findings:
+    """`deployed`: plugins that need no file, since their code is in the database."""
     for name, section in settings.plugin.items():
         where = f"[plugin.{name}]"
         try:
             # One at a time, so that the first mistake does not hide the others.
-            resolve(settings.model_copy(update={"plugin": {name: section}, "rule": []}), targets)
+            alone = settings.model_copy(update={"plugin": {name: section}, "rule": []})
+            resolve(alone, targets, deployed)
         except ConfigurationError as error:
             yield problem(where, str(error), f"Correct {where} in {FILE}, or the plugin's file.")
             continue
-        file = settings.plugin_directory / f"{name}.py"
-        yield check_code(name, file)
+        if name not in deployed and not settings.plugins.require_signature:
+            yield check_code(name, settings.plugin_directory / f"{name}.py")
         yield from _subscription(settings, name, section)
     yield from _left_out(settings)
 

@@ -75,11 +75,9 @@ def _adoption(settings: Settings, stores: QueueStores) -> Adoption:
     from casparian.domain.plugins import LivePlugin
 
     targets = Targets(Registry.default().sink_factories(settings))
-    applied = resolve(settings, targets)
-    plugins = [
-        LivePlugin(config, manifest.content_hash)
-        for config, manifest in zip(applied.plugins, applied.manifests, strict=True)
-    ]
+    # Where rows go does not depend on the plugins' code, wherever that is.
+    applied = resolve(settings, targets, deployed=list(settings.plugin))
+    plugins = [LivePlugin(config, "") for config in applied.plugins]
     return Adoption(stores, targets, plugins, EtlContext.capture(), wall_clock_us)
 
 

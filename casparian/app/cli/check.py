@@ -64,6 +64,7 @@ def _document(findings: list[Finding], problems: int) -> CheckDocument:
 def _findings(settings: Settings, deep: bool) -> list[Finding]:
     from casparian.app.cli import (
         _check_deep,
+        _check_deployed,
         _check_environments,
         _check_host,
         _check_places,
@@ -86,12 +87,14 @@ def _findings(settings: Settings, deep: bool) -> list[Finding]:
     except ConfigurationError as error:
         found.append(problem("configuration", str(error), "Change this key."))
         # Told once, not again by every plugin.
-        tolerated = {"require_signature": False, "sandbox": "auto"}
+        tolerated = {"sandbox": "auto"}
         plugins = settings.plugins.model_copy(update=tolerated)
         settings = settings.model_copy(update={"plugins": plugins, "sinks": {}})
         targets = Targets(registry.sink_factories(settings))
     found += _check_secrets.check_secrets(settings)
-    found += _check_plugins.check_plugins(settings, targets)
+    deployed, of_code = _check_deployed.check_deployed(settings, registry)
+    found += _check_plugins.check_plugins(settings, targets, deployed)
+    found += of_code
     found += _check_environments.check_environments(settings)
     found += _check_plugins.check_rules(settings, targets)
     found += _check_places.check_roots(settings)

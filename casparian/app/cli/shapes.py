@@ -61,8 +61,18 @@ class PluginStateDocument(PluginDocument):
 
     state: Annotated[
         str,
-        OneOf("active", "not in the configuration", "under quarantine", "not run"),
-        "Whether it runs.",
+        OneOf(
+            "active",
+            "not in the configuration",
+            "under quarantine",
+            "refused",
+            "not run",
+            "built in",
+        ),
+        "Whether it runs; built in: part of the engine, which runs no files.",
+    ]
+    refused: Annotated[
+        str | None, "Why its code does not hold and is not loaded; null where it does."
     ]
     not_run: Annotated[
         str | None, "Why a worker that is alive does not run it now; null where all do."

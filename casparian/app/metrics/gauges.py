@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
+from casparian.domain.deployments import INSTALLED, DeployCheck
 from casparian.domain.documents import QueueDocument
 from casparian.domain.errors import UnavailableError
 from casparian.domain.expectations import Expectation
@@ -148,6 +149,23 @@ class EventGauges:
         )
         for outcome in ("sent", "dropped", "refused"):
             family.add_metric([outcome], getattr(self._events, outcome))
+        yield family
+
+
+class DeployGauges:
+    """Deployments that this worker was sent. `counts` are the Architect's."""
+
+    def __init__(self, counts: Mapping[str, int]) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterator[Metric]:
+        family = CounterMetricFamily(
+            "casparian_deployments",
+            "Deployments sent to this engine: installed, or refused by which check.",
+            labels=["outcome"],
+        )
+        for outcome in (INSTALLED, *DeployCheck):
+            family.add_metric([str(outcome)], self._counts.get(outcome, 0))
         yield family
 
 

@@ -14,6 +14,7 @@ from prometheus_client import (
 )
 
 from casparian.app.metrics.gauges import (
+    DeployGauges,
     DoorGauges,
     EventGauges,
     ExpectationGauges,
@@ -98,6 +99,9 @@ class Metrics:
 
     def show_door(self, refused: Callable[[], int]) -> None:
         self.registry.register(DoorGauges(refused))
+
+    def show_deployments(self, counts: Mapping[str, int]) -> None:
+        self.registry.register(DeployGauges(counts))
 
     def show_events(self, emitter: SentEvents) -> None:
         self.registry.register(EventGauges(emitter))
