@@ -313,16 +313,14 @@ def test_a_gigabyte_grows_nothing(target: Target) -> None:
     socket = context.socket(zmq.DEALER)
     monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
     socket.setsockopt(zmq.RECONNECT_IVL, -1)
-    with mmap.mmap(-1, 1 << 30) as nothing:
-        socket.connect(target.sender.endpoint)
-        socket.send(encode(Deploy({})), zmq.SNDMORE)
-        # Its pages are all the one page of zeros, so that only the receiver could grow.
-        message = zmq.Frame(memoryview(nothing), copy=False)
-        socket.send(message, copy=False)
-        assert monitor.poll(30_000), "the engine took it"
-        monitor.close()
-        context.destroy(linger=0)
-        del message
+    # Its pages are all the one page of zeros, so that only the receiver could grow.
+    nothing = mmap.mmap(-1, 1 << 30)
+    socket.connect(target.sender.endpoint)
+    socket.send(encode(Deploy({})), zmq.SNDMORE)
+    socket.send(zmq.Frame(memoryview(nothing), copy=False), copy=False)
+    assert monitor.poll(30_000), "the engine took it"
+    monitor.close()
+    context.destroy(linger=0)
     assert _peak_mb() - peak < 100
     assert isinstance(target.sender.deploy(GOOD % 40), Deployed)
 

@@ -88,6 +88,14 @@ def test_a_directory_that_others_can_look_into_is_refused(keys: KeyDirectory) ->
         keys.create("home", Scheme.HMAC, 7)
 
 
+def test_one_without_deploy_keys_may_be_looked_into(keys: KeyDirectory) -> None:
+    """Keys of the transport lie below it."""
+    (keys.directory / "curve").mkdir(parents=True)
+    keys.directory.chmod(0o755)
+    assert keys.entries() == []
+    assert keys.find("office") is None
+
+
 def test_a_public_half_may_be_read_and_not_written(keys: KeyDirectory) -> None:
     _, public = keys.create("office", Scheme.ED25519, 7)
     public.chmod(0o664)

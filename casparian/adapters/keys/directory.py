@@ -61,9 +61,8 @@ class KeyDirectory:
         cannot be read.
         """
         check_key_id(key_id)
-        if not self.directory.exists():
+        if key_id not in self._ids():
             return None
-        private_files.check_private_directory(self.directory)
         if self._file(key_id, "revoked").exists():
             return VerifyingKey(key_id, Scheme.HMAC, lambda message, signature: False, revoked=True)
         public = self._read(key_id, "pub", secret=False)
@@ -160,15 +159,27 @@ class KeyDirectory:
 
     def entries(self) -> list[KeyEntry]:
         """All keys by id, revoked ones too; empty where there is no directory."""
-        if not self.directory.exists():
-            return []
-        private_files.check_private_directory(self.directory)
+        return [self._entry(key_id) for key_id in sorted(self._ids())]
+
+    def _ids(self) -> set[str]:
+        """Of keys with any file here. Where there is one, nobody else may look into the
+        directory; keys of other kinds may lie below it."""
+        try:
+            files = list(self.directory.iterdir())
+        except FileNotFoundError:
+            return set()
+        except OSError as error:
+            raise ConfigurationError(
+                f"{self.directory}, which [plugins] keys names, cannot be listed: {error.strerror}."
+            ) from error
         ids = {
             file.stem
-            for file in self.directory.iterdir()
+            for file in files
             if file.suffix in (".key", ".pub", ".revoked") and not file.name.startswith(".")
         }
-        return [self._entry(key_id) for key_id in sorted(ids)]
+        if ids:
+            private_files.check_private_directory(self.directory)
+        return ids
 
     # --- files ----------------------------------------------------------------------------
 
