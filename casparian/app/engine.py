@@ -162,11 +162,9 @@ class Engine:
                 self.container.expectations().look()
         finally:
             self._end(None, worker)
-        if worker is not None:
-            self._tell_refused(worker)
         failures = [FailedJob.of(document) for document in self.reports.current_failures()]
         unsettled = {path_text(p): reason for p, reason in report.deferred_paths.items()}
-        unrun = worker.environments.failures() if worker is not None else {}
+        unrun = self._not_run(worker) if worker is not None else {}
         return DrainResult(self._ended_jobs(), failures, unsettled, unrun)
 
     def stop(self) -> None:
@@ -282,14 +280,13 @@ class Engine:
             self._moved.wait(DRAIN_POLL_S)
             self._moved.clear()
 
-    def _tell_refused(self, worker: Worker) -> None:
-        """Raises CasparianError where jobs wait for a plugin whose code is not loaded."""
-        for name, reason in worker.refused_plugins().items():
-            if self.stores.queue.next_due_us([name]) is not None:
-                raise CasparianError(
-                    f"Plugin {name} was not run, and its jobs wait: {reason} `casparian plugins` "
-                    "tells the state of each."
-                )
+    def _not_run(self, worker: Worker) -> dict[str, str]:
+        """Why plugins were not run: an environment that cannot be made, code that does not hold
+        and for which jobs wait."""
+        refused = worker.refused_plugins().items()
+        waits = self.stores.queue.next_due_us
+        left = {name: reason for name, reason in refused if waits([name]) is not None}
+        return {**worker.environments.failures(), **left}
 
     def _busy(self, worker: Worker) -> bool:
         if not worker.idle:

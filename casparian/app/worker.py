@@ -266,7 +266,7 @@ class Worker:
             "sidecars": sidecars,
             "ended": ended,
             "refused": self._loop.refused,
-            "not_run": dict(self.environments.problems()),
+            "not_run": {**self.environments.problems(), **self._plugins.refused},
         }
 
     # --- other threads --------------------------------------------------------------------

@@ -81,9 +81,7 @@ def refused_plugins(settings: Settings, stores: QueueStores) -> dict[str, str]:
     return problems(stores.store, guard, {live.name: live for live in stores.store.live()})
 
 
-def state_of(
-    plugin: PluginDocument, refused: Mapping[str, str], not_run: Mapping[str, str]
-) -> str:
+def state_of(plugin: PluginDocument, refused: Mapping[str, str], not_run: Mapping[str, str]) -> str:
     if plugin["quarantined"]:
         return QUARANTINED
     if plugin["name"] in refused:
