@@ -53,7 +53,7 @@ def places(project: Project) -> list[Path]:
 
 
 def not_run(project: Project) -> str:
-    (plugin,) = json.loads(project.casparian("plugins", "--json").stdout)
+    plugin, _ = json.loads(project.casparian("plugins", "--json").stdout)
     return str(plugin["not_run"])
 
 
