@@ -56,13 +56,7 @@ FSYNCS = [
     ),
     Fsync(
         "the directories of a Parquet sink",
-        Lines(
-            "casparian.adapters.sink.parquet:ParquetSink.check",
-            (
-                ("fsync_all([os.path.dirname(self._root)])", "pass"),
-                ("fsync_all([self._places.working])", "pass"),
-            ),
-        ),
+        _out("sink._durable:make_directories", "    fsync_all(", "    list("),
         "directories made",
     ),
     Fsync(

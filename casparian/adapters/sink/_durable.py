@@ -82,6 +82,25 @@ def fsync_all(paths: Iterable[str]) -> None:
             os.close(descriptor)
 
 
+def make_directories(path: str) -> None:
+    """Make a directory and those above it that are missing, so that a power cut takes none away.
+
+    What was there is synced into the directory above it, too: who made it may have been stopped
+    before that.
+    """
+    missing, above = [], path
+    while not os.path.isdir(above):
+        missing.append(above)
+        above = os.path.dirname(above)
+    for directory in reversed(missing):
+        try:
+            os.mkdir(directory)
+        except FileExistsError:
+            if not os.path.isdir(directory):
+                raise
+    fsync_all({os.path.dirname(directory) for directory in (path, *missing)})
+
+
 def syncfs_reports_errors(path: str) -> bool:
     """True where syncfs may stand for fsyncs: a kernel and a file system that report errors."""
     version = re.match(r"(\d+)\.(\d+)", platform.release())

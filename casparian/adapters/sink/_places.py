@@ -15,7 +15,7 @@ import shutil
 import threading
 from collections.abc import Iterator, Sequence
 
-from casparian.adapters.sink._durable import Syncer
+from casparian.adapters.sink._durable import Syncer, make_directories
 from casparian.adapters.sink._errors import disk_error
 from casparian.adapters.sink._libc import rename_new
 from casparian.domain.publish import StagingKey
@@ -38,8 +38,8 @@ class Places:
         self._opened: dict[str, list[str]] = {}
 
     def make(self) -> None:
-        os.makedirs(self.staging, exist_ok=True)
-        os.makedirs(self.replaced, exist_ok=True)
+        for directory in (self.working, self.staging, self.replaced):
+            make_directories(directory)
 
     def of(self, key: StagingKey, part: str = "") -> str:
         return os.path.join(self.staging, f"{key.name}{SEPARATOR}{part}" if part else key.name)

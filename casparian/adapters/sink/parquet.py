@@ -16,7 +16,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from casparian.adapters.sink._durable import fsync_all
+from casparian.adapters.sink._durable import make_directories
 from casparian.adapters.sink._errors import disk_error, failed, is_passing, taken_over, withheld
 from casparian.adapters.sink._held import HeldStagings
 from casparian.adapters.sink._marked import MARKER, move_in, read_marker, read_markers
@@ -82,12 +82,8 @@ class ParquetSink:
 
     def check(self) -> None:
         try:
-            fresh = not os.path.isdir(self._root)
-            os.makedirs(self._root, exist_ok=True)
+            make_directories(self._root)
             self._places.make()
-            if fresh:
-                fsync_all([os.path.dirname(self._root)])
-            fsync_all([self._places.working])
         except OSError as error:
             raise ConfigurationError(
                 f"The sink {SCHEME}://{self.location} needs to write into {self._root} and, for "
