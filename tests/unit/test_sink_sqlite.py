@@ -315,6 +315,40 @@ def test_widening_keeps_every_row_and_every_digest(sink: SqliteSink, target: Tar
             assert _sqlite_target.digest_of_rows(db, "orders", job_id) == digest
 
 
+def test_a_staging_may_widen_beyond_a_stored_form(sink: SqliteSink, target: Target) -> None:
+    """Numbers that are text in the target, since one of them is beyond SQLite's integers."""
+    batches = [
+        batch({"n": pa.array([7], pa.uint8()), "z": pa.nulls(1)}, 1),
+        batch({"n": pa.array([2**64 - 1], pa.uint64()), "z": ["x"]}, 1, first=1),
+        batch({"n": pa.array([8], pa.uint8()), "new": [2.0]}, 1, first=2),
+    ]
+    Job(sink, target, 1).publish(*batches)
+    assert query(target, "SELECT n, z, new FROM orders ORDER BY _casparian_row") == [
+        ("7", None, None),
+        (str(2**64 - 1), "x", None),
+        ("8", None, 2.0),
+    ]
+    (marker,) = [m for _, m in sink.markers()]
+    with opened(target) as db:
+        assert _sqlite_target.digest_of_rows(db, "orders", 1) == marker.digest
+
+
+@pytest.mark.parametrize("rows", [3, 50_000], ids=["small pages", "large pages"])
+def test_records_are_copied_as_they_are(sink: SqliteSink, target: Target, rows: int) -> None:
+    """SQLite makes no record anew, where the columns are alike; what was published before stays."""
+    Job(sink, target, 1, location_id=1).publish(batch(values(2), 1))
+    job = Job(sink, target, 2, location_id=2)
+    job.stage(batch(values(rows), 2))
+    job.plan()
+    side = sink._side_path(job.to_promote()[0])
+    with opened(target) as db:
+        db.execute("ATTACH ? AS side0", (side,))
+        steps = db.execute("EXPLAIN INSERT INTO main.orders SELECT * FROM side0.rows").fetchall()
+        assert "MakeRecord" not in {step[1] for step in steps}
+    assert outcomes(job.promote()) == [InstallCase.INSTALLED]
+    assert published(target) == [*numbered(1, 2), *numbered(2, rows)]
+
+
 def test_the_digest_follows_from_the_rows_alone(sink: SqliteSink, target: Target) -> None:
     whole = batch(values(5) | {"f": [0.5, -0.0, None, 1.0, 2.0]}, 1)
     one = Job(sink, target, 1).stage(whole)

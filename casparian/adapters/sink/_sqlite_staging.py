@@ -1,6 +1,7 @@
 """One topic's rows in an SQLite file of their own, in the form in which the target stores them.
 
-Its columns have no declared type: what a later batch widens needs no rewriting here, and the
+Its columns are declared as the target's will be: SQLite then copies whole records without a look
+at their values. Where a later batch changes a column's stored form, all declarations go, and the
 target's affinities do the rest (an integer in a column of uint64 becomes text).
 """
 
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -16,13 +17,17 @@ import pyarrow as pa
 from casparian.adapters.sink._errors import disk_error
 from casparian.adapters.sink._rowdigest import RowDigest
 from casparian.adapters.sink._schema import Shaper
-from casparian.adapters.sink._sqlite_values import declared, encode
+from casparian.adapters.sink._sqlite_values import ANY, declared, encode
+from casparian.domain import lineage
 from casparian.domain.errors import ErrorClass, JobError
 from casparian.domain.ports import StagedRows, StageRequest
 from casparian.domain.schemas import TargetSchema
 
 MOST_COLUMNS = 2_000
 SLICE_ROWS = 64 * 1024
+LARGE = 1024 * 1024
+"""Bytes of a first batch from which on large pages are the faster ones."""
+SMALL_PAGE, LARGE_PAGE = 4_096, 65_536
 ROWS = "rows"
 """The one table of a side file."""
 
@@ -40,14 +45,15 @@ class SqliteStaging:
         self._where = str(request.target)
         self._shaper = Shaper(known, self._where)
         self._side: Any = None
-        self._columns: list[str] = []
+        self._columns: dict[str, str] = {}
+        self._declares = True
         self._accepted: pa.Schema | None = None
         self._digest = RowDigest()
 
     def write(self, batch: Any) -> None:
         shaped = self._shaper.shape(batch)
         with self._translated():
-            self._accept(shaped.schema)
+            self._accept(shaped.schema, large=shaped.nbytes >= LARGE)
             for start in range(0, shaped.num_rows, SLICE_ROWS):
                 self._load(shaped.slice(start, SLICE_ROWS))
 
@@ -67,20 +73,42 @@ class SqliteStaging:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._path)
 
-    def _accept(self, schema: pa.Schema) -> None:
+    def _accept(self, schema: pa.Schema, *, large: bool = False) -> None:
         """Give the side file the columns of `schema`, which only ever grow."""
         if self._accepted is not None and schema == self._accepted:
             return
         refuse_unsupported(schema, self._where)
-        new = [name for name in schema.names if name not in set(self._columns)]
+        forms = {field.name: str(declared(field.type)) for field in schema}
+        new = {name: form for name, form in forms.items() if name not in self._columns}
+        changed = {n for n, form in self._columns.items() if form not in (ANY, forms[n])}
         if self._side is None:
-            self._side = _connect(self._path)
-            self._execute(f"CREATE TABLE {ROWS} ({', '.join(map(quote, new))})")
+            self._side = _connect(self._path, LARGE_PAGE if large else SMALL_PAGE)
+            self._execute(f"CREATE TABLE {ROWS} ({self._definitions(new)})")
         else:
-            for name in new:
-                self._execute(f"ALTER TABLE {ROWS} ADD COLUMN {quote(name)}")
-        self._columns += new
+            if changed and self._declares:
+                self._undeclare()
+            for name, form in new.items():
+                definition = self._definitions({name: form})
+                self._execute(f"ALTER TABLE {ROWS} ADD COLUMN {definition}")
+        self._columns |= new
         self._accepted = schema
+
+    def _definitions(self, columns: Mapping[str, str]) -> str:
+        if not self._declares:
+            return ", ".join(map(quote, columns))
+        return ", ".join(
+            f"{quote(name)} {form}{' NOT NULL' if name in lineage.COLUMNS else ''}"
+            for name, form in columns.items()
+        )
+
+    def _undeclare(self) -> None:
+        """Move the rows into columns without affinity: a declared one would turn values of the
+        new form into the old one."""
+        self._declares = False
+        self._execute(f"CREATE TABLE plain ({self._definitions(self._columns)})")
+        self._execute(f"INSERT INTO plain SELECT * FROM {ROWS}")
+        self._execute(f"DROP TABLE {ROWS}")
+        self._execute(f"ALTER TABLE plain RENAME TO {ROWS}")
 
     def _execute(self, statement: str) -> None:
         with self._side.cursor() as cursor:
@@ -124,7 +152,7 @@ class SqliteStaging:
             ) from error
 
 
-def _connect(path: str) -> Any:
+def _connect(path: str, page_size: int) -> Any:
     """A connection that writes without a journal: the file is worth nothing until it is synced."""
     # Imported here: loading the driver takes longer than the rest of this package.
     from adbc_driver_sqlite import dbapi
@@ -132,7 +160,13 @@ def _connect(path: str) -> Any:
     # Statements stand alone; the pragmas cannot be set within a transaction.
     connection = dbapi.connect(path, autocommit=True)
     with connection.cursor() as cursor:
-        for pragma in ("journal_mode=OFF", "synchronous=OFF", "locking_mode=EXCLUSIVE"):
+        pragmas = (
+            f"page_size={page_size}",
+            "journal_mode=OFF",
+            "synchronous=OFF",
+            "locking_mode=EXCLUSIVE",
+        )
+        for pragma in pragmas:
             cursor.execute(f"PRAGMA {pragma}")
             cursor.fetchall()
     return connection

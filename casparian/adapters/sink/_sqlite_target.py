@@ -189,12 +189,22 @@ def delete_rows(db: sqlite3.Connection, table: str, job_id: int) -> None:
 
 
 def copy_rows(db: sqlite3.Connection, table: str, source: str, names: Sequence[str]) -> int:
-    """Insert all rows of the attached side file `source`; returns how many."""
+    """Insert all rows of the attached side file `source`; returns how many.
+
+    Where both tables have the same columns in the same order, the statement is of the form of
+    which SQLite copies records as they are, if nothing else of the target forbids it: an index,
+    say, or another declared type.
+    """
+    place, side = f"main.{quote(table)}", f"{source}.{ROWS}"
+    if _columns_of(db, "main", table) == _columns_of(db, source, ROWS):
+        return db.execute(f"INSERT INTO {place} SELECT * FROM {side}").rowcount
     columns = ", ".join(map(quote, (*names, *lineage.COLUMNS)))
-    cursor = db.execute(
-        f"INSERT INTO main.{quote(table)} ({columns}) SELECT {columns} FROM {source}.{ROWS}"
-    )
-    return cursor.rowcount
+    return db.execute(f"INSERT INTO {place} ({columns}) SELECT {columns} FROM {side}").rowcount
+
+
+def _columns_of(db: sqlite3.Connection, schema: str, table: str) -> list[str]:
+    found = db.execute("SELECT name FROM pragma_table_xinfo(?, ?) ORDER BY cid", (table, schema))
+    return [row[0] for row in found]
 
 
 def read_rows(
