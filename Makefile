@@ -3,7 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL_INPUTS := pyproject.toml setup.py casparian/_fastpath/_speed.pyx casparian/adapters/files/_walk.pyx
+INSTALL_INPUTS := pyproject.toml setup.py casparian/_fastpath/_speed.pyx casparian/adapters/files/_walk.pyx \
+	casparian/adapters/sink/_copy_rows.pyx
 
 .PHONY: help venv demo test test-pure test-mssql properties sink-machines crash-matrix failing-calls power-loss resources soak fuzz claimers hosts bad-input-full torture lint audit docs schema reference bench bench-full clean
 .DEFAULT_GOAL := help
@@ -134,5 +135,6 @@ bench-full: $(VENV)/.installed-test
 clean:
 	rm -rf build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .benchmarks
 	rm -f casparian/_fastpath/_speed.c casparian/_fastpath/*.so \
-		casparian/adapters/files/_walk.c casparian/adapters/files/*.so $(VENV)/.installed-*
+		casparian/adapters/files/_walk.c casparian/adapters/files/*.so \
+		casparian/adapters/sink/_copy_rows.c casparian/adapters/sink/*.so $(VENV)/.installed-*
 	find casparian tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

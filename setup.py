@@ -1,5 +1,5 @@
-"""Builds the compiled twins of the fast path and of the walk where it can, and installs without
-them where not.
+"""Builds the compiled twins of the fast path, of the walk and of COPY's rows where it can, and
+installs without them where not.
 
 Everything else about the package stands in pyproject.toml.
 """
@@ -31,7 +31,11 @@ def extensions() -> list[Extension]:
         Extension(
             name, [name.replace(".", "/") + ".pyx"], extra_compile_args=["-O3"], optional=True
         )
-        for name in ("casparian._fastpath._speed", "casparian.adapters.files._walk")
+        for name in (
+            "casparian._fastpath._speed",
+            "casparian.adapters.files._walk",
+            "casparian.adapters.sink._copy_rows",
+        )
     ]
     modules: list[Extension] = cythonize(sources, language_level=3, annotate=False)
     for module in modules:

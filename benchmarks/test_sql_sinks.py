@@ -19,7 +19,7 @@ import pyarrow as pa
 import pytest
 
 from benchmarks.test_sinks import BATCH_ROWS, ROWS, columns, numbers
-from casparian.adapters.sink._postgresql_session import PostgresqlSession, driver_uri
+from casparian.adapters.sink._postgresql_session import driver_uri
 from casparian.adapters.sink.postgresql import PostgresqlSinkFactory, PostgresqlSinkSettings
 from casparian.adapters.sink.sqlite import SqliteSink
 from casparian.domain.ports import Sink
@@ -70,10 +70,11 @@ class Server:
 
     def __init__(self, url: str, schema: str, rows: pa.Table) -> None:
         import psycopg
+        from adbc_driver_postgresql import dbapi
 
         self.rows = pa.Table.from_batches(rows.to_batches(max_chunksize=BATCH_ROWS))
         self.schema = schema
-        self.session = PostgresqlSession(driver_uri(url))
+        self.bare = dbapi.connect(driver_uri(url))
         self.psycopg = psycopg.connect(url.replace("+psycopg", ""), autocommit=False)
         factory = PostgresqlSinkFactory(PostgresqlSinkSettings(url=url))
         self.sink = factory.open(schema)
@@ -83,17 +84,17 @@ class Server:
     def adbc(self) -> Callable[[], object]:
         """A new table each time, which costs nothing beside its rows."""
         name = f"bare{next(numbers)}"
-        with self.session._connection.cursor() as cursor:
+        with self.bare.cursor() as cursor:
             cursor.adbc_ingest(name, self.rows, mode="create", db_schema_name=self.schema)
-        self.session.commit()
+        self.bare.commit()
         return partial(self._drop, name)
 
     def copy(self) -> Callable[[], object]:
         name = f"bare{next(numbers)}"
-        with self.session._connection.cursor() as cursor:
+        with self.bare.cursor() as cursor:
             empty = self.rows.slice(0, 0)
             cursor.adbc_ingest(name, empty, mode="create", db_schema_name=self.schema)
-        self.session.commit()
+        self.bare.commit()
         place = f"{self.schema}.{name}"
         listed = ", ".join(f'"{column}"' for column in self.rows.schema.names)
         with (
@@ -125,13 +126,14 @@ class Server:
         self.psycopg.autocommit = False
 
     def _drop(self, name: str) -> None:
-        self.session.run(f"DROP TABLE {self.schema}.{name}")
-        self.session.commit()
+        with self.bare.cursor() as cursor:
+            cursor.execute(f"DROP TABLE {self.schema}.{name}")
+        self.bare.commit()
 
 
 def publish(sink: Sink, target: Target, rows: pa.Table, location: int, number: int) -> None:
     at = rows.schema.get_field_index("_casparian_job_id")
-    ids = pa.array([number] * rows.num_rows, pa.int64())
+    ids = pa.repeat(pa.scalar(number, pa.int64()), rows.num_rows)
     mine = rows.set_column(at, rows.schema.field(at), ids)
     job = Job(sink, target, number, location_id=location, ordinal=number)
     job.publish(*mine.to_batches(max_chunksize=BATCH_ROWS))
@@ -148,7 +150,7 @@ def server(large: pa.Table) -> Iterator[Server]:
         try:
             yield server
         finally:
-            server.session.close()
+            server.bare.close()
             server.psycopg.close()
 
 

@@ -13,6 +13,7 @@ from casparian.adapters.sink._postgresql_session import (
     DatabaseError,
     PassingError,
     PostgresqlSession,
+    qualified,
 )
 from casparian.adapters.sink._postgresql_values import stored_type
 from casparian.adapters.sink._schema import with_lineage
@@ -64,15 +65,14 @@ class PostgresqlPromotion:
 
     def insert(self, table: str, keys: Sequence[StagingKey]) -> int:
         columns = self._columns[table]
+        place = qualified(self._schema, table)
         wanted = set(keys)
         chunks = [c for key, c in self._held if key in wanted and c.target == table]
         copied = 0
         for some in in_portions(chunks):
             batches = stagings.read_chunks(self._session, self._schema, some)
-            reader = pa.RecordBatchReader.from_batches(
-                columns, (_in_columns(batch, columns) for batch in batches)
-            )
-            copied += self._session.load(self._schema, table, reader)
+            fitting = (_in_columns(batch, columns) for batch in batches)
+            copied += self._session.load(place, columns.names, fitting)
         return copied
 
     def commit(self) -> None:

@@ -1,12 +1,15 @@
-"""One connection to PostgreSQL by ADBC, and what its errors mean to the one who works with it."""
+"""One connection to PostgreSQL by psycopg, and what its errors mean to who works with it."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from casparian.adapters.sink._sql_names import quote
+import pyarrow as pa
+
+from casparian.adapters.sink._postgresql_copy import SIGNATURE, TRAILER, copied
+from casparian.adapters.sink._sql_names import quote, quoted
 from casparian.domain.errors import ConfigurationError, ErrorClass, JobError, UnavailableError
 
 SETTINGS = {
@@ -50,21 +53,22 @@ class PassingError(Exception):
 
 @contextlib.contextmanager
 def _translated() -> Iterator[None]:
-    import adbc_driver_manager
+    import psycopg
 
     try:
         yield
-    except adbc_driver_manager.Error as error:
+    except psycopg.Error as error:
         code = error.sqlstate
-        text = _sentence(str(error))
-        lost = code is None and isinstance(error, adbc_driver_manager.OperationalError)
+        text = _sentence(error.diag.message_primary or str(error))
+        # What the client itself has to say has no code: it lost the server, or did not find it.
+        lost = code is None and isinstance(error, psycopg.OperationalError)
         if lost or (code is not None and (code in _PASSING or code[:2] in _PASSING_CLASSES)):
             raise PassingError(text) from error
         raise DatabaseError(text, code) from error
 
 
 def _sentence(text: str) -> str:
-    """The server's own words, without the statement that they are about."""
+    """The server's own words, without what a client says before them."""
     said = text.partition("ERROR:  ")[2] or text.partition("FATAL:  ")[2] or text
     return (said.strip().splitlines() or [text])[0].rstrip(".")
 
@@ -74,31 +78,35 @@ class PostgresqlSession:
 
     def __init__(self, uri: str) -> None:
         # Imported here: loading the driver takes longer than the rest of this package.
-        from adbc_driver_postgresql import dbapi
+        import psycopg
 
         with _translated():
-            self._connection: Any = dbapi.connect(uri)
+            # Statements are not kept prepared: a table that was widened would make them fail.
+            self._connection = psycopg.connect(
+                uri, cursor_factory=psycopg.RawCursor, prepare_threshold=None
+            )
 
     def rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         """The rows of a query, or of RETURNING; `$1` stands for the first value."""
-        with _translated(), self._connection.cursor() as cursor:
-            cursor.execute(statement, values or None)
-            return [tuple(row) for row in cursor.fetchall()]
+        with _translated(), self._connection.cursor(binary=True) as cursor:
+            return cursor.execute(statement.encode(), values or None).fetchall()
 
     def run(self, statement: str, *values: Any) -> None:
         with _translated(), self._connection.cursor() as cursor:
-            cursor.execute(statement, values or None)
+            cursor.execute(statement.encode(), values or None)
 
-    def load(self, schema: str, table: str, data: Any) -> int:
-        """COPY a table, batch or reader of batches into the columns of these names; how many
-        rows went in."""
+    def load(self, place: str, columns: Sequence[str], batches: Iterable[pa.RecordBatch]) -> int:
+        """COPY batches, whose columns have these names, into the table at `place`; how many rows
+        went in."""
+        statement = f"COPY {place} ({quoted(columns)}) FROM STDIN (FORMAT binary)"
         with _translated(), self._connection.cursor() as cursor:
-            return int(cursor.adbc_ingest(table, data, mode="append", db_schema_name=schema))
-
-    def load_temporary(self, table: str, data: Any) -> None:
-        """The same into a table of this session alone."""
-        with _translated(), self._connection.cursor() as cursor:
-            cursor.adbc_ingest(table, data, mode="append", temporary=True)
+            with cursor.copy(statement.encode()) as copy:
+                copy.write(SIGNATURE)
+                for batch in batches:
+                    for piece in copied(batch.columns, batch.num_rows):
+                        copy.write(piece)
+                copy.write(TRAILER)
+            return cursor.rowcount
 
     def commit(self) -> None:
         with _translated():

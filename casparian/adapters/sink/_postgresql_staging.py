@@ -18,7 +18,7 @@ from casparian.adapters.sink._postgresql_session import (
 from casparian.adapters.sink._postgresql_values import declared, widest_row
 from casparian.adapters.sink._sql_names import quote
 from casparian.adapters.sink._sql_pool import Pool
-from casparian.adapters.sink._sql_staging import Chunk, from_bytes, names_of, to_bytes
+from casparian.adapters.sink._sql_staging import Chunk, Rows, from_bytes, names_of
 from casparian.domain.errors import ErrorClass, JobError
 from casparian.domain.ports import StageRequest
 from casparian.domain.publish import StagingKey
@@ -39,16 +39,12 @@ class PostgresqlChunks:
     def begin(self, request: StageRequest) -> None:
         self.drop(request)
 
-    def add(
-        self, request: StageRequest, schema: pa.Schema, batches: Sequence[pa.RecordBatch]
-    ) -> None:
-        self._write(request, schema, batches, "off")
+    def add(self, request: StageRequest, rows: Rows) -> None:
+        self._write(request, rows, "off")
 
-    def end(
-        self, request: StageRequest, schema: pa.Schema, batches: Sequence[pa.RecordBatch]
-    ) -> None:
+    def end(self, request: StageRequest, rows: Rows) -> None:
         # The server's log is in order: with this commit all before it are on its disk.
-        self._write(request, schema, batches, "on")
+        self._write(request, rows, "on")
 
     def drop(self, request: StageRequest) -> None:
         doing = f"Removing a staging of {request.target}"
@@ -56,31 +52,22 @@ class PostgresqlChunks:
             delete_chunks(session, self._schema, request.key, request.target.name)
             session.commit()
 
-    def _write(
-        self,
-        request: StageRequest,
-        schema: pa.Schema,
-        batches: Sequence[pa.RecordBatch],
-        synchronous: str,
-    ) -> None:
-        rows, body = sum(batch.num_rows for batch in batches), to_bytes(batches)
-        doing = f"Staging rows for {request.target}"
+    def _write(self, request: StageRequest, rows: Rows, synchronous: str) -> None:
+        target, doing = request.target, f"Staging rows for {request.target}"
         with staging(doing), self._pool.session() as session:
-            if batches and widest_row(batches[0].schema) > FITS_ALWAYS:
-                _rehearse(session, schema, batches, str(request.target))
-            insert_chunk(session, self._schema, request.key, request.target.name, rows, body)
+            if rows.batches and widest_row(rows.batches[0].schema) > FITS_ALWAYS:
+                _rehearse(session, rows, str(target))
+            insert_chunk(session, self._schema, request.key, target.name, rows.rows, rows.body)
             session.run(f"SET LOCAL synchronous_commit = {synchronous}")
             session.commit()
 
 
-def _rehearse(
-    session: PostgresqlSession, schema: pa.Schema, batches: Sequence[pa.RecordBatch], where: str
-) -> None:
+def _rehearse(session: PostgresqlSession, rows: Rows, where: str) -> None:
     """Whether a wide row fits into a page, nobody but the server can tell."""
-    columns = ", ".join(f"{quote(field.name)} {declared(field.type)}" for field in schema)
+    columns = ", ".join(f"{quote(field.name)} {declared(field.type)}" for field in rows.schema)
     session.run(f"CREATE TEMPORARY TABLE {_REHEARSAL} ({columns}) ON COMMIT DROP")
     try:
-        session.load_temporary(_REHEARSAL, pa.Table.from_batches(batches))
+        session.load(f"pg_temp.{_REHEARSAL}", rows.batches[0].schema.names, rows.batches)
     except DatabaseError as error:
         if error.code != TOO_WIDE:
             raise

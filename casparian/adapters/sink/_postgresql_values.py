@@ -7,7 +7,6 @@ where PostgreSQL's type is smaller (nanoseconds, uint64), so all is made to fit,
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 import pyarrow as pa
@@ -22,7 +21,6 @@ UINT64_FORM = pa.decimal128(20, 0)
 JSON_VERSION = b"\x01"
 """Before the text of a jsonb value, in the binary form of COPY."""
 _JSONB = pa.binary()
-_NUL = re.compile(rb"\0")
 _SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
 _DAY_US = 86_400_000_000
 _FIRST_DAY, _LAST_DAY = -719_162, 2_932_896  # 0001-01-01 and 9999-12-31
@@ -150,7 +148,7 @@ def _in_microseconds(array: pa.Array, stored: pa.DataType) -> pa.Array:
 
 def _refuse_nul(array: pa.Array) -> None:
     data = array.buffers()[2]
-    if data is None or not _NUL.search(memoryview(data)):
+    if data is None or b"\0" not in data.to_pybytes():
         return
     # It may lie in a part of the buffer that is not this array's.
     at = pc.index(pc.match_substring(array, "\0"), pa.scalar(True)).as_py()

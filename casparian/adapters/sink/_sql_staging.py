@@ -7,7 +7,10 @@ form, in the target's database, so that whoever takes a job over finds them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
@@ -39,6 +42,19 @@ class Chunk(NamedTuple):
     size: int
 
 
+class Rows(NamedTuple):
+    """What one chunk holds: batches, whose rows are of `schema` in their stored form, and the
+    same as they are kept."""
+
+    schema: pa.Schema
+    batches: Sequence[pa.RecordBatch]
+    body: bytes | None
+
+    @property
+    def rows(self) -> int:
+        return sum(batch.num_rows for batch in self.batches)
+
+
 class Forms(Protocol):
     """The stored form of values in one kind of database. Raises JobError (DATA)."""
 
@@ -54,19 +70,13 @@ class Forms(Protocol):
 class ChunkStore(Protocol):
     """The table of stagings. Raises JobError."""
 
-    def add(
-        self, request: StageRequest, schema: pa.Schema, batches: Sequence[pa.RecordBatch]
-    ) -> None:
-        """Write batches, whose rows are of `schema` in their stored form, as one chunk."""
-        ...
+    def add(self, request: StageRequest, rows: Rows) -> None: ...
 
     def begin(self, request: StageRequest) -> None:
         """Remove what an earlier staging of the same key and target has left."""
         ...
 
-    def end(
-        self, request: StageRequest, schema: pa.Schema, batches: Sequence[pa.RecordBatch]
-    ) -> None:
+    def end(self, request: StageRequest, rows: Rows) -> None:
         """As `add`, for the last chunk: it is durable then, as are those before it."""
         ...
 
@@ -93,6 +103,7 @@ class ChunkedStaging:
         self._waiting: list[pa.RecordBatch] = []
         self._waiting_bytes = 0
         self._digest = RowDigest()
+        self._sender = _Sender(partial(store.add, request))
         store.begin(request)
 
     def write(self, batch: Any) -> None:
@@ -108,13 +119,18 @@ class ChunkedStaging:
                 self._send()
 
     def finish(self) -> StagedRows:
-        schema = self._shaper.arrow
-        self._accept(schema)
-        self._store.end(self._request, schema, self._taken())
+        self._accept(self._shaper.arrow)
+        batches = self._taken()
+        last = Rows(self._shaper.arrow, batches, to_bytes(batches))
+        self._sender.end()
+        self._store.end(self._request, last)
         return StagedRows(self._digest.rows, self._digest.hexdigest(), self._shaper.columns, ())
 
     def discard(self) -> None:
-        self._taken()
+        self._waiting = []
+        with contextlib.suppress(JobError):
+            # Why the staging is discarded was told when it failed.
+            self._sender.end()
         self._store.drop(self._request)
 
     def _accept(self, schema: pa.Schema) -> None:
@@ -134,11 +150,46 @@ class ChunkedStaging:
 
     def _send(self) -> None:
         assert self._accepted is not None
-        self._store.add(self._request, self._accepted, self._taken())
+        self._sender.add(self._accepted, self._taken())
 
     def _taken(self) -> list[pa.RecordBatch]:
+        """The batches that wait, which do so no longer."""
         batches, self._waiting, self._waiting_bytes = self._waiting, [], 0
         return batches
+
+
+class _Sender:
+    """Compresses a chunk while the one before is sent, and the rows of the next are shaped and
+    digested. Chunks arrive in their order. There are threads only where there are chunks."""
+
+    def __init__(self, send: Callable[[Rows], None]) -> None:
+        self._send = send
+        self._threads: ThreadPoolExecutor | None = None
+        self._sending: Future[None] | None = None
+
+    def add(self, schema: pa.Schema, batches: Sequence[pa.RecordBatch]) -> None:
+        """Raises what a chunk before raised."""
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(2, thread_name_prefix="sink-sender")
+        body = self._threads.submit(to_bytes, batches)
+        self._wait()
+        self._sending = self._threads.submit(
+            lambda: self._send(Rows(schema, batches, body.result()))
+        )
+
+    def end(self) -> None:
+        """After it nothing is on its way, whatever it raises."""
+        try:
+            self._wait()
+        finally:
+            if self._threads is not None:
+                self._threads.shutdown()
+                self._threads = None
+
+    def _wait(self) -> None:
+        sending, self._sending = self._sending, None
+        if sending is not None:
+            sending.result()
 
 
 def _pieces(batch: pa.RecordBatch, where: str) -> Iterator[pa.RecordBatch]:

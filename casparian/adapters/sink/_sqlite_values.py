@@ -237,6 +237,9 @@ def _from_objects(values: list[Any], kind: pa.DataType) -> pa.Array:
         return pa.array(blobs, kind)
     if t.is_null(kind) or t.is_boolean(kind):
         return pa.array(values, kind)
+    if t.is_floating(kind):
+        # A database may write 1e16 as an integer, which Arrow takes for no float.
+        values = [None if v is None else float(v) for v in values]
     return _decode_flat(pa.array(values, stored_type(kind)), kind)
 
 

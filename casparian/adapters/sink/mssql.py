@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 from casparian.adapters.sink import _mssql_statements as sql
@@ -31,7 +30,7 @@ from casparian.adapters.sink._mssql_values import MOST_NAME
 from casparian.adapters.sink._sql_names import table_target
 from casparian.adapters.sink._sql_pool import Pool
 from casparian.adapters.sink._sql_promote import promote
-from casparian.adapters.sink._sql_staging import FENCE, ChunkedStaging, names_of, to_bytes
+from casparian.adapters.sink._sql_staging import FENCE, ChunkedStaging, Rows, names_of
 from casparian.domain.adoption import Renewal, StandingSlot
 from casparian.domain.errors import ConfigurationError, UnavailableError
 from casparian.domain.ports import PromoteItem, Sink, StageRequest, Staging
@@ -51,20 +50,15 @@ class MssqlChunks:
     def begin(self, request: StageRequest) -> None:
         self.drop(request)
 
-    def add(
-        self, request: StageRequest, schema: pa.Schema, batches: Sequence[pa.RecordBatch]
-    ) -> None:
-        rows, body = sum(batch.num_rows for batch in batches), to_bytes(batches)
-        table = request.target.name
+    def add(self, request: StageRequest, rows: Rows) -> None:
+        table, content = request.target.name, (rows.rows, rows.body)
         doing = f"Staging rows for {request.target}"
         with staging(doing), self._pool.session() as session:
-            tables.insert_chunk(session, self._schema, request.key, table, rows, body)
+            tables.insert_chunk(session, self._schema, request.key, table, *content)
             session.commit()
 
-    def end(
-        self, request: StageRequest, schema: pa.Schema, batches: Sequence[pa.RecordBatch]
-    ) -> None:
-        self.add(request, schema, batches)
+    def end(self, request: StageRequest, rows: Rows) -> None:
+        self.add(request, rows)
 
     def drop(self, request: StageRequest) -> None:
         doing = f"Removing a staging of {request.target}"

@@ -218,9 +218,9 @@ class PostgresqlSinkFactory:
                 f"The sink {SCHEME}://{location} has no server: set [sinks.{SCHEME}] url, such as "
                 "postgresql://user@host:5432/database."
             )
-        if find_spec("adbc_driver_postgresql") is None:
+        if find_spec("psycopg") is None:
             raise ConfigurationError(
-                f"The sink {SCHEME}://{location} needs the package adbc-driver-postgresql: run "
+                f"The sink {SCHEME}://{location} needs the package psycopg: run "
                 "`pip install casparian-flow[postgresql]`."
             )
         return PostgresqlSink(location, partial(connect, driver_uri(self._url)))
