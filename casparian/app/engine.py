@@ -15,13 +15,14 @@ from casparian.adapters.queue import QueueStores
 from casparian.app.code_guard import deployed_plugins
 from casparian.app.configuration import resolve
 from casparian.app.container import build, queue_overrides
+from casparian.app.first_turn import when_free
 from casparian.app.observing import Check
 from casparian.app.places import refuse_overlaps
 from casparian.app.results import DrainResult, FailedJob, RunResult
 from casparian.app.scout_service import ScoutService
 from casparian.app.settings import Settings
 from casparian.app.worker import Worker
-from casparian.domain.errors import CasparianError, SchemaVersionError
+from casparian.domain.errors import BusyError, CasparianError, SchemaVersionError
 from casparian.domain.files import ScanReport, path_text
 from casparian.domain.jobs import JobStatus
 from casparian.domain.ports import Clock, FileSource, PluginHost, Reports, Transport
@@ -123,7 +124,13 @@ class Engine:
         return RunResult(self._ended_jobs())
 
     def _run(self) -> None:
-        self._prepare()
+        try:
+            self._prepare()
+        except BusyError:
+            if not self._stop.is_set():
+                raise
+            log.info("asked to end while the start waited")
+            return
         service: _Service | None = None
         worker: Worker | None = None
         try:
@@ -188,11 +195,11 @@ class Engine:
     def _prepare(self) -> None:
         if self._ended:
             raise CasparianError("This engine has run and ended: make another Engine to run again.")
-        stores = self.stores
+        stores = when_free(lambda: self.stores, self._stop)
         self.container.observing().stores_opened(stores.reports, stores.ledger)
         if SCOUT in self.roles:
             self.container.observing().expecting(self.container.expectations())
-            enqueued = self.apply()
+            enqueued = when_free(self.apply, self._stop)
             if enqueued:
                 log.info("configuration applied", jobs=enqueued)
 

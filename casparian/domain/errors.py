@@ -20,6 +20,10 @@ class UnavailableError(CasparianError):
     """A database or a peer cannot be reached. Exit code 3."""
 
 
+class BusyError(UnavailableError):
+    """A database can be reached, but somebody held a lock of it for longer than is waited."""
+
+
 class SchemaVersionError(CasparianError):
     """The queue database has a schema this program does not know. Exit code 2."""
 

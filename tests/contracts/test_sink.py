@@ -126,7 +126,7 @@ class TestPostgresql(RenewingSinkContract, AuditedSinkContract):
             yield PostgresqlPlace(postgresql_url, factory, uri, "/")
 
 
-class TestMssql(RenewingSinkContract):
+class TestMssql(RenewingSinkContract, AuditedSinkContract):
     """Run by `make test-mssql` against the server that CASPARIAN_TEST_MSSQL_URL names."""
 
     @pytest.fixture

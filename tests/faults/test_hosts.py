@@ -16,7 +16,7 @@ import psycopg
 import pytest
 
 from tests.integration.test_postgresql import Shared, all_rows
-from tests.support.hosts import Host, Network, missing
+from tests.support.hosts import Host, Network, missing, missing_loss
 from tests.support.postgres_server import Server, server_programs
 from tests.support.project import wait_for
 
@@ -28,6 +28,7 @@ SCAN = (str(Path(sys.executable).with_name("casparian")), "scan")
 BEFORE = ["claim", "stage", "decide", "promote", "complete", "clean"]
 STEPS = [*BEFORE, "claim:commit", "decide:commit", "complete:commit"] if FULL else ["decide"]
 FILES = 12
+LOSS = 0.1 if FULL else 0.03
 FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
@@ -162,6 +163,23 @@ def test_a_host_that_dies_is_relieved_within_lease_and_sweep(
     assert {job for job, _ in late} == {job for (job,) in held}
     # Renewed at most a second after the last heartbeat; looked for every half second.
     assert all(over_us <= 4_000_000 for _, over_us in late), late
+
+
+def test_hosts_that_lose_packets_lose_no_rows(cluster: Cluster, one: Host, other: Host) -> None:
+    """Of what comes and of what goes: connections stall, and some are given up."""
+    if reason := missing_loss():
+        pytest.skip(reason)
+    with one.losing(LOSS), other.losing(LOSS):
+        with (
+            one.running(*ENGINE, "worker", cwd=cluster.directory),
+            other.running(*ENGINE, "worker", cwd=cluster.directory),
+        ):
+            wait_for(lambda: cluster.completed() == FILES, timeout=90)
+        assert one.lost() > 0
+        assert other.lost() > 0
+    cluster.is_exact(FILES)
+    # A server that is out of reach for a while is nobody's failure.
+    assert set(cluster.query("select tries, crashes from processing_job")) == {(0, 0)}
 
 
 @pytest.mark.skipif(FAKETIME is None, reason="libfaketime is not installed")

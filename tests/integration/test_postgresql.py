@@ -130,3 +130,33 @@ def test_a_transaction_that_is_left_open_is_ended_by_the_server(
             leave_open()
     finally:
         database.close()
+
+
+def test_an_engine_that_starts_while_the_database_is_held_waits_for_its_turn(
+    project: Shared, postgresql_schema: str
+) -> None:
+    """As while another program migrates it: the lock is held longer than is waited for it."""
+    project.drop_some(0, 3)
+    assert project.drain() == 0, project.log()
+    project.drop_some(3, 3)
+    hasty = f"{postgresql_schema}%20-clock_timeout%3D100ms"
+    project.csv_to("parquet://out", f'[database]\nurl = "{hasty}"')
+    hold = "SELECT pg_advisory_xact_lock(hashtext('casparian'), hashtext(current_schema()))"
+
+    def waited() -> int:
+        return project.log().count("the start waits")
+
+    with psycopg.connect(project.url.replace("+psycopg", "")) as holder:
+        holder.execute(hold)
+        with project.running() as engine:
+            wait_for(lambda: waited() > 1)
+            assert "is held by another program" in project.log()
+            holder.rollback()
+            wait_for(lambda: project.rows() == all_rows(6))
+            assert engine.poll() is None
+        holder.execute(hold)
+        before = waited()
+        engine = project.start()
+        wait_for(lambda: waited() > before)
+        engine.terminate()
+        assert engine.wait(30) == 0, project.log()

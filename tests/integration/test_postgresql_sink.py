@@ -85,3 +85,29 @@ def test_a_server_that_restarts_costs_no_attempt(tmp_path: Path, postgresql_serv
     assert project.rows() == Counter((n, 0) for n in range(60))
     assert set(project.query("select tries, crashes from processing_job")) == {(0, 0)}
     assert project.ask("SELECT count(*) FROM SCHEMA._casparian_staging") == [(0,)]
+
+
+def test_an_engine_has_as_many_connections_as_threads_that_work_with_the_server(
+    tmp_path: Path, postgresql_url: str, schema: str
+) -> None:
+    """Queue: feeder, publisher, keeper, scout, its lease, notices. Sink: writers and publisher."""
+    with new_schema(postgresql_url) as queue_url:
+        project = Published(tmp_path / "project", postgresql_url, schema, queue_url)
+        for n in range(200):
+            project.drop(f"{n}.csv", f"a,b\n{n},0\n")
+        most = {"casparian": 0, "casparian sink": 0}
+        engine = project.start("--drain")
+        with postgresql_sink.connected(postgresql_url) as session:
+            while engine.poll() is None:
+                counted = session.rows(
+                    "SELECT application_name, count(*) FROM pg_stat_activity "
+                    "WHERE application_name LIKE 'casparian%' AND pid <> pg_backend_pid() "
+                    "GROUP BY 1"
+                )
+                session.commit()
+                for name, count in counted:
+                    most[name] = max(most[name], count)
+        assert engine.wait() == 0, project.log()
+        assert project.rows() == Counter((n, 0) for n in range(200))
+        assert 1 <= most["casparian"] <= 8, most
+        assert 1 <= most["casparian sink"] <= 5, most

@@ -1,7 +1,8 @@
 """Hosts of a small network, as namespaces of this machine: a switch, a database server, engines.
 
 Each host has its own address, name, process ids and /proc; all share the file system. A host is
-cut off by taking its port of the switch down. Needs root, and `ip` and `unshare`.
+cut off by taking its port of the switch down, and loses single packets by a rule of its own. Needs
+root, `ip` and `unshare`; for the loss, `iptables` with its match `statistic`.
 """
 
 from __future__ import annotations
@@ -33,6 +34,23 @@ def missing() -> str:
         return f"{error.filename} is not installed"
     except subprocess.CalledProcessError as error:
         return f"no network namespaces here: {error.stderr.strip()}"
+    return ""
+
+
+def missing_loss() -> str:
+    """Why no packets can be lost here; empty where they can."""
+    name = f"probe{uuid.uuid4().hex[:6]}"
+    rule = ("-m", "statistic", "--mode", "random", "--probability", "0.5", "-j", "DROP")
+    try:
+        _run("ip", "netns", "add", name)
+        try:
+            _run("ip", "netns", "exec", name, "iptables", "-A", "INPUT", *rule)
+        finally:
+            _run("ip", "netns", "del", name)
+    except FileNotFoundError as error:
+        return f"{error.filename} is not installed"
+    except subprocess.CalledProcessError as error:
+        return f"no packets can be lost here: {error.stderr.strip()}"
     return ""
 
 
@@ -97,6 +115,41 @@ class Host:
 
     def reconnect(self) -> None:
         self._network.set_port(self._space, "up")
+
+    @contextlib.contextmanager
+    def losing(self, share: float) -> Iterator[None]:
+        """That share of all packets is lost, by chance, in both directions."""
+        rules = [
+            (
+                chain,
+                "-m",
+                "statistic",
+                "--mode",
+                "random",
+                "--probability",
+                str(share),
+                "-j",
+                "DROP",
+            )
+            for chain in ("INPUT", "OUTPUT")
+        ]
+        inside = ("ip", "netns", "exec", self._space, "iptables", "-w")
+        for rule in rules:
+            _run(*inside, "-A", *rule)
+        try:
+            yield
+        finally:
+            for rule in rules:
+                _run(*inside, "-D", *rule)
+
+    def lost(self) -> int:
+        """How many packets its rules have dropped so far."""
+        listed = subprocess.run(
+            ["ip", "netns", "exec", self._space, "iptables", "-w", "-L", "-n", "-v", "-x"],
+            check=True, capture_output=True, text=True,
+        )  # fmt: skip
+        found = (line.split() for line in listed.stdout.splitlines() if "statistic" in line)
+        return sum(int(words[0]) for words in found)
 
     def start(self, *program: str, cwd: Path, **environment: str) -> subprocess.Popen[bytes]:
         """A program on this host; its log goes to NAME.log."""

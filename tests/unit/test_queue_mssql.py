@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import pytest
 from sqlalchemy import BigInteger, LargeBinary
 from sqlalchemy.exc import DBAPIError
 
+from casparian.adapters import odbc
 from casparian.adapters.queue import open_url
 from casparian.adapters.queue.looks import Looks
-from casparian.domain.errors import CasparianError, ConfigurationError, UnavailableError
+from casparian.domain.errors import BusyError, CasparianError, ConfigurationError, UnavailableError
 
 URL = "mssql+pyodbc://ann:s3cret@127.0.0.1:1/station?driver=none"
 
@@ -91,37 +91,11 @@ def test_a_look_that_fails_is_no_news() -> None:
 # --- drivers and urls -------------------------------------------------------------------
 
 
-def test_drivers_are_found_the_best_first(
-    engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    names = ["SQLite3", "FreeTDS"]
-    monkeypatch.setattr(engine.pyodbc, "drivers", lambda: names)
-    monkeypatch.setattr(engine, "find_spec", lambda name: None)
-    assert engine.find_driver() == "FreeTDS"
-    names.append("ODBC Driver 18 for SQL Server")
-    assert engine.find_driver() == "ODBC Driver 18 for SQL Server"
-
-    package = SimpleNamespace(origin=str(tmp_path / "__init__.py"))
-    monkeypatch.setattr(engine, "find_spec", lambda name: package)
-    monkeypatch.setattr(engine.platform, "machine", lambda: "aarch64")
-    release = {"ID": "rocky", "ID_LIKE": "rhel centos fedora"}
-    monkeypatch.setattr(engine.platform, "freedesktop_os_release", lambda: release)
-    assert engine.find_driver() == "ODBC Driver 18 for SQL Server"
-    for system in ("debian_ubuntu", "rhel"):
-        for arch in ("arm64", "x86_64"):
-            file = tmp_path / "libs" / "linux" / system / arch / "lib" / "libmsodbcsql-18.9.so.1.1"
-            file.parent.mkdir(parents=True)
-            file.touch()
-    assert engine.find_driver() == str(
-        tmp_path / "libs" / "linux" / "rhel" / "arm64" / "lib" / "libmsodbcsql-18.9.so.1.1"
-    )
-
-
 def test_without_a_driver_it_is_said_how_to_get_one(
     engine: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine.pyodbc, "drivers", lambda: ["SQLite3"])
-    monkeypatch.setattr(engine, "find_spec", lambda name: None)
+    monkeypatch.setattr(odbc, "find_spec", lambda name: None)
     with pytest.raises(ConfigurationError, match="mssql-python-odbc") as error:
         open_url(URL.partition("?")[0])
     assert "tdsodbc" in str(error.value)
@@ -187,8 +161,13 @@ def test_every_value_has_one_type_whatever_its_size(engine: Any) -> None:
 @pytest.mark.parametrize(
     ("number", "said", "kind", "word"),
     [
-        (1205, "Transaction was deadlocked", UnavailableError, "See that the server runs"),
-        (1222, "Lock request time out period exceeded.", UnavailableError, "deadlocked|Lock"),
+        (1205, "Transaction was deadlocked", BusyError, "held by another program: Transaction"),
+        (
+            1222,
+            "Lock request time out period exceeded.",
+            BusyError,
+            "held by another program: Lock",
+        ),
         (9002, "The transaction log is full", UnavailableError, "has room"),
         (229, "The INSERT permission was denied", ConfigurationError, "Grant the user"),
         (2628, "String or binary data would be truncated", ConfigurationError, "1,600 bytes"),

@@ -11,15 +11,17 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from casparian.adapters.sink import _mssql_audit, _mssql_session, _mssql_values
 from casparian.adapters.sink import _mssql_promotion as promotion
-from casparian.adapters.sink import _mssql_session, _mssql_values
 from casparian.adapters.sink import _mssql_statements as sql
 from casparian.adapters.sink import _sql_staging as stagings
-from casparian.adapters.sink._mssql_session import PassingError, connect, connection_string
+from casparian.adapters.sink._mssql_session import connect, connection_string
 from casparian.adapters.sink._schema import with_lineage
+from casparian.adapters.sink._sql_errors import PassingError
+from casparian.adapters.sink.memory import MemorySinkFactory, MemoryStore
 from casparian.adapters.sink.mssql import MssqlSink, MssqlSinkFactory, MssqlSinkSettings
-from casparian.domain.errors import ConfigurationError, ErrorClass, JobError
-from casparian.domain.publish import InstallCase, Target
+from casparian.domain.errors import ConfigurationError, ErrorClass, JobError, UnavailableError
+from casparian.domain.publish import InstallCase, Marker, Target
 from casparian.testing.sink import (
     OTHER_INSTALLATION,
     Job,
@@ -80,6 +82,12 @@ def statements() -> list[str]:
         sql.delete_rows("sales", "or]ders"),
         sql.insert_rows("sales", "or]ders", 0, names),
         sql.drop_loaded(0),
+        sql.made_here("sales"),
+        sql.markers_of_target("sales"),
+        sql.count_rows("sales", "or]ders"),
+        sql.versions_of_rows("sales", "or]ders"),
+        sql.row_numbers("sales", "or]ders"),
+        sql.read_rows("sales", "or]ders", [*columns, ("paid", "decimal(9,2)"), ("at", "time(6)")]),
     ]
 
 
@@ -94,7 +102,7 @@ def test_no_statement_of_the_sink_is_missing_in_the_review() -> None:
     source = Path(sql.__file__).read_text(encoding="utf-8")
     made = {line[4:].partition("(")[0] for line in source.splitlines() if line.startswith("def ")}
     used = Path(__file__).read_text(encoding="utf-8")
-    helpers = {"quote", "_names", "_marks", "_equal"}
+    helpers = {"quote", "_names", "_marks", "_equal", "_read"}
     assert {name for name in made - helpers if f"sql.{name}(" not in used} == set()
 
 
@@ -106,6 +114,56 @@ def test_the_statements_keep_to_what_every_engine_takes() -> None:
         for word in ("MERGE", "WAITFOR", "CREATE OR ALTER", "NOLOCK", " HOLDLOCK", "SP_RENAME"):
             assert word not in words
         assert not ("ALTER COLUMN" in words and words.endswith("NULL"))
+
+
+class Published(_mssql_audit.MssqlTables):
+    """A table of one row a job, to which another job is published after each of the first looks."""
+
+    def __init__(self, markers: list[Marker], looks: int) -> None:
+        self.marked, self.looks = markers, looks
+        self.shown = 1
+
+    def markers_of(self, table: str) -> tuple[Marker, ...]:
+        return tuple(self.marked[: self.shown])
+
+    def exists(self, table: str) -> bool:
+        return True
+
+    def counted(self, table: str) -> list[tuple[int, int, int, int]]:
+        if self.looks > 0:
+            self.looks -= 1
+            self.shown += 1
+        return [(marker.job_id, 1, 1, 0) for marker in self.marked[: self.shown]]
+
+    def versions(self, table: str) -> list[tuple[int, int]]:
+        return [(marker.job_id, 1) for marker in self.marked[: self.shown]]
+
+    def numbers(self, table: str, job_id: int) -> list[int]:
+        return [0]
+
+    def digest(self, table: str, job_id: int) -> str:
+        return "d"
+
+
+def test_a_table_that_is_published_to_while_it_is_counted_is_counted_again(
+    markers: list[Marker],
+) -> None:
+    target = Target("mssql", "sales", "orders")
+    found = _mssql_audit._at_one_moment(Published(markers, 3), target)
+    assert sorted(found.rows) == [1, 2, 3, 4]
+    assert [m.job_id for m in found.markers] == [1, 2, 3, 4]
+    with pytest.raises(UnavailableError, match="without a pause"):
+        _mssql_audit._at_one_moment(Published(markers, 100), target)
+
+
+@pytest.fixture
+def markers(tmp_path: Path) -> list[Marker]:
+    factory = MemorySinkFactory(MemoryStore())
+    target = factory.parse("memory://out", str(tmp_path), "plug", "orders")
+    sink = factory.open(target.location)
+    for n in range(1, 10):
+        Job(sink, target, n, location_id=n).publish(batch(values(1), n))
+    return sorted((marker for _, marker in sink.markers()), key=lambda marker: marker.job_id)
 
 
 @pytest.mark.parametrize(

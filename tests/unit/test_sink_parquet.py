@@ -28,10 +28,10 @@ from casparian.testing.sink import (
     batch,
     numbered,
     outcomes,
-    replace_key,
     rows_of,
     values,
 )
+from casparian.testing.sink_jobs import replace_key
 
 
 @pytest.fixture

@@ -17,11 +17,11 @@ from casparian.adapters.sink import _postgresql_promotion as promotion
 from casparian.adapters.sink import _sql_staging as stagings
 from casparian.adapters.sink._postgresql_session import (
     SETTINGS,
-    PassingError,
     PostgresqlSession,
     connect,
     driver_uri,
 )
+from casparian.adapters.sink._sql_errors import PassingError
 from casparian.adapters.sink.postgresql import (
     PostgresqlSink,
     PostgresqlSinkFactory,
@@ -43,10 +43,10 @@ from casparian.testing.sink import (
     batch,
     numbered,
     outcomes,
-    replace_key,
     rows_of,
     values,
 )
+from casparian.testing.sink_jobs import replace_key
 from tests.support import postgresql_sink
 
 SECRET = "s3cret"

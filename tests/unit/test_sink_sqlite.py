@@ -136,9 +136,9 @@ def test_a_group_waits_for_a_locked_target_once(
         job.plan()
     items = [item for job in jobs for item in job.to_promote()]
     tried: list[int] = []
-    promote_some = sink._promote_some
+    together = sink._promotion.together
     monkeypatch.setattr(
-        sink, "_promote_some", lambda db, some: tried.append(len(some)) or promote_some(db, some)
+        sink._promotion, "together", lambda db, some: tried.append(len(some)) or together(db, some)
     )
     with opened(target) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -340,7 +340,7 @@ def test_records_are_copied_as_they_are(sink: SqliteSink, target: Target, rows: 
     job = Job(sink, target, 2, location_id=2)
     job.stage(batch(values(rows), 2))
     job.plan()
-    side = sink._side_path(job.to_promote()[0])
+    side = sink._promotion.side_path(job.to_promote()[0])
     with opened(target) as db:
         db.execute("ATTACH ? AS side0", (side,))
         steps = db.execute("EXPLAIN INSERT INTO main.orders SELECT * FROM side0.rows").fetchall()

@@ -6,13 +6,9 @@ goes with its type: what a driver or a server guesses differs from one to the ot
 
 from __future__ import annotations
 
-import contextlib
-import platform
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
-from importlib.util import find_spec
-from pathlib import Path
 from types import UnionType
 from typing import Any
 
@@ -37,6 +33,7 @@ from sqlalchemy.exc import ArgumentError, InvalidatePoolError
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.types import TypeEngine
 
+from casparian.adapters.odbc import find_driver
 from casparian.adapters.queue.database import LONGEST, WITHOUT_PING
 from casparian.domain.errors import ConfigurationError
 
@@ -49,8 +46,6 @@ LONGEST_STATEMENT = 3900
 """Characters: every T-SQL server takes 4,000."""
 COLLATION = "Latin1_General_BIN2"
 ROWS_A_STATEMENT = 30
-BY_NAME = ("ODBC Driver 18 for SQL Server", "ODBC Driver 17 for SQL Server", "FreeTDS")
-"""Drivers that the system may know, the best first."""
 EXAMPLE = "mssql+pyodbc://user@host:1433/database?schema=casparian"
 
 
@@ -109,42 +104,8 @@ def _parsed(url: str) -> tuple[URL, str | None]:
     if "odbc_connect" not in query:
         if not parsed.database:
             raise ConfigurationError(f"The database url names no database: write {EXAMPLE}.")
-        query.setdefault("driver", find_driver())
+        query.setdefault("driver", find_driver(pyodbc.drivers(), "[database] url"))
     return parsed.set(query=query), schema
-
-
-def find_driver() -> str:
-    """The ODBC driver to use: the file of Microsoft's, or a name that the system knows."""
-    shipped = _shipped_driver()
-    if shipped is not None:
-        return str(shipped)
-    known = pyodbc.drivers()
-    for name in BY_NAME:
-        if name in known:
-            return name
-    raise ConfigurationError(
-        "There is no ODBC driver for SQL Server on this host. Run `pip install "
-        "mssql-python-odbc`, which brings Microsoft's, or install Microsoft's package "
-        "msodbcsql18 or Debian's tdsodbc; or name one by driver= in [database] url."
-        + (f" The system knows {', '.join(known)}." if known else "")
-    )
-
-
-def _shipped_driver() -> Path | None:
-    """The file that the package mssql-python-odbc has for this system."""
-    package = find_spec("mssql_python_odbc")
-    if package is None or package.origin is None:
-        return None
-    machine = platform.machine().lower()
-    arch = {"amd64": "x86_64", "aarch64": "arm64"}.get(machine, machine)
-    found = sorted(Path(package.origin).parent.glob(f"libs/linux/*/{arch}/lib/libmsodbcsql-*.so*"))
-    system = {"rhel": "rhel", "fedora": "rhel", "suse": "suse", "alpine": "alpine"}
-    release: Mapping[str, str] = {}
-    with contextlib.suppress(OSError):
-        release = platform.freedesktop_os_release()
-    names = f"{release.get('ID', '')} {release.get('ID_LIKE', '')}".split()
-    wanted = next((system[name] for name in names if name in system), "debian_ubuntu")
-    return next((path for path in found if path.parts[-4] == wanted), None)
 
 
 def _on_connect(connection: Any, _record: object) -> None:

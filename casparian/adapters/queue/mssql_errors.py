@@ -8,7 +8,7 @@ import pyodbc
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from casparian.domain.errors import ConfigurationError, UnavailableError
+from casparian.domain.errors import BusyError, ConfigurationError, UnavailableError
 
 LOCKED = {1205, 1222}
 """Deadlock victim, lock timeout."""
@@ -53,6 +53,11 @@ def translated(error: DBAPIError, engine: Engine) -> Exception | None:
         return ConfigurationError(
             f"{where}: the ODBC driver cannot be loaded: {said}. Correct driver= in its url, "
             "or leave it out: then a driver that is there is found."
+        )
+    if number in LOCKED:
+        return BusyError(
+            f"{where} is held by another program: {said}. It is free again when that one has "
+            "done its work, such as a migration, or has ended."
         )
     passing = isinstance(error.orig, pyodbc.OperationalError | pyodbc.InterfaceError)
     if passing or number in PASSING or error.connection_invalidated:

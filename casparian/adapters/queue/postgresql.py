@@ -50,7 +50,7 @@ from casparian.adapters.queue.schema import SchemaState, ensure_schema, schema_s
 from casparian.adapters.queue.server_clock import ServerClock
 from casparian.adapters.queue.stores import stores_of
 from casparian.adapters.queue.tables import file_version
-from casparian.domain.errors import ConfigurationError, UnavailableError
+from casparian.domain.errors import BusyError, ConfigurationError, UnavailableError
 from casparian.domain.ports import Clock
 
 SESSION = {
@@ -229,6 +229,11 @@ class PostgresqlDialect:
                 f"{where} has no schema to keep the queue in: {_first_line(cause)}. Create the "
                 "first one of the user's search_path, or name another in [database] url."
             )
+        if isinstance(cause, _LOCKED):
+            return BusyError(
+                f"{where} is held by another program: {_first_line(cause)}. It is free again when "
+                "that one has done its work, such as a migration, or has ended."
+            )
         if isinstance(cause, _AWAY) or error.connection_invalidated:
             return UnavailableError(
                 f"{where} cannot be used: {_first_line(cause)}. See that the server runs, can "
@@ -246,6 +251,7 @@ class PostgresqlDialect:
         self._notices.close()
 
 
+_LOCKED = (errors.LockNotAvailable, errors.DeadlockDetected)
 # What passes by itself or with the server's mending: lost connections, timeouts, deadlocks,
 # a server that starts, stops, stands by or is full.
 _AWAY = (

@@ -41,7 +41,7 @@ from casparian.adapters.queue.database import Claimer, ClaimParts, Database, Row
 from casparian.adapters.queue.schema import SchemaState, ensure_schema, schema_state, upgrade_known
 from casparian.adapters.queue.stores import stores_of
 from casparian.adapters.queue.tables import file_version, processing_job
-from casparian.domain.errors import ConfigurationError, UnavailableError
+from casparian.domain.errors import BusyError, ConfigurationError, UnavailableError
 from casparian.domain.ports import Clock
 
 _OF_THE_DISK = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
@@ -234,7 +234,9 @@ class SqliteDialect:
 
     def translate(self, error: DBAPIError, engine: Engine) -> Exception | None:
         if isinstance(error.orig, sqlite3.OperationalError):
-            known = ("locked", "unable to open", "disk", "full", "readonly", "I/O")
+            if "locked" in str(error.orig):
+                return BusyError(_unusable(engine.url.database, error.orig))
+            known = ("unable to open", "disk", "full", "readonly", "I/O")
             if any(word in str(error.orig) for word in known):
                 return UnavailableError(_unusable(engine.url.database, error.orig))
         elif isinstance(error.orig, sqlite3.DatabaseError):

@@ -8,7 +8,7 @@ from libc.string cimport memcpy
 
 import pyarrow as pa
 
-from casparian.adapters.sink import _postgresql_copy as form
+from casparian.adapters.sink import _postgresql_values as form
 
 cdef extern from *:
     """

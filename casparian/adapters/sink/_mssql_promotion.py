@@ -14,14 +14,10 @@ import pyarrow as pa
 from casparian.adapters.sink import _mssql_statements as sql
 from casparian.adapters.sink import _mssql_tables as tables
 from casparian.adapters.sink import _sqlite_values as text_values
-from casparian.adapters.sink._mssql_session import (
-    STATEMENT_S,
-    DatabaseError,
-    MssqlSession,
-    PassingError,
-)
+from casparian.adapters.sink._mssql_session import STATEMENT_S, DatabaseError, MssqlSession
 from casparian.adapters.sink._mssql_values import declared, is_cast, python_type
 from casparian.adapters.sink._schema import with_lineage
+from casparian.adapters.sink._sql_errors import PassingError
 from casparian.adapters.sink._sql_names import is_lineage
 from casparian.adapters.sink._sql_pool import Pool
 from casparian.adapters.sink._sql_promote import PromoteBusyError, PromoteFailedError, Slot

@@ -6,21 +6,18 @@ Every parameter goes with its type: what a driver guesses of None differs from o
 from __future__ import annotations
 
 import contextlib
-import platform
 import re
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
+from casparian.adapters.odbc import find_driver
 from casparian.adapters.sink import _mssql_statements as sql
-from casparian.domain.errors import ConfigurationError, ErrorClass, JobError, UnavailableError
+from casparian.adapters.sink._sql_errors import PassingError, StatementError
+from casparian.domain.errors import ConfigurationError
 
 CONNECT_S = 10
 STATEMENT_S = 60
 LOCK_MS = 30_000
-BY_NAME = ("ODBC Driver 18 for SQL Server", "ODBC Driver 17 for SQL Server", "FreeTDS")
-"""Drivers that the system may know, the best first."""
 LOAD_ROWS = 1_000
 MOST_BYTES, MOST_UNITS = 8_000, 4_000
 """What a column that is not long can have."""
@@ -39,7 +36,7 @@ _RIGHTS = frozenset({229, 230, 262, 297, 300, 916, 1088, 2760})
 _NUMBER = re.compile(r"\((\d+)\) \(SQL")
 
 
-class DatabaseError(Exception):
+class DatabaseError(StatementError):
     """A statement failed, and would fail again; `number` is the server's (0: unknown)."""
 
     def __init__(self, text: str, number: int) -> None:
@@ -53,10 +50,6 @@ class DatabaseError(Exception):
     @property
     def lacks_right(self) -> bool:
         return self.number in _RIGHTS
-
-
-class PassingError(Exception):
-    """The server is away, or someone else in the way: worth another try."""
 
 
 def _pyodbc() -> Any:
@@ -205,69 +198,11 @@ def connection_string(url: str) -> str:
     if "odbc_connect" not in query:
         if not parsed.database:
             raise ConfigurationError(f"[sinks.mssql] url names no database: write {EXAMPLE}.")
-        query.setdefault("driver", find_driver())
+        query.setdefault("driver", find_driver(_pyodbc().drivers(), "[sinks.mssql] url"))
     parsed = parsed.set(drivername="mssql+pyodbc", query=query)
     arguments, _ = parsed.get_dialect()().create_connect_args(parsed)
     return str(arguments[0])
 
 
-def find_driver() -> str:
-    """The ODBC driver to use: the file of Microsoft's, or a name that the system knows."""
-    shipped = _shipped_driver()
-    if shipped is not None:
-        return str(shipped)
-    known = _pyodbc().drivers()
-    for name in BY_NAME:
-        if name in known:
-            return name
-    raise ConfigurationError(
-        "There is no ODBC driver for SQL Server on this host. Install Microsoft's package "
-        "msodbcsql18, or mssql-python-odbc by pip, which brings the same, or Debian's tdsodbc; "
-        "or name one by driver= in [sinks.mssql] url."
-    )
-
-
-def _shipped_driver() -> Path | None:
-    """The file that the package mssql-python-odbc has for this system, where it is installed."""
-    package = find_spec("mssql_python_odbc")
-    if package is None or package.origin is None:
-        return None
-    machine = platform.machine().lower()
-    arch = {"amd64": "x86_64", "aarch64": "arm64"}.get(machine, machine)
-    base = Path(package.origin).parent
-    found = sorted(base.glob(f"libs/linux/*/{arch}/lib/libmsodbcsql-*.so*"))
-    try:
-        release = platform.freedesktop_os_release()
-    except OSError:
-        release = {}
-    like = f"{release.get('ID', '')} {release.get('ID_LIKE', '')}".split()
-    wanted = next((n for n in ("rhel", "suse", "alpine") if n in like), "debian_ubuntu")
-    return next((path for path in found if path.parts[-4] == wanted), None)
-
-
 def connect(odbc: str) -> MssqlSession:
     return MssqlSession(odbc)
-
-
-@contextlib.contextmanager
-def reading(doing: str) -> Iterator[None]:
-    """For looking: whatever fails is the database's."""
-    try:
-        yield
-    except (PassingError, DatabaseError) as error:
-        raise UnavailableError(f"{doing} failed: {error}. See that the server runs.") from error
-
-
-@contextlib.contextmanager
-def staging(doing: str) -> Iterator[None]:
-    """For the work of one job: it is tried again for want of a database, and fails for good
-    where the database does not take what it is given."""
-    try:
-        yield
-    except PassingError as error:
-        raise JobError(
-            ErrorClass.INFRASTRUCTURE, f"{doing} failed: {error}. See that the server runs."
-        ) from error
-    except DatabaseError as error:
-        kind = ErrorClass.INFRASTRUCTURE if error.lacks_right else ErrorClass.DATA
-        raise JobError(kind, f"{doing} failed: {error}.") from error

@@ -282,3 +282,52 @@ def insert_rows(schema: str, table: str, number: int, columns: Sequence[str]) ->
         f"INSERT INTO {place(schema, table)} ({names}) SELECT {names} "
         f"FROM {loaded(number)} WHERE {quote(lineage.JOB_ID)} = ?"
     )
+
+
+# --- looking at what is there -----------------------------------------------------------
+
+_ISO = {"date": 23, "time(6)": 114, "datetime2(6)": 126, "datetimeoffset(6)": 127}
+"""Styles of CONVERT that keep every digit."""
+
+
+def made_here(schema: str) -> str:
+    return f"SELECT DISTINCT [target] FROM {place(schema, COLUMNS)}"
+
+
+def markers_of_target(schema: str) -> str:
+    return f"SELECT [marker] FROM {place(schema, PUBLISH)} WHERE [target] = ? ORDER BY [job_id]"
+
+
+def count_rows(schema: str, table: str) -> str:
+    job, row = quote(lineage.JOB_ID), quote(lineage.ROW)
+    return (
+        f"SELECT {job}, COUNT_BIG(*), COUNT_BIG(DISTINCT {row}), MAX({row}) "
+        f"FROM {place(schema, table)} GROUP BY {job} ORDER BY {job}"
+    )
+
+
+def versions_of_rows(schema: str, table: str) -> str:
+    columns = _names((lineage.JOB_ID, lineage.FILE_VERSION_ID))
+    return f"SELECT DISTINCT {columns} FROM {place(schema, table)} ORDER BY {columns}"
+
+
+def row_numbers(schema: str, table: str) -> str:
+    job, row = quote(lineage.JOB_ID), quote(lineage.ROW)
+    return f"SELECT {row} FROM {place(schema, table)} WHERE {job} = ? ORDER BY {row}"
+
+
+def read_rows(schema: str, table: str, columns: Sequence[tuple[str, str]]) -> str:
+    """Those of one job between two numbers; `columns` with their types. Times and decimals come
+    as text, so that no driver's conversion has a say."""
+    job, row = quote(lineage.JOB_ID), quote(lineage.ROW)
+    names = ", ".join(_read(name, kind) for name, kind in columns)
+    return (
+        f"SELECT {names} FROM {place(schema, table)} "
+        f"WHERE {job} = ? AND {row} >= ? AND {row} < ? ORDER BY {row}"
+    )
+
+
+def _read(name: str, kind: str) -> str:
+    if kind.startswith("decimal"):
+        return f"CAST({quote(name)} AS varchar(60))"
+    return f"CONVERT(varchar(40), {quote(name)}, {_ISO[kind]})" if kind in _ISO else quote(name)

@@ -148,6 +148,26 @@ def insert_chunk(
     session.run(sql.insert_chunk(schema), *names_of(key), table, rows, len(content), content)
 
 
+def delete_chunks(
+    session: MssqlSession, schema: str, key: StagingKey, table: str | None = None
+) -> None:
+    """Of one target, or all of the key's."""
+    if table is None:
+        session.run(sql.delete_chunks(schema), *names_of(key))
+    else:
+        session.run(sql.delete_chunks_of_target(schema), *names_of(key), table)
+
+
+def take_over(session: MssqlSession, schema: str, key: StagingKey) -> None:
+    """Give the staging of this installation, job and attempt the key's token."""
+    installation, job_id, attempt, token = names_of(key)
+    session.run(sql.take_over(schema), token, installation, job_id, attempt, token)
+
+
+def all_keys(session: MssqlSession, schema: str) -> list[StagingKey]:
+    return [StagingKey(*row) for row in session.rows(sql.all_keys(schema))]
+
+
 def hold_chunks(
     session: MssqlSession, schema: str, keys: Sequence[StagingKey]
 ) -> list[tuple[StagingKey, Chunk]]:

@@ -1,11 +1,11 @@
-"""What the tables of a schema hold: each job's rows counted and digested anew.
+"""What `_sql_audit` looks at in a schema of PostgreSQL, and the rows of a job read back.
 
 Times and decimals are read as numbers and text, so that no conversion of the driver's has a say.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -16,9 +16,9 @@ from casparian.adapters.sink._postgresql_session import PostgresqlSession, quali
 from casparian.adapters.sink._postgresql_values import declared, digestible, encode
 from casparian.adapters.sink._rowdigest import RowDigest
 from casparian.adapters.sink._schema import with_lineage
+from casparian.adapters.sink._sql_audit import Counted
 from casparian.adapters.sink._sql_names import quote
 from casparian.domain import lineage
-from casparian.domain.audit import Holding, RowsFound, account
 from casparian.domain.publish import Marker, Target
 
 ONE_MOMENT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
@@ -33,50 +33,49 @@ _COUNTED = {
 }
 
 
-def holdings(session: PostgresqlSession, scheme: str, schema: str) -> Iterator[Holding]:
-    """Every table that was made here; the transaction is of one moment."""
-    markers: dict[str, list[Marker]] = {}
-    for table, marker in tables.all_markers(session, schema):
-        markers.setdefault(table, []).append(marker)
-    for table in sorted({*tables.made_here(session, schema), *markers}):
-        target = Target(scheme, schema, table)
-        mine = tuple(markers.get(table, ()))
-        if tables.kind_of(session, schema, table) is None:
-            filled = any(marker.rows for marker in mine)
-            faults = ("The table is gone, and its markers are not.",) if filled else ()
-            yield Holding(target, str(target), mine, faults=faults)
-            continue
-        yield _of_table(session, target, mine)
+class PostgresqlTables:
+    """`AuditedTables`. The transaction is of one moment."""
 
+    def __init__(self, session: PostgresqlSession, schema: str) -> None:
+        self._session = session
+        self._schema = schema
 
-def _of_table(session: PostgresqlSession, target: Target, markers: tuple[Marker, ...]) -> Holding:
-    expected = {marker.job_id: marker.rows for marker in markers if marker.rows}
-    place = qualified(target.location, target.name)
-    faults: list[str] = []
-    rows: dict[int, RowsFound] = {}
-    counted = session.rows(
-        f"SELECT {lineage.JOB_ID}, count(*), count(DISTINCT {lineage.ROW}), max({lineage.ROW}), "
-        f"array_to_string(array_agg(DISTINCT {lineage.FILE_VERSION_ID}), ' ') "
-        f"FROM {place} GROUP BY 1 ORDER BY 1"
-    )
-    for job_id, count, distinct, highest, versions in counted:
-        due = expected.get(job_id, 0)
-        digest: str | None = None
-        doubled: tuple[int, ...] = ()
-        missing: tuple[int, ...] = ()
-        if count == distinct == due == highest + 1:
-            try:
-                digest = digest_of_rows(session, target, job_id)
-            except (pa.ArrowException, LookupError) as error:
-                faults.append(f"The rows of job {job_id} are not as they were published: {error}.")
-        else:
-            numbers = session.rows(
-                f"SELECT {lineage.ROW} FROM {place} WHERE {lineage.JOB_ID} = $1 ORDER BY 1", job_id
-            )
-            doubled, missing = account((row[0] for row in numbers), due)
-        found = tuple(sorted(map(int, versions.split())))
-        rows[job_id] = RowsFound(count, digest, doubled, missing, found)
-    return Holding(target, str(target), markers, rows, tuple(faults))
+    def markers(self) -> Iterable[tuple[str, Marker]]:
+        return tables.all_markers(self._session, self._schema)
+
+    def made_here(self) -> Iterable[str]:
+        return tables.made_here(self._session, self._schema)
+
+    def exists(self, table: str) -> bool:
+        return tables.kind_of(self._session, self._schema, table) is not None
+
+    def counted(self, table: str) -> Iterable[Counted]:
+        rows: Iterable[Any] = self._session.rows(
+            f"SELECT {lineage.JOB_ID}, count(*), count(DISTINCT {lineage.ROW}), "
+            f"max({lineage.ROW}) FROM {self._place(table)} GROUP BY 1 ORDER BY 1"
+        )
+        return rows
+
+    def versions(self, table: str) -> Iterable[tuple[int, int]]:
+        rows: Iterable[Any] = self._session.rows(
+            f"SELECT DISTINCT {lineage.JOB_ID}, {lineage.FILE_VERSION_ID} "
+            f"FROM {self._place(table)} ORDER BY 1, 2"
+        )
+        return rows
+
+    def numbers(self, table: str, job_id: int) -> Iterable[int]:
+        rows = self._session.rows(
+            f"SELECT {lineage.ROW} FROM {self._place(table)} WHERE {lineage.JOB_ID} = $1 "
+            "ORDER BY 1",
+            job_id,
+        )
+        return (row[0] for row in rows)
+
+    def digest(self, table: str, job_id: int) -> str:
+        return digest_of_rows(self._session, Target("postgresql", self._schema, table), job_id)
+
+    def _place(self, table: str) -> str:
+        return qualified(self._schema, table)
 
 
 def digest_of_rows(session: PostgresqlSession, target: Target, job_id: int) -> str:

@@ -22,13 +22,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from casparian.adapters.sink._postgresql_values import DAYS_TO_2000, US_TO_2000
+
 SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"
 PIECE_ROWS = 1_024
 """So few that the server works on some while the next ones are encoded."""
-DAYS_TO_2000 = 10_957
-"""Since 1970; PostgreSQL counts from 2000 on."""
-US_TO_2000 = DAYS_TO_2000 * 86_400_000_000
 _NULL = b"\xff\xff\xff\xff"
 _COUNT, _LENGTH = Struct(">h"), Struct(">i")
 _INTERVAL = Struct(">iqii")

@@ -9,14 +9,10 @@ import pyarrow as pa
 
 from casparian.adapters.sink import _postgresql_staging as stagings
 from casparian.adapters.sink import _postgresql_tables as tables
-from casparian.adapters.sink._postgresql_session import (
-    DatabaseError,
-    PassingError,
-    PostgresqlSession,
-    qualified,
-)
+from casparian.adapters.sink._postgresql_session import DatabaseError, PostgresqlSession, qualified
 from casparian.adapters.sink._postgresql_values import stored_type
 from casparian.adapters.sink._schema import with_lineage
+from casparian.adapters.sink._sql_errors import PassingError
 from casparian.adapters.sink._sql_pool import Pool
 from casparian.adapters.sink._sql_promote import PromoteBusyError, PromoteFailedError, Slot
 from casparian.adapters.sink._sql_staging import Chunk, count_rows, in_portions

@@ -9,8 +9,9 @@ from typing import Any
 import pyarrow as pa
 
 from casparian.adapters.sink._postgresql_copy import SIGNATURE, TRAILER, copied
+from casparian.adapters.sink._sql_errors import PassingError, StatementError
 from casparian.adapters.sink._sql_names import quote, quoted
-from casparian.domain.errors import ConfigurationError, ErrorClass, JobError, UnavailableError
+from casparian.domain.errors import ConfigurationError
 
 SETTINGS = {
     # A statement that takes longer is stuck; those that move rows lift it for themselves.
@@ -35,7 +36,7 @@ _NO_DATABASE = "3D000"
 _NO_RIGHT = "42501"
 
 
-class DatabaseError(Exception):
+class DatabaseError(StatementError):
     """A statement failed, and would fail again; `code` is its SQLSTATE."""
 
     def __init__(self, text: str, code: str | None) -> None:
@@ -45,10 +46,6 @@ class DatabaseError(Exception):
     @property
     def lacks_right(self) -> bool:
         return self.code == _NO_RIGHT
-
-
-class PassingError(Exception):
-    """The server is away, or someone else in the way: worth another try."""
 
 
 @contextlib.contextmanager
@@ -167,30 +164,6 @@ def driver_uri(url: str) -> str:
 def connect(uri: str) -> PostgresqlSession:
     """Raises PassingError, or DatabaseError for a login that is refused."""
     return PostgresqlSession(uri)
-
-
-@contextlib.contextmanager
-def reading(doing: str) -> Iterator[None]:
-    """For looking: whatever fails is the database's."""
-    try:
-        yield
-    except (PassingError, DatabaseError) as error:
-        raise UnavailableError(f"{doing} failed: {error}. See that the server runs.") from error
-
-
-@contextlib.contextmanager
-def staging(doing: str) -> Iterator[None]:
-    """For the work of one job: it is tried again for want of a database, and fails for good
-    where the database does not take what it is given."""
-    try:
-        yield
-    except PassingError as error:
-        raise JobError(
-            ErrorClass.INFRASTRUCTURE, f"{doing} failed: {error}. See that the server runs."
-        ) from error
-    except DatabaseError as error:
-        kind = ErrorClass.INFRASTRUCTURE if error.lacks_right else ErrorClass.DATA
-        raise JobError(kind, f"{doing} failed: {error}.") from error
 
 
 def in_(numbers: Sequence[int]) -> str:

@@ -12,10 +12,9 @@ from casparian.adapters.sink._postgresql_session import (
     PostgresqlSession,
     in_,
     qualified,
-    reading,
-    staging,
 )
 from casparian.adapters.sink._postgresql_values import declared, widest_row
+from casparian.adapters.sink._sql_errors import reading, staging
 from casparian.adapters.sink._sql_names import quote
 from casparian.adapters.sink._sql_pool import Pool
 from casparian.adapters.sink._sql_staging import Chunk, Rows, from_bytes, names_of

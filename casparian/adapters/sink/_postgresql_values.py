@@ -20,6 +20,9 @@ MOST_NAME = 63
 UINT64_FORM = pa.decimal128(20, 0)
 JSON_VERSION = b"\x01"
 """Before the text of a jsonb value, in the binary form of COPY."""
+DAYS_TO_2000 = 10_957
+"""Since 1970; PostgreSQL counts from 2000 on."""
+US_TO_2000 = DAYS_TO_2000 * 86_400_000_000
 _JSONB = pa.binary()
 _SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
 _DAY_US = 86_400_000_000

@@ -1,18 +1,13 @@
-"""Sink `mssql://SCHEMA.TABLE`: rows staged in the target, copied in by one transaction.
-
-The sink of a schema keeps tables of its own in it (`_mssql_statements`). Any number of engines on
-any number of hosts publish to one schema; what they agree on are rows there and nothing else.
-"""
+"""Sink `mssql://SCHEMA.TABLE`: rows staged in the target, copied in by one transaction."""
 
 from __future__ import annotations
 
-import contextlib
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from casparian.adapters.sink import _mssql_audit
 from casparian.adapters.sink import _mssql_statements as sql
 from casparian.adapters.sink import _mssql_tables as tables
 from casparian.adapters.sink import _mssql_values as forms
@@ -20,22 +15,19 @@ from casparian.adapters.sink._mssql_promotion import promoting
 from casparian.adapters.sink._mssql_session import (
     DatabaseError,
     MssqlSession,
-    PassingError,
     connect,
     connection_string,
-    reading,
-    staging,
 )
 from casparian.adapters.sink._mssql_values import MOST_NAME
+from casparian.adapters.sink._sql_errors import PassingError, reading, staging
 from casparian.adapters.sink._sql_names import table_target
 from casparian.adapters.sink._sql_pool import Pool
-from casparian.adapters.sink._sql_promote import promote
-from casparian.adapters.sink._sql_staging import FENCE, ChunkedStaging, Rows, names_of
-from casparian.domain.adoption import Renewal, StandingSlot
+from casparian.adapters.sink._sql_sink import SqlSink
+from casparian.adapters.sink._sql_staging import Rows
+from casparian.domain.audit import Holding
 from casparian.domain.errors import ConfigurationError, UnavailableError
-from casparian.domain.ports import PromoteItem, Sink, StageRequest, Staging
-from casparian.domain.publish import Manifest, ManifestItem, Marker, Receipt, StagingKey, Target
-from casparian.domain.schemas import TargetSchema
+from casparian.domain.ports import Sink, StageRequest
+from casparian.domain.publish import Target
 
 SCHEME = "mssql"
 
@@ -63,26 +55,19 @@ class MssqlChunks:
     def drop(self, request: StageRequest) -> None:
         doing = f"Removing a staging of {request.target}"
         with reading(doing), self._pool.session() as session:
-            session.run(
-                sql.delete_chunks_of_target(self._schema),
-                *names_of(request.key),
-                request.target.name,
-            )
+            tables.delete_chunks(session, self._schema, request.key, request.target.name)
             session.commit()
 
 
-class MssqlSink:
-    """Port `Sink`, and `RenewingSink`. `location` is the schema."""
+class MssqlSink(SqlSink[MssqlSession]):
+    """Port `Sink`, `RenewingSink` and `AuditedSink`. `location` is the schema."""
 
     scheme = SCHEME
 
     def __init__(self, location: str, open_session: Callable[[], MssqlSession]) -> None:
-        self.location = location
-        self._pool = Pool(open_session)
-        self._chunks = MssqlChunks(self._pool, location)
-        self._name = f"{SCHEME}://{location}"
-        self._lock = threading.Lock()
-        self._known_ours: set[str] = set()
+        pool = Pool(open_session)
+        chunks, begin = MssqlChunks(pool, location), partial(promoting, pool, location)
+        super().__init__(location, pool, tables, tables, forms, chunks, begin)
 
     def check(self) -> None:
         try:
@@ -100,97 +85,10 @@ class MssqlSink:
                 f"SELECT, INSERT, UPDATE, DELETE ON SCHEMA::{sql.quote(self.location)}."
             ) from error
 
-    # --- staging ------------------------------------------------------------------------
-
-    def stage(self, request: StageRequest, known: TargetSchema | None) -> Staging:
-        self._refuse_stranger(request.target)
-        return ChunkedStaging(forms, self._chunks, request, known)
-
-    def _refuse_stranger(self, target: Target) -> None:
-        """Fail before the plugin's work rather than after it, where the table is a stranger's."""
-        with self._lock:
-            if target.name in self._known_ours:
-                return
-        with staging(f"Opening a staging for {target}"), self._pool.session() as session:
-            tables.refuse_stranger(session, self.location, target.name, str(target))
-            ours = tables.standing_schema(session, self.location, target.name) is not None
-            session.commit()
-        if ours:
-            with self._lock:
-                self._known_ours.add(target.name)
-
-    def stage_empty(self, manifest: Manifest, item: ManifestItem, key: StagingKey) -> None:
-        """Emptying needs no rows, only the holder's place: it is the promoter's fence."""
-        with staging(f"Opening a staging for {item.target}"), self._pool.session() as session:
-            tables.insert_chunk(session, self.location, key, FENCE)
-            session.commit()
-
-    def stage_marker(self, manifest: Manifest, item: ManifestItem, key: StagingKey) -> None:
-        """The manifest's own marker is written with the rows."""
-
-    def sync(self, keys: Sequence[StagingKey]) -> None:
-        """Each staging was committed, durably, when it was finished."""
-
-    # --- promoting ----------------------------------------------------------------------
-
-    def promote(self, items: Sequence[PromoteItem]) -> list[Receipt]:
-        return promote(partial(promoting, self._pool, self.location), items)
-
-    # --- upkeep -------------------------------------------------------------------------
-
-    def rekey(self, key: StagingKey) -> None:
-        installation, job_id, attempt, token = names_of(key)
+    def holdings(self) -> Iterator[Holding]:
         with self._looking() as session:
-            session.run(sql.take_over(self.location), token, installation, job_id, attempt, token)
-            session.commit()
-
-    def stagings(self) -> list[StagingKey]:
-        with self._looking() as session:
-            made = tables.has_own_tables(session, self.location)
-            rows = session.rows(sql.all_keys(self.location)) if made else []
-            session.commit()
-        return [StagingKey(*row) for row in rows]
-
-    def discard(self, key: StagingKey) -> None:
-        with self._looking() as session:
-            session.run(sql.delete_chunks(self.location), *names_of(key))
-            session.commit()
-
-    def clean(self, now_us: int) -> None:
-        """Replaced rows are gone with the transaction that replaced them."""
-
-    def markers(self) -> Iterator[tuple[Target, Marker]]:
-        with self._looking() as session:
-            made = tables.has_own_tables(session, self.location)
-            found = tables.all_markers(session, self.location) if made else []
-            session.commit()
-        for table, marker in found:
-            yield Target(SCHEME, self.location, table), marker
-
-    # --- taking over --------------------------------------------------------------------
-
-    def standing(self) -> Iterator[StandingSlot]:
-        for target, marker in self.markers():
-            yield StandingSlot(target, marker)
-
-    def schema_of(self, target: Target) -> TargetSchema | None:
-        with self._looking() as session:
-            made = tables.has_own_tables(session, self.location)
-            found = tables.standing_schema(session, self.location, target.name) if made else None
-            session.commit()
-        return found
-
-    def renew(self, renewals: Sequence[Renewal]) -> None:
-        changes = [(r.target.name, r.before, r.after) for r in renewals]
-        doing = f"Writing the new markers into {self._name}"
-        with staging(doing), self._pool.session() as session:
-            tables.renew_markers(session, self.location, changes)
-            session.commit()
-
-    @contextlib.contextmanager
-    def _looking(self) -> Iterator[MssqlSession]:
-        with reading(f"Working on the sink {self._name}"), self._pool.session() as session:
-            yield session
+            if tables.has_own_tables(session, self.location):
+                yield from _mssql_audit.holdings(session, SCHEME, self.location)
 
 
 class MssqlSinkSettings(BaseModel):

@@ -11,52 +11,37 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from urllib.parse import quote as quote_path
 
-from casparian.adapters.sink import _sqlite_audit
+from casparian.adapters.sink import _sql_audit
 from casparian.adapters.sink import _sqlite_target as tables
 from casparian.adapters.sink._durable import fsync_all
 from casparian.adapters.sink._errors import (
     disk_error,
     failed,
-    foreign,
-    is_passing,
-    taken_over,
-    withheld,
 )
 from casparian.adapters.sink._places import Places, beside
+from casparian.adapters.sink._sqlite_audit import SqliteTables
+from casparian.adapters.sink._sqlite_promotion import SqlitePromotion, file_uri, passes
 from casparian.adapters.sink._sqlite_staging import SqliteStaging
 from casparian.adapters.sink._uri import absolute, after_scheme, topic_target_name
 from casparian.domain.adoption import Renewal, StandingSlot
 from casparian.domain.audit import Holding
-from casparian.domain.errors import ConfigurationError, JobError, UnavailableError
+from casparian.domain.errors import ConfigurationError, UnavailableError
 from casparian.domain.plugins import REJECTS_TOPIC
 from casparian.domain.ports import PromoteItem, Sink, StageRequest, Staging
 from casparian.domain.publish import (
-    InstallCase,
     Manifest,
     ManifestItem,
     Marker,
-    MarkerCase,
     Receipt,
     StagingKey,
     Target,
-    compare_marker,
 )
 from casparian.domain.schemas import TargetSchema
 
 SCHEME = "sqlite"
 _FORM = "sqlite://FILE/TABLE"
 BUSY_S = 5.0
-_PASSING = frozenset(
-    {
-        sqlite3.SQLITE_BUSY,
-        sqlite3.SQLITE_LOCKED,
-        sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_NOMEM,
-        sqlite3.SQLITE_IOERR,  # Whatever the system said: a disk that fails, a limit of size.
-    }
-)
 
 
 class SqliteSink:
@@ -68,6 +53,7 @@ class SqliteSink:
         self.location = location
         self._file = os.path.realpath(location)
         self._places = Places(beside(self._file))
+        self._promotion = SqlitePromotion(self._file, self._places)
         self._busy_s = busy_s
         self._lock = threading.Lock()
         self._known_ours: set[str] = set()
@@ -82,7 +68,7 @@ class SqliteSink:
             if fresh:
                 fsync_all([os.path.dirname(self._file)])
         except (OSError, sqlite3.Error) as error:
-            if isinstance(error, sqlite3.Error) and _is_passing(error):
+            if isinstance(error, sqlite3.Error) and passes(error):
                 raise UnavailableError(
                     f"The sink {name} is held by somebody else: {error}. Try again later."
                 ) from error
@@ -95,7 +81,7 @@ class SqliteSink:
     def _connect(self) -> contextlib.closing[sqlite3.Connection]:
         return contextlib.closing(
             sqlite3.connect(
-                _uri(self._file, "rwc"), uri=True, timeout=self._busy_s, isolation_level=None
+                file_uri(self._file, "rwc"), uri=True, timeout=self._busy_s, isolation_level=None
             )
         )
 
@@ -168,7 +154,7 @@ class SqliteSink:
                 # Side files cannot be attached within a transaction, and only so many at once.
                 most = max(1, db.getlimit(sqlite3.SQLITE_LIMIT_ATTACHED))
                 for start in range(0, len(items), most):
-                    some = self._promote_some(db, items[start : start + most])
+                    some = self._promotion.together(db, items[start : start + most])
                     receipts += some
                     if all(receipt.transient for receipt in some):
                         break  # Nobody waits for a locked file once for each part of a group.
@@ -178,109 +164,8 @@ class SqliteSink:
             ]
         except sqlite3.Error as error:
             done = len(receipts)
-            receipts += [self._failed(job.item, error) for job in items[done:]]
+            receipts += [self._promotion.failure(job.item, error) for job in items[done:]]
         return receipts
-
-    def _promote_some(self, db: sqlite3.Connection, items: Sequence[PromoteItem]) -> list[Receipt]:
-        """Promote by one transaction, in which each item stands alone."""
-        attached: list[str] = []
-        receipts: list[Receipt] = []
-        try:
-            sources = [self._attach(db, n, job, attached) for n, job in enumerate(items)]
-            db.execute("BEGIN IMMEDIATE")
-            tables.make_own_tables(db)
-            for job, source in zip(items, sources, strict=True):
-                receipts.append(self._alone(db, job, source))
-            db.execute("COMMIT")
-        except sqlite3.Error as error:
-            receipts = [self._failed(job.item, error) for job in items]
-        finally:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            for name in attached:
-                db.execute(f"DETACH {name}")
-        return receipts
-
-    def _attach(
-        self, db: sqlite3.Connection, n: int, job: PromoteItem, attached: list[str]
-    ) -> str | None:
-        """Attach an item's side file; None where it has none, or it is not there any more."""
-        if not job.item.staged:
-            return None
-        path = self._side_path(job)
-        if not os.path.exists(path):
-            return None
-        name = f"side{n}"
-        try:
-            # Nobody writes to it any more, so it needs no locks.
-            db.execute(f"ATTACH ? AS {name}", (_uri(path, "ro") + "&immutable=1",))
-        except sqlite3.Error:
-            if os.path.exists(path):
-                raise
-            return None
-        attached.append(name)
-        return name
-
-    def _side_path(self, job: PromoteItem) -> str:
-        name = job.item.files[0] if job.item.files else "0.db"
-        return os.path.join(self._places.of(job.key), os.path.basename(name))
-
-    def _alone(self, db: sqlite3.Connection, job: PromoteItem, source: str | None) -> Receipt:
-        """One item; what it changed is undone where it fails, and the others go on."""
-        db.execute("SAVEPOINT item")
-        try:
-            receipt = self._install(db, job, source)
-        except JobError as error:
-            receipt = failed(job.item, error.message)
-        except sqlite3.Error as error:
-            if not db.in_transaction:
-                raise  # SQLite gave the whole transaction up.
-            receipt = self._failed(job.item, error)
-        if receipt.error is not None:
-            db.execute("ROLLBACK TO item")
-        db.execute("RELEASE item")
-        return receipt
-
-    def _install(self, db: sqlite3.Connection, job: PromoteItem, source: str | None) -> Receipt:
-        item, mine = job.item, Marker.of(job.manifest, job.item)
-        table = item.target.name
-        stranger = tables.other_installation(db, table, mine.installation)
-        if stranger is not None:
-            return failed(item, foreign(item, stranger))
-        standing = tables.standing_marker(db, table, item.slot)
-        case = compare_marker(standing, mine)
-        if standing is not None and case is not MarkerCase.INSTALL:
-            return withheld(item, standing, case)
-        # Looked at under the write lock: whoever takes over renames first, promotes then.
-        held = os.path.exists(self._side_path(job) if item.staged else self._places.of(job.key))
-        if not held or (item.staged and source is None):
-            return taken_over(item, self._places.of(job.key))
-        if standing is not None and standing.rows:
-            tables.delete_rows(db, table, standing.job_id)
-        if source is not None:
-            staged = TargetSchema.from_json(item.schema_json)
-            tables.fit_table(db, table, staged, str(item.target))
-            copied = tables.copy_rows(db, table, source, [c.name for c in staged.columns])
-            if copied != item.rows:
-                return failed(
-                    item,
-                    f"The staging of {item.target} holds {copied} rows, the manifest says "
-                    f"{item.rows}. Nothing was changed.",
-                )
-        tables.write_marker(db, table, mine)
-        return Receipt(item, InstallCase.INSTALLED)
-
-    def _failed(self, item: ManifestItem, error: sqlite3.Error) -> Receipt:
-        text = f"Publishing to {item.target} failed: {error}."
-        return failed(item, text, transient=_is_passing(error) or self._is_out_of_reach())
-
-    def _is_out_of_reach(self) -> bool:
-        """SQLite says no more than that it cannot open a file, or write: the system knows why."""
-        try:
-            os.close(os.open(self._file, os.O_RDWR))
-        except OSError as error:
-            return is_passing(error)
-        return False
 
     # --- upkeep -------------------------------------------------------------------------
 
@@ -310,7 +195,7 @@ class SqliteSink:
         with self._reading() as db:
             db.execute("BEGIN")
             if tables.has_own_tables(db):
-                yield from _sqlite_audit.holdings(db, SCHEME, self.location)
+                yield from _sql_audit.holdings(SqliteTables(db), SCHEME, self.location)
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
@@ -345,15 +230,6 @@ def _prepare(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA synchronous=FULL")
     if db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
         db.execute("PRAGMA journal_mode=WAL")
-
-
-def _uri(path: str, mode: str) -> str:
-    return f"file:{quote_path(os.fsencode(path))}?mode={mode}"
-
-
-def _is_passing(error: sqlite3.Error) -> bool:
-    code: int | None = getattr(error, "sqlite_errorcode", None)
-    return code is not None and (code & 0xFF) in _PASSING
 
 
 def _split(uri: str) -> tuple[str, str]:
