@@ -316,7 +316,7 @@ class ScanPass:
                 self._defer(path, sightings[-1].identity, CHANGED_WHILE_READ)
                 return
             self._report.deleted += self._archives.end_removed(path, sightings)
-            self._sightings += sightings
+            self._sightings += [s for s in sightings if not self._is_too_long(s.path)]
 
     def _open_again(self) -> None:
         """Archives of members that were forgotten."""
@@ -333,6 +333,8 @@ class ScanPass:
         self, files: ParallelFileScanner, path: bytes, identity: StatIdentity, linked: bool
     ) -> None:
         """Another name of a file that this scan has read, or is reading, is not read again."""
+        if self._is_too_long(path):
+            return
         if linked:
             content_hash = self._hashed.get(identity)
             if content_hash is not None:
@@ -345,6 +347,17 @@ class ScanPass:
         files.submit(path, identity)
         while files.full:
             self._take(files.collect(timeout_s=BATCH_US / 1e6))
+
+    def _is_too_long(self, path: bytes) -> bool:
+        most: int | None = getattr(self._parts.catalog, "longest_path", None)
+        if most is None or len(path) <= most:
+            return False
+        self._report.fail(
+            path,
+            f"its path has {len(path)} bytes, and the queue's database keeps {most}: give it a "
+            "shorter one",
+        )
+        return True
 
     def _take(self, results: Iterable[Hashed]) -> None:
         for hashed in results:

@@ -166,6 +166,9 @@ class FileCatalog(Protocol):
     8. `disturbances` of a root grows by one with each `forget` and each `missed` of its
        locations, whoever calls them; with a `record` by which locations come to stand, as its
        outcome says; and with nothing else.
+
+    One that cannot keep every path has an attribute `longest_path`, in bytes: files whose paths
+    are longer are not recorded, and told as unreadable.
     """
 
     def roots(self) -> Sequence[SourceRoot]: ...

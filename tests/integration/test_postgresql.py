@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import random
 import signal
 import time
 from collections import Counter
@@ -14,9 +16,16 @@ import pytest
 from sqlalchemy import bindparam, update
 
 from casparian.adapters.queue.database import execute_many, insert_of, insert_rows, row_insert
-from casparian.adapters.queue.postgresql import SESSION, open_database
+from casparian.adapters.queue.postgresql import (
+    SESSION,
+    PostgresqlDialect,
+    open_database,
+    open_stores,
+)
 from casparian.adapters.queue.tables import publish_slot
 from casparian.domain.errors import UnavailableError
+from casparian.domain.files import Sighting, StatIdentity
+from casparian.domain.ports import Applied
 from tests.support.postgres_server import Server, new_schema
 from tests.support.project import Project, read_parquet, wait_for
 
@@ -160,3 +169,18 @@ def test_an_engine_that_starts_while_the_database_is_held_waits_for_its_turn(
         wait_for(lambda: waited() > before)
         engine.terminate()
         assert engine.wait(30) == 0, project.log()
+
+
+def test_the_longest_path_that_is_said_to_fit_does(postgresql_schema: str, tmp_path: Path) -> None:
+    """With names that the server cannot compress, as it does with what is long."""
+    stores = open_stores(postgresql_schema)
+    try:
+        stores.store.apply(Applied((os.fsencode(tmp_path),), (), (), ()))
+        (root,) = stores.catalog.roots()
+        longest = PostgresqlDialect.longest_path
+        path = random.Random(1).randbytes(longest).replace(b"\0", b"x")
+        sighting = Sighting(path, StatIdentity(1, 2, 3, 4, 5), "c" * 64)
+        stores.catalog.record(root.id, [sighting], stores.store.routing())
+        assert stores.catalog.find(root.id, path) is not None
+    finally:
+        stores.close()

@@ -457,6 +457,22 @@ def test_a_stopped_scan_deletes_nothing(world: World) -> None:
     assert not world.known("a").missed_scans
 
 
+def test_a_path_that_the_catalog_cannot_keep_is_told_and_keeps_nothing_up(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(world.catalog, "longest_path", 11, raising=False)
+    world.write("d/short.csv")
+    world.write("d/long-name.csv")
+    world.clock.advance(SETTLE_S + 1)
+    report = world.scout.scan(world.root)
+    assert counts(report) == {"new": 1, "unreadable": 1}
+    assert report.errors == {
+        b"d/long-name.csv": "its path has 15 bytes, and the queue's database keeps 11: "
+        "give it a shorter one"
+    }
+    assert world.catalog.find(world.root.id, b"d/long-name.csv") is None
+
+
 def test_a_vanished_file_is_gone_and_an_unreadable_one_is_counted(world: World) -> None:
     for name in ("a", "b", "c"):
         world.write(name)

@@ -43,6 +43,7 @@ class SqlCatalog(SqlDepartures):
 
     def __init__(self, database: Database) -> None:
         self._db = database
+        self.longest_path = database.dialect.longest_path
 
     def roots(self) -> Sequence[SourceRoot]:
         statement = select(source_root).where(source_root.c.active).order_by(source_root.c.id)

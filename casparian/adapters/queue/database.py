@@ -86,6 +86,11 @@ class Dialect(Protocol):
         ...
 
     @property
+    def longest_path(self) -> int | None:
+        """How many bytes of a path below its root an index takes; None: as many as there are."""
+        ...
+
+    @property
     def fresh_token(self) -> ColumnElement[Any]:
         """32 hex digits, others for every row."""
         ...

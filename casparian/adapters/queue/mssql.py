@@ -72,6 +72,7 @@ class MssqlDialect:
     """What only SQL Server does this way. `clock`, where given, is told the server's time."""
 
     files_together = 12_000
+    longest_path = 1_600
 
     fresh_token: ColumnElement[Any] = literal_column(
         "LOWER(REPLACE(CAST(NEWID() AS VARCHAR(36)), '-', ''))"

@@ -157,6 +157,7 @@ class PostgresqlDialect:
     """What only PostgreSQL does this way. `clock`, where given, is told the server's time."""
 
     files_together = 12_000
+    longest_path = 2_600
 
     fresh_token: ColumnElement[Any] = func.replace(cast(func.gen_random_uuid(), Text), "-", "")
 

@@ -121,6 +121,7 @@ class SqliteDialect:
     """What only SQLite does this way."""
 
     files_together = 60_000
+    longest_path = None
 
     fresh_token: ColumnElement[Any] = func.lower(func.hex(func.randomblob(16)))
 

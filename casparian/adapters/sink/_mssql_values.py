@@ -6,18 +6,16 @@ and is cast by the server to its own type, which no driver has a say in.
 
 from __future__ import annotations
 
-import re
-
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from casparian.adapters.sink import _sqlite_values as text_values
+from casparian.adapters.sink._refusals import Refused, refuse_nul, told
 from casparian.domain.errors import ErrorClass, JobError
 
 MOST_COLUMNS = 1_024
 MOST_NAME = 128
 MOST_DIGITS = 38
-_NUL = re.compile(rb"\0")
 _SMALLEST = {pa.float32(): 2.0**-126, pa.float64(): 2.0**-1022}
 _INTEGERS = {
     pa.int8(): "smallint",
@@ -31,10 +29,6 @@ _INTEGERS = {
 }
 NO_TYPE = "nvarchar(max)"
 """Of a column that has no values yet."""
-
-
-class _Refused(ValueError):
-    """Why a value cannot be stored: the end of a sentence."""
 
 
 def declared(kind: pa.DataType) -> str | None:
@@ -76,14 +70,8 @@ def is_cast(declared_type: str) -> bool:
 def encode(array: pa.Array, column: str, where: str) -> pa.Array:
     """The array as int64, double, string, binary or null. Raises JobError (DATA) for a value
     that SQL Server could not give back."""
-    try:
+    with told(array.type, column, where):
         return _encode(array, column, where)
-    except (_Refused, pa.ArrowException) as error:
-        raise JobError(
-            ErrorClass.DATA,
-            f"Column {column!r} ({array.type}) of the rows for {where} {error}. "
-            "Publish another value, or use a Parquet sink.",
-        ) from error
 
 
 def _encode(array: pa.Array, column: str, where: str) -> pa.Array:
@@ -98,7 +86,7 @@ def _encode(array: pa.Array, column: str, where: str) -> pa.Array:
     if t.is_timestamp(kind) and kind.tz is not None:
         return pc.replace_substring(encoded, "Z", "+00:00")
     if t.is_string(encoded.type):
-        _refuse_nul(encoded)
+        refuse_nul(encoded, "at which many of SQL Server's tools end a text")
     return encoded
 
 
@@ -108,7 +96,7 @@ def _in_microseconds(array: pa.Array) -> pa.Array:
     try:
         return array.cast(micro)
     except pa.ArrowInvalid as error:
-        raise _Refused(
+        raise Refused(
             "holds nanoseconds, and the columns of this sink end at microseconds"
         ) from error
 
@@ -124,21 +112,9 @@ def _refuse_unusual(array: pa.Array) -> None:
     )
     at = pc.index(odd, pa.scalar(True)).as_py()
     if at >= 0:
-        raise _Refused(
+        raise Refused(
             f"holds {wide[at].as_py()} (the first such in row {at} of its batch), which SQL "
             "Server's float cannot"
-        )
-
-
-def _refuse_nul(array: pa.Array) -> None:
-    data = array.buffers()[2]
-    if data is None or not _NUL.search(memoryview(data)):
-        return
-    at = pc.index(pc.match_substring(array, "\0"), pa.scalar(True)).as_py()
-    if at >= 0:
-        raise _Refused(
-            f"holds a NUL character (the first in row {at} of its batch), at which many of SQL "
-            "Server's tools end a text"
         )
 
 

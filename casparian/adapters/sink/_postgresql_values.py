@@ -10,9 +10,9 @@ import json
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from casparian.adapters.sink import _sqlite_values as json_values
+from casparian.adapters.sink._refusals import Refused, check_range, refuse_nul, told
 from casparian.domain.errors import ErrorClass, JobError
 
 MOST_COLUMNS = 1_600
@@ -25,6 +25,7 @@ DAYS_TO_2000 = 10_957
 US_TO_2000 = DAYS_TO_2000 * 86_400_000_000
 _JSONB = pa.binary()
 _SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
+_NO_NUL = "which no text of PostgreSQL can"
 _DAY_US = 86_400_000_000
 _FIRST_DAY, _LAST_DAY = -719_162, 2_932_896  # 0001-01-01 and 9999-12-31
 _INTEGERS = {
@@ -37,10 +38,6 @@ _INTEGERS = {
     pa.uint32(): ("bigint", pa.int64()),
     pa.uint64(): ("numeric(20,0)", UINT64_FORM),
 }
-
-
-class _Refused(ValueError):
-    """Why a value cannot be stored: the end of a sentence."""
 
 
 def declared(kind: pa.DataType) -> str | None:
@@ -101,14 +98,8 @@ def stored_type(kind: pa.DataType) -> pa.DataType:
 def encode(array: pa.Array, column: str, where: str) -> pa.Array:
     """The array in its stored form. Raises JobError (DATA) for a value that PostgreSQL could
     not give back."""
-    try:
+    with told(array.type, column, where):
         return _encode(array, column, where)
-    except (_Refused, pa.ArrowException) as error:
-        raise JobError(
-            ErrorClass.DATA,
-            f"Column {column!r} ({array.type}) of the rows for {where} {error}. "
-            "Publish another value, or use a Parquet sink.",
-        ) from error
 
 
 def _encode(array: pa.Array, column: str, where: str) -> pa.Array:
@@ -117,12 +108,12 @@ def _encode(array: pa.Array, column: str, where: str) -> pa.Array:
         return _encode(array.storage, column, where)
     stored = stored_type(kind)
     if t.is_string(kind):
-        _refuse_nul(array)
+        refuse_nul(array, _NO_NUL)
         return array
     if declared(kind) == "jsonb":
         return _jsonb(json_values.encode(array, column, where))
     if t.is_date32(kind):
-        _check_range(array.cast(pa.int32()), _FIRST_DAY, _LAST_DAY, "a date outside 0001 to 9999")
+        check_range(array.cast(pa.int32()), _FIRST_DAY, _LAST_DAY, "a date outside 0001 to 9999")
         return array
     if kind == stored:
         encoded = array
@@ -131,10 +122,10 @@ def _encode(array: pa.Array, column: str, where: str) -> pa.Array:
     else:
         return array.cast(stored)
     if t.is_time(kind):
-        _check_range(encoded.cast(pa.int64()), 0, _DAY_US - 1, "a time outside of the day")
+        check_range(encoded.cast(pa.int64()), 0, _DAY_US - 1, "a time outside of the day")
     elif t.is_timestamp(kind):
         first, end = _FIRST_DAY * _DAY_US, (_LAST_DAY + 1) * _DAY_US
-        _check_range(encoded.cast(pa.int64()), first, end - 1, "a time outside 0001 to 9999")
+        check_range(encoded.cast(pa.int64()), first, end - 1, "a time outside 0001 to 9999")
     return encoded
 
 
@@ -143,30 +134,17 @@ def _in_microseconds(array: pa.Array, stored: pa.DataType) -> pa.Array:
         return array.cast(stored)
     except pa.ArrowInvalid as error:
         if array.type.unit == "ns":
-            raise _Refused(
+            raise Refused(
                 "holds nanoseconds, and PostgreSQL's types end at microseconds"
             ) from error
-        raise _Refused("holds more than 64 bits of microseconds can say") from error
-
-
-def _refuse_nul(array: pa.Array) -> None:
-    data = array.buffers()[2]
-    if data is None or b"\0" not in data.to_pybytes():
-        return
-    # It may lie in a part of the buffer that is not this array's.
-    at = pc.index(pc.match_substring(array, "\0"), pa.scalar(True)).as_py()
-    if at >= 0:
-        raise _Refused(
-            f"holds a NUL character (the first in row {at} of its batch), which no text of "
-            "PostgreSQL can"
-        )
+        raise Refused("holds more than 64 bits of microseconds can say") from error
 
 
 def _jsonb(texts: pa.Array) -> pa.Array:
     values = texts.to_pylist()
     for text in values:
         if text is not None and "\\u0000" in text and _has_nul(json.loads(text)):
-            raise _Refused("holds a NUL character, which no text of PostgreSQL can")
+            raise Refused(f"holds a NUL character, {_NO_NUL}")
     return pa.array(
         [None if text is None else JSON_VERSION + text.encode() for text in values], _JSONB
     )
@@ -178,12 +156,6 @@ def _has_nul(value: Any) -> bool:
     if isinstance(value, dict):
         return any(_has_nul(key) or _has_nul(item) for key, item in value.items())
     return isinstance(value, list) and any(map(_has_nul, value))
-
-
-def _check_range(counts: pa.Array, low: int, high: int, what: str) -> None:
-    limits = pc.min_max(counts).as_py()
-    if limits["min"] is not None and (limits["min"] < low or limits["max"] > high):
-        raise _Refused(f"holds {what}")
 
 
 # --- what is digested -------------------------------------------------------------------

@@ -13,16 +13,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from casparian.domain.errors import ErrorClass, JobError
+from casparian.adapters.sink._refusals import Refused, check_range, told
 
 INTEGER, REAL, TEXT, BLOB, ANY = "INTEGER", "REAL", "TEXT", "BLOB", ""
 _STORED = {INTEGER: pa.int64(), REAL: pa.float64(), TEXT: pa.string(), BLOB: pa.binary()}
 _DAY_UNITS = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
+_UNSORTED = ", which has no ISO 8601 form that sorts"
 _FIRST_DAY, _LAST_DAY = -719_162, 2_932_896  # 0001-01-01 and 9999-12-31
-
-
-class _Refused(ValueError):
-    """Why a value cannot be stored: the end of a sentence."""
 
 
 def declared(kind: pa.DataType) -> str | None:
@@ -70,14 +67,8 @@ def encode(array: pa.Array, column: str, where: str) -> pa.Array:
 
     Raises JobError (DATA) for a value that SQLite cannot give back.
     """
-    try:
+    with told(array.type, column, where):
         return _encode(array)
-    except (_Refused, pa.ArrowException) as error:
-        raise JobError(
-            ErrorClass.DATA,
-            f"Column {column!r} ({array.type}) of the rows for {where} {error}. "
-            "Publish another value, or use a Parquet sink.",
-        ) from error
 
 
 def _encode(array: pa.Array) -> pa.Array:
@@ -92,14 +83,16 @@ def _encode(array: pa.Array) -> pa.Array:
         wide = array.cast(pa.float64())
         at = pc.index(pc.is_nan(wide), pa.scalar(True)).as_py()
         if at >= 0:
-            raise _Refused(f"holds NaN (the first in row {at} of its batch), which becomes NULL")
+            raise Refused(f"holds NaN (the first in row {at} of its batch), which becomes NULL")
         return wide
     if t.is_date32(kind):
-        _check_range(array.cast(pa.int32()), _FIRST_DAY, _LAST_DAY, "a date outside 0001 to 9999")
+        check_range(
+            array.cast(pa.int32()), _FIRST_DAY, _LAST_DAY, f"a date outside 0001 to 9999{_UNSORTED}"
+        )
         return array.cast(pa.string())
     if t.is_time(kind):
         counts = array.cast(pa.int32() if t.is_time32(kind) else pa.int64())
-        _check_range(counts, 0, _DAY_UNITS[kind.unit] - 1, "a time outside of the day")
+        check_range(counts, 0, _DAY_UNITS[kind.unit] - 1, f"a time outside of the day{_UNSORTED}")
         return array.cast(pa.string())
     if t.is_timestamp(kind):
         return _encode_timestamp(array)
@@ -113,19 +106,16 @@ def _encode_timestamp(array: pa.Array) -> pa.Array:
     kind, counts = array.type, array.cast(pa.int64())
     if kind.unit != "ns":  # 64 bits of nanoseconds stay within the years 1677 to 2262.
         day = _DAY_UNITS[kind.unit]
-        _check_range(
-            counts, _FIRST_DAY * day, (_LAST_DAY + 1) * day - 1, "a time outside 0001 to 9999"
+        check_range(
+            counts,
+            _FIRST_DAY * day,
+            (_LAST_DAY + 1) * day - 1,
+            f"a time outside 0001 to 9999{_UNSORTED}",
         )
     text = pc.binary_replace_slice(
         counts.cast(pa.timestamp(kind.unit)).cast(pa.string()), start=10, stop=11, replacement="T"
     )
     return text if kind.tz is None else pc.binary_join_element_wise(text, "Z", "")
-
-
-def _check_range(counts: pa.Array, low: int, high: int, what: str) -> None:
-    limits = pc.min_max(counts).as_py()
-    if limits["min"] is not None and (limits["min"] < low or limits["max"] > high):
-        raise _Refused(f"holds {what}, which has no ISO 8601 form that sorts")
 
 
 def _encode_nested(array: pa.Array) -> pa.Array:
@@ -136,7 +126,7 @@ def _encode_nested(array: pa.Array) -> pa.Array:
             for value in _objects(array)
         ]  # fmt: skip
     except ValueError as error:
-        raise _Refused("holds a NaN or an infinity, which JSON has no word for") from error
+        raise Refused("holds a NaN or an infinity, which JSON has no word for") from error
     return pa.array(texts, pa.string())
 
 
