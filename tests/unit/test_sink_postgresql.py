@@ -159,7 +159,7 @@ def test_a_session_has_its_timeouts(sink: PostgresqlSink) -> None:
     with sink._pool.session() as session:
         found = {n: session.rows("SELECT current_setting($1)", n)[0][0] for n in SETTINGS}
         session.commit()
-    as_shown = {"statement_timeout": "1min"}
+    as_shown = {"statement_timeout": "1min", "tcp_user_timeout": "10000"}
     assert found == {**SETTINGS, **as_shown}
 
 
