@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from casparian.app.cli._output import show_json
+from casparian.app.cli._shadow import shadow_document, show_shadow
 from casparian.app.cli._shared import ConfigOption, JsonOption, load_settings, open_stores
 from casparian.domain.errors import ConfigurationError, UnavailableError
 
 if TYPE_CHECKING:
     from casparian.adapters.queue import QueueStores
-    from casparian.app.cli.shapes import DeployedDocument
+    from casparian.app.cli.shapes import DeployedDocument, ShadowDocument
+    from casparian.app.settings import Settings
     from casparian.domain.messages import Deployed
     from casparian.domain.signing import SigningKey
 
@@ -38,6 +40,15 @@ def deploy(
             "--key-id", metavar="ID", help="The key to sign with, made by `casparian keys new`."
         ),
     ],
+    shadow: Annotated[
+        int | None,
+        typer.Option(
+            "--shadow",
+            metavar="N",
+            min=1,
+            help="First run it on the last N files published, and show what would change.",
+        ),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -49,32 +60,45 @@ def deploy(
     cannot be loaded is recorded, and what was live stays. From then on the plugin's file in the
     plugin directory is not used. The plugin must be in the configuration.
 
+    With --shadow the new code is run before that, in a sidecar, on the last files that the plugin
+    has published, and what it makes is compared with what the code makes that published them;
+    nothing of it is published. Without --yes it is then deployed only where somebody can be asked.
+
     On a terminal it asks first. Exits with 1 when the deployment is refused, saying by which
     check, and with 3 when no engine is running.
 
-    Example: casparian deploy csv_table.py --plugin csv_table --key-id office-2026
+    Example: casparian deploy csv_table.py --plugin csv_table --key-id office-2026 --shadow 20
     """
     settings = load_settings(ctx, config)
     from casparian.adapters.keys import KeyDirectory
     from casparian.app.access import client_access
-    from casparian.domain.plugins import check_plugin_name
+    from casparian.domain.plugins import check_plugin_name, code_hash
 
     check_plugin_name(plugin)
     code = _read(file)
     key = KeyDirectory(settings.key_directory).signing(key_id)
+    document: DeployedDocument = {
+        "plugin": plugin,
+        "version": None,
+        "content_hash": code_hash(code),
+        "key_id": key.id,
+        "engine": None,
+        "shadow": None,
+    }
     with closing(open_stores(settings)) as stores:
-        if not _agreed(stores, plugin, file, yes=yes or as_json):
-            print("Nothing was deployed.")
+        if shadow is not None:
+            document["shadow"] = found = _shadow(settings, stores, plugin, code, shadow)
+            if not as_json:
+                show_shadow(found)
+        if not _agreed(stores, plugin, file, yes=yes, as_json=as_json, shown=shadow is not None):
+            if as_json:
+                show_json(document)
+            else:
+                print("Nothing was deployed.")
             return
         installed, engine = _deploy(stores, key, plugin, code, client_access(settings))
     if as_json:
-        document: DeployedDocument = {
-            "plugin": installed.plugin,
-            "version": installed.version,
-            "content_hash": installed.content_hash,
-            "key_id": key.id,
-            "engine": engine,
-        }
+        document["version"], document["engine"] = installed.version, engine
         show_json(document)
         return
     print(
@@ -90,9 +114,22 @@ def _read(file: Path) -> bytes:
         raise ConfigurationError(f"{file} cannot be read: {error.strerror}.") from error
 
 
-def _agreed(stores: QueueStores, plugin: str, file: Path, *, yes: bool) -> bool:
-    if yes or not (sys.stdin.isatty() and sys.stdout.isatty()):
+def _shadow(
+    settings: Settings, stores: QueueStores, plugin: str, code: bytes, limit: int
+) -> ShadowDocument:
+    from casparian.app.shadow import shadow_run
+
+    return shadow_document(shadow_run(settings, stores, plugin, code, limit))
+
+
+def _agreed(
+    stores: QueueStores, plugin: str, file: Path, *, yes: bool, as_json: bool, shown: bool
+) -> bool:
+    """`shown`: what would change was shown, to be judged first."""
+    if yes:
         return True
+    if as_json or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return not shown
     standing = stores.store.standing().get(plugin)
     former = (
         f"version {standing.version}, of {standing.origin}, is live"

@@ -223,14 +223,60 @@ class AdoptedDocument(TypedDict):
     jobs: Annotated[RenumberedDocument, "What became of jobs."]
 
 
+class ShadowColumnDocument(TypedDict):
+    """A column that is another one by the new code."""
+
+    name: Annotated[str, "Its name."]
+    before: Annotated[str | None, "Its type before; null where it was not there."]
+    now: Annotated[str | None, "Its type now; null where it is not there."]
+
+
+class ShadowTopicDocument(TypedDict):
+    """What two codes made of one topic, over all files."""
+
+    topic: Annotated[str, "The topic."]
+    rows_before: Annotated[int, "Rows by the code that published."]
+    rows_now: Annotated[int, "Rows by the new code."]
+    only_before: Annotated[int, "Rows that the new code does not make."]
+    only_now: Annotated[int, "Rows that only the new code makes."]
+    columns: Annotated[list[ShadowColumnDocument], "Columns that differ."]
+    examples: Annotated[list[str], "A few such rows: `-` those gone, `+` those new."]
+
+
+class ShadowFileDocument(TypedDict):
+    """A file on which the new code was run."""
+
+    path: Annotated[str, "Its path below the source root."]
+    source_root: Annotated[str, "The source root."]
+    job_id: Annotated[int, "The job that published its rows."]
+    plugin_hash: Annotated[str, "The code that this job ran."]
+    rows_published: Annotated[int, "Rows that it published."]
+    rows_before: Annotated[int, "Rows that this code makes now."]
+    rows_now: Annotated[int, "Rows that the new code makes."]
+    rejects_before: Annotated[int, "Rows that it rejects."]
+    rejects_now: Annotated[int, "Rows that the new code rejects."]
+    error_before: Annotated[str | None, "Why it fails now; null where it does not."]
+    error_now: Annotated[str | None, "Why the new code fails; null where it does not."]
+    drifted: Annotated[bool, "What the old code makes now is not as many as it published."]
+
+
+class ShadowDocument(TypedDict):
+    """What `casparian deploy --shadow` found. Nothing of it is published."""
+
+    same: Annotated[bool, "Both codes make the same rows, rejects and errors."]
+    files: Annotated[list[ShadowFileDocument], "The files, the one published last first."]
+    topics: Annotated[list[ShadowTopicDocument], "What differs, by topic."]
+
+
 class DeployedDocument(TypedDict):
-    """What `casparian deploy` installed."""
+    """What `casparian deploy` installed; of a shadow run alone, `shadow` only."""
 
     plugin: Annotated[str, "The plugin's name."]
-    version: Annotated[int, "Its version now."]
+    version: Annotated[int | None, "Its version now; null where nothing was deployed."]
     content_hash: Annotated[str, "SHA-256 of the code."]
     key_id: Annotated[str, "The key that signed it."]
-    engine: Annotated[str, "The engine that took it, as in `status`."]
+    engine: Annotated[str | None, "The engine that took it, as in `status`; null where none did."]
+    shadow: Annotated[ShadowDocument | None, "What a shadow run found; null without `--shadow`."]
 
 
 class RolledBackDocument(TypedDict):
