@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from casparian.app.cli._output import count, printable, show_table
+from casparian.app.cli._output import count, show_table
+from casparian.app.printable import printable
 
 if TYPE_CHECKING:
     from casparian.app.cli.shapes import ShadowDocument, ShadowFileDocument, ShadowTopicDocument
