@@ -16,9 +16,10 @@ _PARAMETER = re.compile(r"%\((\w+)\)s(?:::(\w+))?")
 
 
 @lru_cache(maxsize=256)
-def _with_arrays(text: str, varying: Collection[str]) -> str | None:
+def _with_arrays(text: str, varying: Collection[str], texts: Collection[str]) -> str | None:
     """The update with each of the `varying` parameters as a column of arrays; None where one of
-    them has no type to make an array of."""
+    them has no type to make an array of. Those of `texts` go as bytes: written out, each quote of
+    a document would be sought and escaped."""
     types: dict[str, str] = {}
     untyped = False
 
@@ -35,7 +36,9 @@ def _with_arrays(text: str, varying: Collection[str]) -> str | None:
     change, where, condition = changed.partition(" WHERE ")
     if untyped or not where or not types:
         return None
-    arrays = ", ".join(f"%({name})s::{kind}[]" for name, kind in types.items())
+    arrays = ", ".join(
+        f"%({name}){'b' if name in texts else 's'}::{kind}[]" for name, kind in types.items()
+    )
     return f"{change} FROM unnest({arrays}) AS given({', '.join(types)}){where}{condition}"
 
 
@@ -48,7 +51,8 @@ def update_at_once(
     """Run an update for rows of which no two meet the same; how many it met. None where it cannot
     be run so."""
     names = frozenset(rows[0])
-    statement = _with_arrays(text, names)
+    texts = frozenset(name for name in names if any(isinstance(row[name], str) for row in rows))
+    statement = _with_arrays(text, names, texts)
     if statement is None:
         return None
     arrays = {name: [row[name] for row in rows] for name in names}
