@@ -328,6 +328,8 @@ class Settings(Section):
             ) from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"{file} is not valid TOML: {error}.") from error
+        except RecursionError as error:
+            raise ConfigurationError(f"{file} is nested too deeply to be read.") from error
         except OSError as error:
             raise ConfigurationError(f"{file} cannot be read: {error.strerror}.") from error
         return cls._of(SettingsFile(str(file), raw, text), file.resolve().parent)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import threading
 import urllib.error
 import urllib.request
@@ -27,6 +28,7 @@ from openlineage.client.facet_v2 import (
 from prometheus_client.parser import text_string_to_metric_families
 
 from casparian import Engine, Settings
+from casparian.app.metrics.endpoint import MOST_REQUESTS, Endpoint
 from casparian.app.observing import Observing
 from casparian.domain.errors import ConfigurationError
 from casparian.domain.observer import Stage, Unobserved
@@ -189,6 +191,38 @@ def test_an_address_in_use_is_refused(project: Project) -> None:
         assert project.drain("--log-json") == 2
     assert f"127.0.0.1:{port} cannot be listened on" in project.log()
     assert "scanned" not in project.log()
+
+
+def test_who_connects_and_says_nothing_takes_a_thread_of_few() -> None:
+    endpoint = Endpoint("127.0.0.1", 0)
+    endpoint.listen()
+    address = ("127.0.0.1", int(endpoint.url.rpartition(":")[2]))
+    silent: list[socket.socket] = []
+    try:
+        for number in range(MOST_REQUESTS):
+            silent.append(socket.create_connection(address))
+            wait_for(lambda n=number: answering() == n + 1)
+        # There is room for no more.
+        with socket.create_connection(address) as one_more:
+            assert one_more.recv(1) == b""
+        assert answering() == MOST_REQUESTS
+        silent.pop().close()
+        assert wait_for(lambda: scraped(endpoint.url)) == 200
+    finally:
+        for connection in silent:
+            connection.close()
+        endpoint.close()
+
+
+def answering() -> int:
+    return sum("process_request" in thread.name for thread in threading.enumerate())
+
+
+def scraped(address: str) -> int | None:
+    try:
+        return get(address, "/metrics")[0]
+    except OSError:
+        return None
 
 
 @pytest.mark.parametrize(

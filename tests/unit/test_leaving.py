@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import stat
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -288,6 +289,7 @@ def test_across_file_systems_a_copy_is_archived(make: Callable[..., World]) -> N
     with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
         world = make(After(Action.ARCHIVE, os.fsencode(directory)))
         path = world.write("d/a.csv", b"x" * 3_000_000)
+        path.chmod(0o640)
         modified = path.stat().st_mtime_ns
         world.scan()
         world.complete_all()
@@ -296,6 +298,8 @@ def test_across_file_systems_a_copy_is_archived(make: Callable[..., World]) -> N
         copy = Path(directory, "d", "a.csv")
         assert copy.read_bytes() == b"x" * 3_000_000
         assert copy.stat().st_mtime_ns == modified
+        # Others could not read it, and they still cannot.
+        assert stat.S_IMODE(copy.stat().st_mode) == 0o640
         assert os.listdir(copy.parent) == ["a.csv"]
 
 

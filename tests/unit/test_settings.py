@@ -244,6 +244,12 @@ def test_a_wrong_variable_is_told_by_its_name_and_not_by_a_line(
     assert "line" not in message
 
 
+def test_a_file_that_is_nested_without_end_is_refused(file: Path) -> None:
+    file.write_text("a = " + "[" * 100_000)
+    with pytest.raises(ConfigurationError, match="nested too deeply"):
+        Settings.load(file)
+
+
 def test_a_mistake_in_toml_is_told_with_its_line(file: Path) -> None:
     assert "line 3" in told(file, "[scout]\nwatch = true\ninterval_s = \n")
 

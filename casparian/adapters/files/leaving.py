@@ -13,6 +13,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -135,7 +136,7 @@ def _copy(fd: int, target: int, departure: Departure) -> None:
     """A copy that is on the disk, under a name that says that it is not finished."""
     name = _UNFINISHED % departure.version_id
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
-    copy = os.open(name, flags, 0o666, dir_fd=target)
+    copy = os.open(name, flags, 0o600, dir_fd=target)
     try:
         os.lseek(fd, 0, os.SEEK_SET)
         digest = hashlib.sha256()
@@ -144,12 +145,27 @@ def _copy(fd: int, target: int, departure: Departure) -> None:
             view = memoryview(block)
             while view:
                 view = view[os.write(copy, view) :]
+        _give_to_its_readers(copy, os.fstat(fd))
         os.utime(copy, ns=(departure.identity.mtime_ns, departure.identity.mtime_ns))
         os.fsync(copy)
     finally:
         os.close(copy)
     if digest.hexdigest() != departure.content_hash:
         raise CannotLeave("its content has changed")
+
+
+def _give_to_its_readers(copy: int, original: os.stat_result) -> None:
+    """Who could not read the file cannot read its copy either. Only root gives files away, and
+    some file systems know no owners or modes: there the copy stays this user's alone."""
+    for give in (
+        lambda: os.fchown(copy, original.st_uid, original.st_gid),
+        lambda: os.fchmod(copy, stat.S_IMODE(original.st_mode) & 0o777),
+    ):
+        try:
+            give()
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.EOPNOTSUPP):
+                raise
 
 
 @contextmanager

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socket import AF_INET, AF_INET6
 from typing import Any
 
+import structlog
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
@@ -16,6 +18,9 @@ from casparian.app.metrics.series import Metrics
 from casparian.domain.errors import ConfigurationError
 
 REQUEST_S = 10
+MOST_REQUESTS = 32
+
+log = structlog.get_logger("casparian.metrics")
 
 
 class Endpoint:
@@ -62,6 +67,32 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     # A second engine on this port is told so, and does not share it.
     allow_reuse_port = False
+
+    def __init__(self, *arguments: Any) -> None:
+        self._room = threading.BoundedSemaphore(MOST_REQUESTS)
+        super().__init__(*arguments)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """One thread for each, and so many at most: who connects and says nothing is no scrape."""
+        if not self._room.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            self._room.release()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._room.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Who goes away before the answer is no news either."""
+        if not isinstance(sys.exception(), OSError):
+            log.exception("a scrape failed")
 
 
 class _SixServer(_Server):
