@@ -135,9 +135,11 @@ class Architect:
         except DeployRefusedError as error:
             self._refuse(order.peer, error, said)
         except UnavailableError as error:
+            # Where the database is is not for everybody who can send a DEPLOY.
+            log.error("a deployment met no database", error=str(error))
             text = (
                 "The queue's database cannot be reached, and without it nothing is live that was "
-                f"not before: deploy again when it is back ({error})."
+                "not before: deploy again when it is back."
             )
             self._refuse(order.peer, DeployRefusedError(DeployCheck.DATABASE, text), said)
         except Exception as error:
