@@ -19,7 +19,6 @@ from casparian.app.architect import Architect
 from casparian.app.builtins import SystemDeployer
 from casparian.app.code_guard import CodeGuard
 from casparian.app.context import EtlContext
-from casparian.app.decider import Staged
 from casparian.app.environments import Environments
 from casparian.app.feeder import Feeder
 from casparian.app.keeper import Keeper
@@ -29,12 +28,13 @@ from casparian.app.promoter import Decided
 from casparian.app.publisher import Publisher
 from casparian.app.router_loop import HandedOn, RouterLoop
 from casparian.app.sink_guard import SinkGuard
-from casparian.app.staging_pool import WORTH_WAKING_BYTES, StagingPool
+from casparian.app.staging_pool import StagingPool
 from casparian.app.targets import Targets
 from casparian.app.verify import ContentCheck
 from casparian.app.waiting import Waits
 from casparian.app.worker_config import WorkerConfig
 from casparian.app.worker_context import WorkerContext
+from casparian.app.writer_events import WriterEvents
 from casparian.domain.errors import ErrorClass
 from casparian.domain.instructions import (
     FailJob,
@@ -58,7 +58,6 @@ from casparian.domain.ports import (
     PublishLedger,
     Transport,
 )
-from casparian.domain.publish import Manifest
 from casparian.domain.router import Router
 
 SECOND_US = 1_000_000
@@ -119,8 +118,6 @@ class Worker:
         self._schemas = KnownSchemas(ledger)
         self._on_their_way: deque[str] = deque()
         self._feeder: Feeder | None = None
-        self._consumed: dict[str, int] = {}
-        self._consumed_lock = threading.Lock()
         self.ended: dict[str, int] = {}
         self._ended_lock = threading.Lock()
         self.on_end: Callable[[int, JobStatus], None] = lambda job_id, status: None
@@ -145,6 +142,16 @@ class Worker:
             self._each_tick,
             self._give_back,
         )
+        self._events = WriterEvents(
+            self.router,
+            check,
+            self._plugins,
+            self._publisher,
+            self._observer,
+            self._loop.post,
+            self._loop.wake,
+            lambda claim: self._writers.drop(claim),
+        )
 
     # --- life -----------------------------------------------------------------------------
 
@@ -156,7 +163,7 @@ class Worker:
         self._plugins.refresh()
         self._writers = StagingPool(
             self.config.writers or os.cpu_count() or 1,
-            self,
+            self._events,
             self._open_context,
             self._check.confirm,
         )
@@ -307,52 +314,6 @@ class Worker:
         # The feeder may have been kept back by what was held.
         self._loop.wake()
 
-    # --- the writers' events --------------------------------------------------------------
-
-    def consumed(self, session: str, size: int) -> None:
-        """Small amounts wait for the router's next round, whatever that is for."""
-        with self._consumed_lock:
-            total = self._consumed[session] = self._consumed.get(session, 0) + size
-        if total >= WORTH_WAKING_BYTES:
-            self._loop.wake()
-
-    def staged(self, claim: Claim, manifest: Manifest, context: WorkerContext) -> None:
-        self._check.release(claim)
-        self._observer.staged(claim, time.monotonic() - context.opened_at)
-        self._publisher.submit(Staged(claim, context.plugin.config, manifest))
-
-    def stage_failed(self, claim: Claim, error_class: ErrorClass, message: str) -> None:
-        replaces = self._plugins.last_seen(claim.plugin).config.replaces_everything
-        newer = error_class is ErrorClass.SOURCE_CHANGED and replaces
-        self._report(claim, error_class, message, supersede_if_newer=newer)
-        self._after_refusal(claim, lambda: self.router.refused(claim.job_id, claim.attempt))
-
-    def garbled(self, session: str, claim: Claim, problem: str) -> None:
-        text = f"the sidecar of plugin {claim.plugin} broke the protocol: {problem}"
-        self._report(claim, ErrorClass.PROTOCOL, text)
-        self._after_refusal(claim, lambda: self.router.garbled(session, claim, problem))
-
-    def _after_refusal(self, claim: Claim, event: Callable[[], list[Instruction]]) -> None:
-        """Tell the router; from then on no frame of the job comes, and its lane may go."""
-
-        def tell() -> list[Instruction]:
-            instructions = event()
-            self._writers.drop(claim)
-            return instructions
-
-        self._loop.post(tell)
-
-    def _report(
-        self,
-        claim: Claim,
-        error_class: ErrorClass,
-        message: str,
-        detail: str = "",
-        supersede_if_newer: bool = False,
-    ) -> None:
-        self._check.release(claim)
-        self._publisher.fail(claim, error_class, message, detail, supersede_if_newer)
-
     # --- the router's thread --------------------------------------------------------------
 
     def _carry_out(self, instruction: HandedOn) -> None:
@@ -363,7 +324,8 @@ class Worker:
                 self._observer.ran(claim, seconds, topics)
                 self._writers.finish(claim, topics)
             case FailJob(claim, error_class, message, detail):
-                self._writers.drop(claim, lambda: self._report(claim, error_class, message, detail))
+                report = self._events.report
+                self._writers.drop(claim, lambda: report(claim, error_class, message, detail))
             case QuarantinePlugin(plugin, content_hash, reason):
                 log.error("plugin in quarantine", plugin=plugin, reason=reason)
                 self._publisher.call(lambda: self._quarantine(plugin, content_hash, reason))
@@ -376,14 +338,11 @@ class Worker:
 
     def _give_back(self, claims: list[Claim]) -> None:
         for claim in claims:
-            self._report(claim, ErrorClass.CONFLICT, "the worker stopped before it ran")
+            self._events.report(claim, ErrorClass.CONFLICT, "the worker stopped before it ran")
 
     def _each_round(self) -> list[Instruction]:
         self._tell_demand()
-        if not self._consumed:
-            return []
-        with self._consumed_lock:
-            consumed, self._consumed = self._consumed, {}
+        consumed = self._events.take_consumed()
         return [i for session, n in consumed.items() for i in self.router.consumed(session, n)]
 
     def _each_tick(self) -> None:
