@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import chain
 
 import pyarrow as pa
 
@@ -15,7 +18,7 @@ from casparian.adapters.sink._schema import with_lineage
 from casparian.adapters.sink._sql_errors import PassingError
 from casparian.adapters.sink._sql_pool import Pool
 from casparian.adapters.sink._sql_promote import PromoteBusyError, PromoteFailedError, Slot
-from casparian.adapters.sink._sql_staging import Chunk, count_rows, in_portions
+from casparian.adapters.sink._sql_staging import Chunk, count_rows, from_bytes, in_portions
 from casparian.domain.errors import UnavailableError
 from casparian.domain.ports import PromoteItem
 from casparian.domain.publish import Marker, StagingKey
@@ -25,8 +28,11 @@ from casparian.domain.schemas import TargetSchema
 class PostgresqlPromotion:
     """Port of `_sql_promote`: `Promotion`."""
 
-    def __init__(self, session: PostgresqlSession, schema: str) -> None:
+    def __init__(
+        self, session: PostgresqlSession, pool: Pool[PostgresqlSession], schema: str
+    ) -> None:
         self._session = session
+        self._pool = pool
         self._schema = schema
         self._held: Sequence[tuple[StagingKey, Chunk]] = ()
         self._columns: dict[str, pa.Schema] = {}
@@ -64,12 +70,24 @@ class PostgresqlPromotion:
         place = qualified(self._schema, table)
         wanted = set(keys)
         chunks = [c for key, c in self._held if key in wanted and c.target == table]
-        copied = 0
-        for some in in_portions(chunks):
-            batches = stagings.read_chunks(self._session, self._schema, some)
-            fitting = (_in_columns(batch, columns) for batch in batches)
-            copied += self._session.load(place, columns.names, fitting)
-        return copied
+        first, *more = in_portions(chunks)
+        bodies = stagings.read_bodies(self._session, self._schema, first)
+        batches = chain(from_bytes(bodies), self._ahead(more) if more else ())
+        fitting = (_in_columns(batch, columns) for batch in batches)
+        return self._session.load(place, columns.names, fitting)
+
+    def _ahead(self, portions: Sequence[list[Chunk]]) -> Iterator[pa.RecordBatch]:
+        """Read on another connection, since the promotion's own is busy with COPY meanwhile; one
+        portion while the one before is encoded and sent. Nobody takes the chunks away: they are
+        held."""
+        with self._pool.session() as reader, ThreadPoolExecutor(1, "sink-reader") as thread:
+            read = partial(stagings.read_bodies, reader, self._schema)
+            coming = thread.submit(read, portions[0])
+            for portion in portions[1:]:
+                bodies, coming = coming.result(), thread.submit(read, portion)
+                yield from from_bytes(bodies)
+            yield from from_bytes(coming.result())
+            reader.rollback()
 
     def commit(self) -> None:
         self._session.commit()
@@ -94,7 +112,7 @@ def promoting(pool: Pool[PostgresqlSession], schema: str) -> Iterator[Postgresql
     """`Begin` of `_sql_promote`."""
     try:
         with pool.session() as session:
-            yield PostgresqlPromotion(session, schema)
+            yield PostgresqlPromotion(session, pool, schema)
             # Nothing is left to do where it was committed.
             session.rollback()
     except (PassingError, UnavailableError) as error:

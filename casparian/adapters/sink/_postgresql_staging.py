@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-
-import pyarrow as pa
+from collections.abc import Sequence
 
 from casparian.adapters.sink import _postgresql_tables as tables
 from casparian.adapters.sink._postgresql_session import (
@@ -17,7 +15,7 @@ from casparian.adapters.sink._postgresql_values import declared, widest_row
 from casparian.adapters.sink._sql_errors import reading, staging
 from casparian.adapters.sink._sql_names import quote
 from casparian.adapters.sink._sql_pool import Pool
-from casparian.adapters.sink._sql_staging import Chunk, Rows, from_bytes, names_of
+from casparian.adapters.sink._sql_staging import Chunk, Rows, names_of
 from casparian.domain.errors import ErrorClass, JobError
 from casparian.domain.ports import StageRequest
 from casparian.domain.publish import StagingKey
@@ -125,15 +123,15 @@ def hold_chunks(
     return [(by_name[row[:4]], Chunk(*row[4:])) for row in rows if row[:4] in by_name]
 
 
-def read_chunks(
+def read_bodies(
     session: PostgresqlSession, schema: str, chunks: Sequence[Chunk]
-) -> Iterable[pa.RecordBatch]:
-    """The batches of these chunks, in their order."""
+) -> list[bytes | None]:
+    """What these chunks hold, in their order."""
     rows = session.rows(
         f"SELECT id, body FROM {qualified(schema, tables.STAGING)} "
         f"WHERE id IN ({in_([chunk.id for chunk in chunks])}) ORDER BY id"
     )
-    return from_bytes(body for _, body in rows)
+    return [body for _, body in rows]
 
 
 def take_over(session: PostgresqlSession, schema: str, key: StagingKey) -> None:

@@ -28,7 +28,7 @@ MOST_BYTES = 128 * 1024 * 1024
 """Of one row: a value of a server ends at 1 or 2 GB, and some of its types earlier."""
 FENCE = ""
 """In place of a target: what holds a job's place that stages no rows."""
-READ_BYTES = 16 * 1024 * 1024
+READ_BYTES = 4 * 1024 * 1024
 """Staged bytes, which are compressed, that are in memory at a time."""
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="zstd")
 
