@@ -29,7 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect as SqlDialect
 from sqlalchemy.exc import DBAPIError
 
-from casparian.adapters.queue.arrays import update_at_once
+from casparian.adapters.queue.arrays import write_at_once
 from casparian.adapters.queue.common import WakeUp
 from casparian.domain.errors import StaleTokenError
 from casparian.domain.ports import Clock
@@ -363,8 +363,8 @@ def execute_many(
     if not values:
         return 0
     text = text_of(statement, connection)
-    if connection.dialect.name == "postgresql" and len(values) > 1 and statement.is_update:
-        met = update_at_once(connection, text.sql, text.constants, values)
+    if connection.dialect.name == "postgresql" and len(values) > 1:
+        met = write_at_once(connection, text.sql, text.constants, values)
         if met is not None:
             return met
     rows = [text.ordered(row) for row in values]
