@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALL_INPUTS := pyproject.toml setup.py casparian/_fastpath/_speed.pyx casparian/adapters/files/_walk.pyx \
 	casparian/adapters/sink/_copy_rows.pyx
 
-.PHONY: help venv demo test test-pure test-mssql properties sink-machines crash-matrix failing-calls power-loss resources soak fuzz claimers hosts bad-input-full torture lint audit docs schema reference bench bench-full clean
+.PHONY: hot-reload help venv demo test test-pure test-mssql properties sink-machines crash-matrix failing-calls power-loss resources soak fuzz claimers hosts bad-input-full torture lint audit docs schema reference bench bench-full clean
 .DEFAULT_GOAL := help
 
 help:
@@ -24,6 +24,7 @@ help:
 	@echo "make resources  disks, descriptors, clock and time taken from an engine, and given back"
 	@echo "make claimers   16 processes on 100,000 jobs, SQLite and PostgreSQL; takes an hour"
 	@echo "make hosts      engines on several hosts, cut off from PostgreSQL in every step; takes minutes"
+	@echo "make hot-reload  ten deployments a second for a minute, files coming in meanwhile"
 	@echo "make bad-input-full  a batch of 3 GB, a million batches of one row; takes many minutes"
 	@echo "make torture    a hostile drop at full size, scored by rows lost, doubled, wrong"
 	@echo "make lint       ruff, mypy, import-linter, bandit"
@@ -94,6 +95,9 @@ claimers: $(VENV)/.installed-test
 hosts: $(VENV)/.installed-test
 	CASPARIAN_HOSTS=full $(BIN)/python -m tests.support.postgres_server \
 		$(BIN)/python -m pytest tests/faults/test_hosts.py
+
+hot-reload: $(VENV)/.installed-test
+	CASPARIAN_HOT_RELOAD=full $(BIN)/python -m pytest -s tests/faults/test_hot_reload.py
 
 bad-input-full: $(VENV)/.installed-test
 	CASPARIAN_BAD_INPUT=full $(BIN)/python -m pytest tests/faults/test_bad_input_sizes.py

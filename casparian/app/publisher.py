@@ -100,6 +100,7 @@ class Publisher:
             detail,
             supersede_if_newer,
             claim.sandbox,
+            claim.plugin_hash,
         )
         self._inbox.put((claim, failure))
 
@@ -228,7 +229,13 @@ class Publisher:
         self._drop_staging(staged)
         claim = staged.claim
         failure = Failure(
-            claim.job_id, claim.attempt, claim.token, error_class, message, sandbox=claim.sandbox
+            claim.job_id,
+            claim.attempt,
+            claim.token,
+            error_class,
+            message,
+            sandbox=claim.sandbox,
+            plugin_hash=claim.plugin_hash,
         )
         self._failed.append((claim, failure))
 

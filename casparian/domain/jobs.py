@@ -158,7 +158,8 @@ class Failure:
     """What a worker reports of an attempt that ended without rows.
 
     `detail` is for reading (a traceback). With `supersede_if_newer` a job whose bytes are
-    gone ends SUPERSEDED where its location already has a newer version.
+    gone ends SUPERSEDED where its location already has a newer version. `plugin_hash` is the code
+    that ran, where that may be another than the one it was claimed for.
     """
 
     job_id: int
@@ -169,6 +170,7 @@ class Failure:
     detail: str = ""
     supersede_if_newer: bool = False
     sandbox: str = ""
+    plugin_hash: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,9 @@ class PublishLedgerContract(BundleContract):
         change = SchemaChange(TARGET, None, NARROW)
         topics = ("rows", "_rejects")
         decision = replace(world.decision(claim, topics, schemas=[change]), sandbox="full")
+        # It ran with code that came after the claim.
+        newer = replace(decision.manifest, plugin_hash="b" * 64)
+        decision = replace(decision, manifest=newer)
         assert ledger.decide([decision]) == {}
         assert world.slot(claim) == SlotState(
             Generation(1, claim.job_id),
@@ -74,6 +77,7 @@ class PublishLedgerContract(BundleContract):
         }
         job = world.job(claim.job_id)
         assert (job["status"], job["rejects"], job["sandbox"]) == ("PROMOTING", 5, "full")
+        assert job["plugin_hash"] == "b" * 64
         fate = ledger.fates([claim.job_id, 999])[claim.job_id]
         assert (fate.status, fate.attempt, fate.token) == (JobStatus.PROMOTING, 1, claim.token)
 

@@ -240,12 +240,18 @@ class JobQueueContract(PurgeContract, DuplicateContract):
         claim = world.claim_one("worker-2")
         text = "Bad \udcff byte and \0."
         last = Failure(
-            claim.job_id, claim.attempt, claim.token, ErrorClass.DATA, text, sandbox="off"
+            claim.job_id,
+            claim.attempt,
+            claim.token,
+            ErrorClass.DATA,
+            text,
+            sandbox="off",
+            plugin_hash="b" * 64,
         )
         assert world.job(claim.job_id)["sandbox"] is None
         queue.fail([last], POLICY)
         (job,) = world.stores.reports.current_failures()
-        assert job["sandbox"] == "off"
+        assert (job["sandbox"], job["plugin_hash"]) == ("off", "b" * 64)
         assert job["error"] is not None
         assert (job["status"], job["error"]["class"]) == ("FAILED", "DATA")
         assert job["error"]["message"].startswith("Bad ")

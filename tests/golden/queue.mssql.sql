@@ -462,9 +462,11 @@ UPDATE processing_job SET lease_until_us=? WHERE processing_job.id = ? AND proce
 
 UPDATE processing_job SET status=? WHERE processing_job.id = ? AND processing_job.status = ?
 
-UPDATE processing_job SET status=?, decided_at_us=?, rejects=?, manifest=?, sandbox=? WHERE processing_job.id = ? AND processing_job.status = ? AND processing_job.attempt = ? AND processing_job.token = ?
-
 UPDATE processing_job SET status=?, finished_at_us=? WHERE processing_job.id = ? AND processing_job.status = ?
+
+UPDATE processing_job SET status=?, plugin_hash=?, tries=?, crashes=?, token=?, lease_until_us=?, not_before_us=?, finished_at_us=?, error_class=?, error_message=?, sandbox=? WHERE processing_job.id = ? AND processing_job.status = ? AND processing_job.attempt = ?
+
+UPDATE processing_job SET status=?, plugin_hash=coalesce(?, processing_job.plugin_hash), decided_at_us=?, rejects=?, manifest=?, sandbox=? WHERE processing_job.id = ? AND processing_job.status = ? AND processing_job.attempt = ? AND processing_job.token = ?
 
 UPDATE processing_job SET status=?, token=?, lease_until_us=? WHERE processing_job.token IS NOT NULL AND processing_job.status = ? AND processing_job.kind != ?
 
@@ -477,8 +479,6 @@ UPDATE processing_job SET status=?, token=?, lease_until_us=?, finished_at_us=?,
 UPDATE processing_job SET status=?, token=?, lease_until_us=?, finished_at_us=?, rows=?, error_class=?, error_message=? WHERE processing_job.id = ? AND processing_job.status = ? AND processing_job.token = ?
 
 UPDATE processing_job SET status=?, tries=?, crashes=?, not_before_us=?, finished_at_us=?, error_class=?, error_message=? WHERE processing_job.id = ? AND processing_job.status = ?
-
-UPDATE processing_job SET status=?, tries=?, crashes=?, token=?, lease_until_us=?, not_before_us=?, finished_at_us=?, error_class=?, error_message=?, sandbox=? WHERE processing_job.id = ? AND processing_job.status = ? AND processing_job.attempt = ?
 
 UPDATE processing_job SET status=?, tries=?, crashes=?, token=LOWER(REPLACE(CAST(NEWID() AS VARCHAR(36)), '-', '')), lease_until_us=?, finished_at_us=?, error_class=?, error_message=? WHERE processing_job.id = ? AND processing_job.status = ?
 

@@ -103,7 +103,9 @@ class Failures:
             message=failure.message,
             detail=failure.detail or None,
         )
-        return job, event, status, changes | {"sandbox": failure.sandbox or job.sandbox}
+        changes["sandbox"] = failure.sandbox or job.sandbox
+        changes["plugin_hash"] = failure.plugin_hash or job.plugin_hash
+        return job, event, status, changes
 
     def _verdict(
         self, job: ProcessingJob, error_class: ErrorClass, policy: RetryPolicy
@@ -173,6 +175,7 @@ class Failures:
                 "not_before_us": job.not_before_us,
                 "finished_at_us": job.finished_at_us,
                 "sandbox": job.sandbox,
+                "plugin_hash": job.plugin_hash,
             }
             values.append(
                 {
@@ -221,6 +224,7 @@ _VALUES = (
     "error_class",
     "error_message",
     "sandbox",
+    "plugin_hash",
 )
 _END_ATTEMPT = (
     update(processing_job)

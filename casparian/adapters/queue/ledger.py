@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 
 from casparian.adapters.queue.common import (
     JobEvent,
@@ -139,6 +139,7 @@ class SqlLedger:
                 "rejects": rejects_of(decision.manifest),
                 "manifest": decision.manifest.to_json(),
                 "sandbox": decision.sandbox or None,
+                "ran": decision.manifest.plugin_hash or None,
             }
             for decision in decisions
         ]
@@ -324,6 +325,8 @@ _DECIDE = (
         rejects=bindparam("rejects"),
         manifest=bindparam("manifest"),
         sandbox=bindparam("sandbox"),
+        # Other code may be live than when it was claimed.
+        plugin_hash=func.coalesce(bindparam("ran"), _job.plugin_hash),
     )
 )
 _COMPLETE = (

@@ -134,6 +134,7 @@ class MemoryJobs(MemoryDuplicates):
         self.log(job, event, failure.message, failure.error_class, failure.detail or None)
         changes |= {"error_class": failure.error_class, "error_message": failure.message}
         changes |= {"sandbox": failure.sandbox or job.sandbox}
+        changes |= {"plugin_hash": failure.plugin_hash or job.plugin_hash}
         self.move(job, event, status, **changes, **no_token())
         return status
 

@@ -91,7 +91,9 @@ class MemoryLedger(MemoryDuplicates):
             installed = self.bundle_states.get(bundle, BundleState()).installed
             self.bundle_states[bundle] = BundleState(revision, installed)
         self.manifests[job.id] = manifest
-        changes = {"rejects": rejects_of(manifest), "sandbox": decision.sandbox or None}
+        changes: dict[str, Any] = {"rejects": rejects_of(manifest)}
+        changes |= {"sandbox": decision.sandbox or None}
+        changes |= {"plugin_hash": manifest.plugin_hash or job.plugin_hash}
         self.move(job, JobEventKind.DECIDED, JobStatus.PROMOTING, **changes)
 
     def _promoting(self, job_id: int, token: str) -> ProcessingJob | None:
