@@ -1,5 +1,5 @@
-"""Code is deployed again and again while files come in: no job is lost, doubled, or recorded for code
-that did not run it, and what was installed last is live.
+"""Code is deployed again and again while files come in: no job is lost, doubled, or recorded for
+code that did not run it, and what was installed last is live.
 
 Every version publishes rows that say which one it is. CASPARIAN_HOT_RELOAD=full deploys ten times a
 second for a minute, and prints what came of it.
