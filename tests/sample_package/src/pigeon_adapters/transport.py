@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from casparian import Settings
-from casparian.adapters.transport import zmq_ipc
+from casparian.adapters.transport import ipc_connection, zmq_ipc
 from casparian.domain.ports import Connection
 from casparian.domain.wire import DEFAULT_LIMITS, Limits
 
@@ -44,7 +44,7 @@ class PigeonTransport:
 
     @staticmethod
     def connect(endpoint: str) -> Connection:
-        connection: Connection = zmq_ipc.connect(endpoint.removeprefix(SCHEME))
+        connection: Connection = ipc_connection.connect(endpoint.removeprefix(SCHEME))
         return connection
 
     def __getattr__(self, name: str) -> Any:
