@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALL_INPUTS := pyproject.toml setup.py casparian/_fastpath/_speed.pyx casparian/adapters/files/_walk.pyx \
 	casparian/adapters/sink/_copy_rows.pyx
 
-.PHONY: hot-reload help venv demo test test-pure test-mssql properties sink-machines crash-matrix failing-calls power-loss resources soak fuzz claimers hosts bad-input-full torture lint audit docs schema reference bench bench-full clean
+.PHONY: hot-reload help venv demo test test-pure test-mssql properties sink-machines crash-matrix failing-calls discipline power-loss resources soak fuzz claimers hosts bad-input-full torture lint audit docs schema reference bench bench-full clean
 .DEFAULT_GOAL := help
 
 help:
@@ -20,6 +20,7 @@ help:
 	@echo "make failing-calls  an error at every call that changes files; takes hours"
 	@echo "make soak       engines and sidecars killed at random for SECONDS=600, readers beside them"
 	@echo "make fuzz       a million frames, 100,000 mutated Arrow streams; takes minutes"
+	@echo "make discipline  how soon a sidecar that dies, hangs, loops, eats memory is ended: a table"
 	@echo "make power-loss  disks that lose their power at every step, without each fsync; needs root"
 	@echo "make resources  disks, descriptors, clock and time taken from an engine, and given back"
 	@echo "make claimers   16 processes on 100,000 jobs, SQLite and PostgreSQL; takes an hour"
@@ -79,6 +80,9 @@ fuzz: $(VENV)/.installed-test
 
 failing-calls: $(VENV)/.installed-test
 	CASPARIAN_CRASH_POINTS=all $(BIN)/python -m pytest -s tests/faults/test_failing_calls.py
+
+discipline: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -s tests/faults/test_discipline.py | grep -P "\t| s, "
 
 power-loss: $(VENV)/.installed-test
 	CASPARIAN_POWER=full CASPARIAN_CRASH_POINTS=25 $(BIN)/python -m pytest \
