@@ -17,6 +17,8 @@ from casparian.domain.schemas import TargetSchema
 log = structlog.get_logger("casparian.worker")
 
 REFRESH_S = 0.5
+# A key that was missing may have been laid there, one that others could read been mended.
+REFUSED_AGE_S = 2.0
 SCHEMA_AGE_S = 1.0
 # Until a new target's first rows are decided, every job would ask.
 NONE_AGE_S = 0.1
@@ -50,6 +52,7 @@ class LivePlugins:
         self._revision = (-1, -1)
         self.refused: Mapping[str, str] = {}
         """Why live plugins are not run here, by name."""
+        self._verify_again_at = 0.0
         self._refresh_at = 0.0
         self._asked = False
         self.not_looked_for_s: float | None = None
@@ -74,7 +77,7 @@ class LivePlugins:
         self.not_looked_for_s = None
         self._asked = False
         seen = (self._store.revision(), self._environments.revision)
-        if seen != self._revision:
+        if seen != self._revision or (self.refused and now >= self._verify_again_at):
             revision, verified = self._verified()
             usable = [p for p in verified if self._usable(p)]
             self._environments.leave_out_all_but({p.name for p in usable})
@@ -112,6 +115,7 @@ class LivePlugins:
             if self.refused.get(name) != problem:
                 log.error("plugin not run, its jobs wait", plugin=name, reason=problem)
         self.refused = refused
+        self._verify_again_at = time.monotonic() + REFUSED_AGE_S
         return revision, [plugin for plugin in live if plugin.name not in refused]
 
     def last_seen(self, name: str) -> LivePlugin:

@@ -214,6 +214,20 @@ def test_only_signed_code_runs_where_that_is_required(project: Project) -> None:
     assert "no signature" not in project.log()
 
 
+def test_a_key_that_is_laid_there_is_found(engine: Project) -> None:
+    """Without a restart: what was refused for want of it runs."""
+    deploy(engine, "doubled.py")
+    engine.casparian("keys", "new", "home")
+    key = engine.directory / "keys" / "office.key"
+    away = key.rename(engine.directory / "office.key")
+    engine.casparian("keys", "revoke", "home")
+    wait_for(lambda: "not known here" in engine.log())
+    engine.drop("one.csv", "a\n1\n")
+    wait_for(lambda: engine.statuses() == {"QUEUED": 1})
+    away.rename(key)
+    wait_for(lambda: numbers(engine) == [2])
+
+
 def test_a_revoked_key_ends_what_it_signed(engine: Project) -> None:
     secret = json.loads((engine.directory / "keys" / "office.key").read_text())["secret"]
     deploy(engine, "doubled.py")

@@ -166,6 +166,25 @@ def test_a_revoked_key_stays_revoked(keys: KeyDirectory, scheme: Scheme) -> None
         again.revoke("office", "me", 11)
 
 
+@pytest.mark.parametrize("harm", ["others can read it", "others can look", "damaged"])
+def test_a_key_that_is_refused_can_be_revoked(keys: KeyDirectory, harm: str) -> None:
+    (file,) = keys.create("office", Scheme.HMAC, 7)
+    keys.create("home", Scheme.HMAC, 7)[0].chmod(0o644)
+    match harm:
+        case "others can read it":
+            file.chmod(0o644)
+        case "others can look":
+            keys.directory.chmod(0o755)
+        case _:
+            file.write_bytes(b"no key")
+    assert keys.revoke("office", "me@here", 9).revoked_at_us == 9
+    keys.directory.chmod(0o700)
+    key = keys.find("office")
+    assert key is not None
+    assert key.revoked
+    assert not file.exists()
+
+
 def test_an_id_names_one_key(keys: KeyDirectory) -> None:
     keys.create("office", Scheme.HMAC, 7)
     secret = secret_of(keys, "office")

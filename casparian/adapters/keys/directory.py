@@ -7,7 +7,7 @@ from __future__ import annotations
 import base64
 import json
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -133,13 +133,17 @@ class KeyDirectory:
         """From now on nothing that this key signed is accepted or loaded; what signs with it is
         removed. Raises ConfigurationError for a key that is not known or is revoked."""
         check_key_id(key_id)
-        known = {entry.id: entry for entry in self.entries()}
-        entry = known.get(key_id)
-        if entry is None:
+        known = sorted(self._names())
+        if key_id not in known:
             raise ConfigurationError(
                 f"There is no key {key_id!r} in {self.directory}; keys: "
                 f"{', '.join(known) or 'none'}."
             )
+        try:
+            entry = self._entry(key_id)
+        except ConfigurationError:
+            # One that others can read, say, or a damaged one, must end like any other.
+            entry = KeyEntry(key_id, None, now_us, signs=False)
         content = {
             "format": FORMAT,
             "id": key_id,
@@ -155,15 +159,22 @@ class KeyDirectory:
         private_files.remove(self._file(key_id, "key"))
         if not written:
             raise ConfigurationError(f"The key {key_id!r} is revoked already.")
-        return next(e for e in self.entries() if e.id == key_id)
+        return replace(entry, signs=False, revoked_at_us=now_us, revoked_by=actor)
 
     def entries(self) -> list[KeyEntry]:
         """All keys by id, revoked ones too; empty where there is no directory."""
         return [self._entry(key_id) for key_id in sorted(self._ids())]
 
     def _ids(self) -> set[str]:
-        """Of keys with any file here. Where there is one, nobody else may look into the
-        directory; keys of other kinds may lie below it."""
+        """As `_names`. Where there is one, nobody else may look into the directory; keys of
+        other kinds may lie below it."""
+        ids = self._names()
+        if ids:
+            private_files.check_private_directory(self.directory)
+        return ids
+
+    def _names(self) -> set[str]:
+        """Ids of keys with any file here."""
         try:
             files = list(self.directory.iterdir())
         except FileNotFoundError:
@@ -172,14 +183,11 @@ class KeyDirectory:
             raise ConfigurationError(
                 f"{self.directory}, which [plugins] keys names, cannot be listed: {error.strerror}."
             ) from error
-        ids = {
+        return {
             file.stem
             for file in files
             if file.suffix in (".key", ".pub", ".revoked") and not file.name.startswith(".")
         }
-        if ids:
-            private_files.check_private_directory(self.directory)
-        return ids
 
     # --- files ----------------------------------------------------------------------------
 
