@@ -32,8 +32,8 @@ ALLOWED_LAYERS = {
 DOMAIN_STDLIB = {
     "__future__", "abc", "base64", "bisect", "binascii", "collections", "contextlib",
     "dataclasses", "datetime", "decimal", "enum", "fnmatch", "fractions", "functools", "hashlib",
-    "heapq", "hmac", "itertools", "json", "math", "operator", "re", "string", "struct", "types",
-    "typing", "unicodedata", "uuid",
+    "heapq", "hmac", "itertools", "json", "math", "operator", "re", "string", "struct", "tomllib",
+    "types", "typing", "unicodedata", "uuid",
 }  # fmt: skip
 
 PYX_IMPORT = re.compile(

@@ -23,9 +23,9 @@ from casparian.domain.errors import ConfigurationError, UnavailableError
 from casparian.domain.peers import GuardedTransport
 from casparian.domain.ports import Transport
 from casparian.domain.wire import Limits, LocalProtocolError
+from casparian.testing.guarded_transport import GuardedTransportContract
 from casparian.testing.transport import (
     Connect,
-    GuardedTransportContract,
     OpenTransport,
     SendFrames,
     TransportContract,
