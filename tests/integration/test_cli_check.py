@@ -514,3 +514,11 @@ def test_a_password_that_others_may_read(
         assert "hunter2" not in json.dumps(findings)
     project.config.chmod(0o600)
     assert [f for f in project.check() if f["where"] == "secrets"] == []
+
+
+def test_a_collectors_key_that_others_may_read(project: Project) -> None:
+    project.add('[openlineage]\napi_key = "hunter2"')
+    project.config.chmod(0o644)
+    (finding,) = (f for f in project.check() if f["where"] == "secrets")
+    assert "openlineage.api_key" in finding["what"]
+    assert "hunter2" not in json.dumps(finding)

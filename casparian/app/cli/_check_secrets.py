@@ -13,7 +13,7 @@ from casparian.app.settings import Settings
 
 WHERE = "secrets"
 _PASSWORD_OF_URL = re.compile(r"[\w+.-]+://[^/@:]*:([^@/]+)@")
-_SECRET_KEY = re.compile(r"(password|secret|token)$", re.IGNORECASE)
+_SECRET_KEY = re.compile(r"(password|secret|token|api_?key)$", re.IGNORECASE)
 _FROM_ENVIRONMENT = re.compile(r"(\$\{\w+\})+")
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
