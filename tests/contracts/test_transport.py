@@ -190,6 +190,18 @@ class TestZmqTcpWithKeys(TcpContract):
             connection_for(endpoint, other.access)
         other.close()
 
+    def test_who_cannot_be_judged_is_refused_and_others_are_not(
+        self, transport: ZmqTcpTransport, endpoint: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def broken(known: KnownClients, key: bytes) -> str:
+            raise OSError("the disk is gone")
+
+        monkeypatch.setattr(KnownClients, "refusal", broken)
+        with pytest.raises(UnavailableError, match="does not admit"):
+            connection_for(endpoint, FRIEND.access(ENGINE.public))
+        assert "the disk is gone" in next(iter(transport.refusals()))
+        connection_for(endpoint, transport.access).close()
+
     def test_who_has_the_engines_key_is_let_in(
         self, transport: ZmqTcpTransport, endpoint: str
     ) -> None:

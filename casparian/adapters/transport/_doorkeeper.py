@@ -119,7 +119,10 @@ class Doorkeeper:
     def _answer(self) -> None:
         version, request, _, address, _, mechanism, *credentials = self._zap.recv_multipart()
         key = z85.encode(credentials[0]) if mechanism == b"CURVE" else b""
-        reason = self._admit(_asking(address.decode("utf-8", "replace"), key))
+        try:
+            reason = self._admit(_asking(address.decode("utf-8", "replace"), key))
+        except Exception as error:  # Who cannot be judged is not let in, and others still are.
+            reason = f"it could not be judged: {error!r}"
         if reason:
             self._blame(reason)
         status = [b"400", b"refused"] if reason else [b"200", b""]
