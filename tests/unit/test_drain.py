@@ -53,7 +53,9 @@ def test_a_drain_ends_when_its_job_has_ended(
 ) -> None:
     queue = MovingQueue(iter(steps), moves=lambda look: look in moving_at.split())
     stores: Any = SimpleNamespace(catalog=None, queue=queue, ledger=None, store=None, reports=None)
-    worker: Any = SimpleNamespace(failure=None, idle=True, live_plugins=lambda: {"p": None})
+    worker: Any = SimpleNamespace(
+        failure=None, idle=True, preparing=False, live_plugins=lambda: {"p": None}
+    )
     engine = Engine(Settings.of({}, tmp_path), roles=("worker",), queue=stores)
     # What nothing asks about moves on by itself: what waits, where only looks at what runs move
     # it, and what runs, where only looks at what waits do.

@@ -79,6 +79,7 @@ class TestTransitions:
             JobEventKind.ADOPTED,
             JobEventKind.PURGED,
             JobEventKind.ENQUEUED,
+            JobEventKind.BACKFILLED,
         }
         assert steps == set(JobEventKind) - notes
 
