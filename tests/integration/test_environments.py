@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -136,6 +138,34 @@ def test_check_makes_what_is_missing(project: Project, index: Path) -> None:
     assert "secret" not in problem
     write_wheel(index, "units", "1.2", UNITS)
     assert check() == ["Its environment has units==1.2."]
+
+
+def test_deployed_code_has_its_packages_before_it_is_live(
+    project: Project, index: Path, tmp_path: Path
+) -> None:
+    project.csv_to("parquet://./output")
+    project.casparian("keys", "new", "office")
+    index.mkdir()
+    (tmp_path / "new.py").write_text(PLUGIN)
+    deploy = ["deploy", str(tmp_path / "new.py"), "--plugin", "csv_table", "--key-id", "office"]
+
+    def listens() -> bool:
+        # Until the tables are made there is nobody.
+        with contextlib.suppress(sqlite3.Error):
+            workers = "select 1 from worker_node where endpoint <> ''"
+            return project.database.exists() and bool(project.query(workers))
+        return False
+
+    with project.running(**only_from(index)):
+        wait_for(listens)
+        refused = project.casparian(*deploy, code=1).stderr
+        assert "is recorded, and not live" in refused
+        assert "units" in refused
+        write_wheel(index, "units", "1.2", UNITS)
+        project.casparian(*deploy)
+        project.drop("a.csv", "17\n")
+        wait_for(lambda: project.statuses() == {"COMPLETED": 1})
+    assert project.parquet()["kelvin"].to_pylist() == [290.0]
 
 
 # --- making -----------------------------------------------------------------------------------

@@ -71,18 +71,15 @@ def test_what_would_change_is_told_and_nothing_is_published(project: Project) ->
     assert project.query("select count(*) from plugin_manifest") == [(1,)]
 
 
-def test_the_same_rows_are_no_difference(project: Project) -> None:
-    found = run(project, OLD + "# better\n", limit=1)
-    assert found.same
-    assert [s.sighting.path for s in found.samples] == [b"b.csv"]
-
-
-def test_code_that_fails_is_told_by_file(project: Project) -> None:
+def test_the_same_rows_are_no_difference_and_code_that_fails_is_told_by_file(
+    project: Project,
+) -> None:
+    same = run(project, OLD + "# better\n", limit=1)
+    assert same.same
+    assert [s.sighting.path for s in same.samples] == [b"b.csv"]
     found = run(project, OLD.replace("int(line)", "1 // (int(line) - 2)"))
     assert [m.error.partition(":")[0] for m in found.now] == ["", "DATA"]
     assert "ZeroDivisionError" in found.now[1].error
-    broken = run(project, "raise ValueError('no')")
-    assert all("cannot be imported" in made.error for made in broken.now)
 
 
 def test_without_a_file_to_run_on(project: Project) -> None:
