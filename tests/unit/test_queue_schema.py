@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import event, inspect, text
@@ -20,6 +21,7 @@ from casparian.adapters.queue.database import Database
 from casparian.adapters.queue.schema import compute_schema_fingerprint, expected_fingerprint
 from casparian.adapters.queue.sqlite import open_database, sqlite_engine
 from casparian.adapters.queue.tables import metadata
+from casparian.domain.deployments import Origin
 from casparian.domain.errors import ConfigurationError, SchemaVersionError, UnavailableError
 
 
@@ -257,3 +259,29 @@ def test_a_file_that_was_opened_read_only_once_is_opened_anew(path: str) -> None
 def touch(database: Database) -> None:
     with database.write() as connection:
         connection.execute(text("update worker_node set pid = pid"))
+
+
+def test_code_from_before_there_were_versions_has_them(tmp_path: Path) -> None:
+    """Each code that an older database holds was a version, of the directory."""
+    path = str(tmp_path / "older.sqlite3")
+    engine = sqlite_engine(path)
+    config = Config()
+    config.set_main_option("script_location", str(schema.MIGRATIONS))
+    config.set_main_option("path_separator", "os")
+    with engine.execution_options(casparian_write=True).begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0009")
+        for version, digit, live in ((1, "1", 0), (2, "2", 1)):
+            connection.exec_driver_sql(
+                "INSERT INTO plugin_manifest (plugin_name, content_hash, code, origin, version, "
+                "created_at_us, live) VALUES ('lines', ?, x'00', 'directory', ?, ?, ?)",
+                (digit * 64, version, version * 10, live),
+            )
+    schema.upgrade(engine)
+    engine.dispose()
+    stores = open_sqlite(path)
+    told = [(d.version, d.content_hash, d.at_us) for d in stores.store.deployments("lines")]
+    assert told == [(1, "1" * 64, 10), (2, "2" * 64, 20)]
+    assert {d.origin for d in stores.store.deployments()} == {Origin.DIRECTORY}
+    assert stores.store.standing()["lines"].version == 2
+    stores.close()
