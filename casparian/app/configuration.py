@@ -36,9 +36,8 @@ def resolve(settings: Settings, targets: Targets, deployed: Collection[str] = ()
 
     Raises ConfigurationError for a plugin without its file, a sink that is none, two topics
     with one target, a pattern that cannot be compiled, rules of a source root or expected
-    files that cannot be used, or what this version cannot do.
+    files that cannot be used.
     """
-    _refuse_what_is_not_there(settings)
     registry = PluginRegistry(settings.plugin_directory)
     rules = tuple(RoutingRule(r.pattern, r.tag, r.priority) for r in settings.rule)
     check_rules(rules)
@@ -57,15 +56,6 @@ def resolve(settings: Settings, targets: Targets, deployed: Collection[str] = ()
         manifests=tuple(registry.manifest(name) for name in from_directory),
         ageing_us=int(settings.queue.ageing_s * SECOND_US),
     )
-
-
-def _refuse_what_is_not_there(settings: Settings) -> None:
-    if settings.plugins.sandbox == "required":
-        raise ConfigurationError(
-            f'{settings.place("plugins", "sandbox")} = "required" needs every layer of the '
-            'sandbox, and this version has only limits and a cleared environment; use "auto", or '
-            '"off".'
-        )
 
 
 def _plugin(

@@ -82,7 +82,12 @@ def _content_check(source: Any, settings: Settings, context: EtlContext) -> Cont
     directory = str(settings.path("run/snapshots") / own)
     unpacked = Unpacked(unpack_limits(settings))
     check = ContentCheck(
-        source, settings.worker.verify, directory, unpacked, version_archive(settings)
+        source,
+        settings.worker.verify,
+        directory,
+        unpacked,
+        version_archive(settings),
+        sandboxed=settings.sandboxed,
     )
 
     def is_alive(name: str) -> bool:

@@ -120,6 +120,11 @@ class Registry:
 
     def host(self, settings: Settings, on_exit: Callable[[], None]) -> PluginHost:
         section = settings.plugin_host
+        if settings.plugins.sandbox == "required" and section.adapter == "inline":
+            raise ConfigurationError(
+                f'{settings.place("plugins", "sandbox")} = "required" needs plugins in processes '
+                'of their own: write plugin_host.adapter = "subprocess".'
+            )
         place = settings.place("plugin_host", "adapter")
         adapter = pick(self.plugin_hosts, section.adapter, place)
         own = adapter.own_settings(section.settings, settings.document, ("plugin_host", "settings"))
@@ -251,7 +256,7 @@ def _memory_transport(settings: Settings) -> Transport:
 def _subprocess_host(settings: Settings, on_exit: Callable[[], None]) -> PluginHost:
     from casparian.adapters.host.subprocess import SubprocessHost
 
-    return SubprocessHost(on_exit, settings.plugin_host.sidecars)
+    return SubprocessHost(on_exit, settings.plugin_host.sidecars, sandbox=settings.plugins.sandbox)
 
 
 def _inline_host(settings: Settings, on_exit: Callable[[], None]) -> PluginHost:

@@ -42,6 +42,7 @@ log = structlog.get_logger("casparian.worker")
 class RouterLoop:
     """Owns the transport and the plugin host; `router` is touched by its thread only.
 
+    `code` gives the code by its hash, `readable` the directories of a plugin's input;
     `carry_out` takes the instructions about jobs and deployments; what `each_round` returns after
     every round is performed; `each_tick` is called when timers are due, at least once a second;
     `give_back` takes the claims that never ran when the loop is stopped.
@@ -54,6 +55,7 @@ class RouterLoop:
         make_host: Callable[[Callable[[], None]], PluginHost],
         code: Callable[[str], bytes],
         python: Callable[[str], str],
+        readable: Callable[[LivePlugin], tuple[str, ...]],
         carry_out: Callable[[HandedOn], None],
         each_round: Callable[[], list[Instruction]],
         each_tick: Callable[[], None],
@@ -67,6 +69,7 @@ class RouterLoop:
         self._make_host = make_host
         self._code = code
         self._python = python
+        self._readable = readable
         self._carry_out = carry_out
         self._each_round = each_round
         self._each_tick = each_tick
@@ -232,6 +235,7 @@ class RouterLoop:
             code,
             self.endpoint,
             self.router.pool.window(),
+            readable=self._readable(plugin),
             access=access,
             python=self._python(plugin.content_hash),
         )

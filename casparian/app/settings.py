@@ -156,8 +156,8 @@ class PluginsSection(Section):
     keys: str = "keys"
     """Directory of the deploy keys, which only the engine's user can look into."""
     sandbox: Literal["auto", "required", "off"] = "auto"
-    """Layers around a sidecar: auto takes those this version has (limits, a cleared
-    environment, no new privileges); required is refused until all are there."""
+    """Layers around a sidecar: auto takes those that the kernel has; required does not start
+    where one is missing; off leaves the limits and a cleared environment."""
 
 
 class LogSection(Section):
@@ -372,6 +372,11 @@ class Settings(Section):
             return section.url
         location = section.url.removeprefix("sqlite:///") or section.db_location
         return f"sqlite:///{self.path(location or DEFAULT_DATABASE)}"
+
+    @property
+    def sandboxed(self) -> bool:
+        """Whether the sandbox of this project is around plugins."""
+        return self.plugin_host.adapter == "subprocess" and self.plugins.sandbox != "off"
 
     @property
     def plugin_directory(self) -> Path:

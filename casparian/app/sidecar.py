@@ -1,4 +1,4 @@
-"""The process that runs one plugin: limits first, then the plugin, until the engine says stop.
+"""The process that runs one plugin: its sandbox first, then the plugin, until told to stop.
 
 Started by the subprocess host with its instructions as one JSON line on standard input, which
 stays open as a lifeline: when the engine is gone, so is this process.
@@ -8,29 +8,26 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import ctypes
 import io
 import json
 import logging
 import mmap
 import os
-import resource
-import signal
 import sys
 import threading
 from typing import Any
 
 from casparian.adapters.host.job_note import JOB_ID, JOB_NOTE
+from casparian.adapters.host.sandbox.layers import Plan, Sandbox
+from casparian.adapters.host.sandbox.limits import allow_cpu
 from casparian.adapters.transport import connection_for
 from casparian.domain.peers import PeerGone
-from casparian.sdk.loader import load_handler
+from casparian.sdk.loader import PluginLoadError, load_handler
+from casparian.sdk.plugin import CaspPlugin
 from casparian.sdk.runtime import Runtime
 
-PR_SET_PDEATHSIG = 1
-PR_SET_NO_NEW_PRIVS = 38
-MOST_OPEN_FILES = 1024
-LARGEST_FILE = 16 << 30
 ENGINE_GONE = 75
+TCP = "tcp://"
 
 
 def main() -> int:
@@ -43,27 +40,42 @@ def main() -> int:
             os.rmdir(os.environ["TMPDIR"])
         return ENGINE_GONE
     instructions: dict[str, Any] = json.loads(line)
-    _die_with_parent(instructions["parent_pid"])
-    _take_lifeline()
-    _limit(instructions["memory_mb"])
+    lifeline = _take_lifeline()
+    sandbox = Sandbox(_plan(instructions))
+    sandbox.before_connecting()
+    if os.getppid() != instructions["parent_pid"]:
+        # The engine went before this process was bound to end with it.
+        return ENGINE_GONE
+    threading.Thread(
+        target=_watch, args=(lifeline,), name="casparian-lifeline", daemon=True
+    ).start()
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s %(message)s"
     )
+    connection = connection_for(instructions["endpoint"], instructions["access"])
+    sandbox.after_connecting()
     code = base64.b64decode(instructions["code"])
     name = instructions["plugin"]
+
+    def load() -> CaspPlugin:
+        if sandbox.refusal:
+            raise PluginLoadError(f"plugin {name} does not run: {sandbox.refusal}")
+        return load_handler(name, code)
+
     runtime = Runtime(
-        connection_for(instructions["endpoint"], instructions["access"]),
+        connection,
         instructions["session"],
         instructions["heartbeat_s"],
         _JobNote(instructions["cpu_s"]),
-        "partial: without capabilities, landlock, seccomp",
+        sandbox.level,
+        sandbox.hints(name),
     )
     try:
         runtime.run(
             name,
             instructions["plugin_hash"],
             os.getpid(),
-            lambda: load_handler(name, code),
+            load,
             instructions["settings"],
         )
     except PeerGone:
@@ -72,18 +84,18 @@ def main() -> int:
     return 0
 
 
-def _die_with_parent(parent: int) -> None:
-    """Linux ends this process with the engine's; the check closes the race before the call."""
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None, use_errno=True)
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(ENGINE_GONE)
+def _plan(instructions: dict[str, Any]) -> Plan:
+    endpoint = instructions["endpoint"]
+    return Plan.of(
+        instructions["sandbox"],
+        os.getcwd(),
+        instructions["memory_mb"],
+        int(endpoint.rpartition(":")[2]) if endpoint.startswith(TCP) else None,
+    )
 
 
-def _take_lifeline() -> None:
-    """Watch the pipe of standard input, and give the plugin an empty one."""
+def _take_lifeline() -> int:
+    """The pipe of standard input, for `_watch`; the plugin is given an empty one."""
     lifeline = os.dup(0)
     os.set_inheritable(lifeline, False)
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -93,29 +105,13 @@ def _take_lifeline() -> None:
     os.dup2(2, 1)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)
-
-    def watch() -> None:
-        while os.read(lifeline, 1):
-            pass
-        os._exit(ENGINE_GONE)
-
-    threading.Thread(target=watch, name="casparian-lifeline", daemon=True).start()
+    return lifeline
 
 
-def _limit(memory_mb: int) -> None:
-    memory = memory_mb << 20
-    _set_limit(resource.RLIMIT_DATA, memory)
-    _set_limit(resource.RLIMIT_CORE, 0)
-    _set_limit(resource.RLIMIT_NOFILE, MOST_OPEN_FILES)
-    _set_limit(resource.RLIMIT_FSIZE, LARGEST_FILE)
-
-
-def _set_limit(kind: int, value: int) -> None:
-    """Lower a limit; one that is already lower stays."""
-    _, hard = resource.getrlimit(kind)
-    if hard != resource.RLIM_INFINITY:
-        value = min(value, hard)
-    resource.setrlimit(kind, (value, value))
+def _watch(lifeline: int) -> None:
+    while os.read(lifeline, 1):
+        pass
+    os._exit(ENGINE_GONE)
 
 
 class _JobNote:
@@ -130,17 +126,7 @@ class _JobNote:
 
     def __call__(self, job_id: int) -> None:
         JOB_ID.pack_into(self._note, 0, job_id)
-        _allow_cpu(self._cpu_s)
-
-
-def _allow_cpu(seconds: int) -> None:
-    """CPU time for one more job; past it the kernel sends SIGXCPU, which ends the process."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    soft = int(used.ru_utime + used.ru_stime) + 1 + seconds
-    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    if hard != resource.RLIM_INFINITY:
-        soft = min(soft, hard)
-    resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
+        allow_cpu(self._cpu_s)
 
 
 if __name__ == "__main__":

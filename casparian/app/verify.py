@@ -6,16 +6,18 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Literal
 
 import structlog
 
 from casparian.adapters.files.archive import VersionArchive
+from casparian.adapters.files.plain_access import is_privileged, readable_plainly
 from casparian.app.unpacked import Unpacked
 from casparian.domain.errors import ErrorClass, JobError
 from casparian.domain.files import StatIdentity, path_text
 from casparian.domain.jobs import Claim
+from casparian.domain.plugins import LivePlugin
 from casparian.domain.ports import FileChangedError, FileSource
 
 Verify = Literal["stat", "hash", "snapshot"]
@@ -28,8 +30,9 @@ class ContentCheck:
 
     stat: size, times, inode and device are the version's, before and after. hash: the SHA-256
     too, before and after. snapshot: the plugin reads a private copy that was hashed while it
-    was made. So it does, in every mode, of what was unpacked for it, and of what the `archive` of
-    versions has where the file is gone or another.
+    was made. So it does, in every mode, of what was unpacked for it, of what the `archive` of
+    versions has where the file is gone or another, and, where plugins are `sandboxed`, of what a
+    sidecar could not open in its place.
     """
 
     def __init__(
@@ -39,8 +42,10 @@ class ContentCheck:
         directory: str,
         unpacked: Unpacked | None = None,
         archive: VersionArchive | None = None,
+        sandboxed: bool = False,
     ) -> None:
         self._source = source
+        self._sandboxed = sandboxed
         self._archive = archive
         self._unpacked = unpacked or Unpacked({})
         self._verify = verify
@@ -54,14 +59,36 @@ class ContentCheck:
                 if not is_alive(name):
                     shutil.rmtree(os.path.join(home, name), ignore_errors=True)
 
-    def prepare(self, claim: Claim) -> Claim:
-        """The claim, with the path to be opened where that is a copy.
+    def readable(self, plugin: LivePlugin) -> tuple[str, ...]:
+        """The directories in which a sidecar of the plugin finds its input: its copies, and the
+        source roots, unless there is a copy of everything."""
+        if not self._sandboxed:
+            return ()
+        copies = self._copies_of(plugin.name)
+        os.makedirs(copies, mode=0o700, exist_ok=True)
+        roots = () if self._verify == "snapshot" else plugin.roots
+        return (copies, *(os.fsdecode(root) for root in roots))
+
+    def _copies_of(self, plugin: str) -> str:
+        """A sidecar is shown the copies of its plugin alone."""
+        return os.path.join(self._directory, plugin) if self._sandboxed else self._directory
+
+    def close(self) -> None:
+        """Remove the directories that are empty, as they are when nothing runs."""
+        with contextlib.suppress(OSError):
+            for name in os.listdir(self._directory):
+                os.rmdir(os.path.join(self._directory, name))
+            os.rmdir(self._directory)
+
+    def prepare(self, claim: Claim, roots: Container[bytes] = ()) -> Claim:
+        """The claim, with the path to be opened where that is a copy. `roots`: those that a
+        sidecar reads, where it is sandboxed.
 
         Raises JobError (SOURCE_GONE, SOURCE_CHANGED, DATA) when the version's bytes are neither in
         their place nor archived, (INFRASTRUCTURE) when they cannot be read for another reason.
         """
         try:
-            return self._from_its_place(claim)
+            return self._from_its_place(claim, roots)
         except JobError as error:
             kept = error.error_class is not ErrorClass.INFRASTRUCTURE and self._from_archive(claim)
             if not kept:
@@ -105,7 +132,7 @@ class ContentCheck:
             return None
         return prepared
 
-    def _from_its_place(self, claim: Claim) -> Claim:
+    def _from_its_place(self, claim: Claim, roots: Container[bytes]) -> Claim:
         with _translated(claim):
             name = self._unpacked.name_of(claim)
             if name is not None:
@@ -113,14 +140,23 @@ class ContentCheck:
             self._check_stat(claim, self._source.stat(claim.root_path, claim.path))
             if self._verify == "hash":
                 self._check_hash(claim, *self._source.read_hash(claim.root_path, claim.path))
-            elif self._verify == "snapshot":
+            if self._verify == "snapshot" or self._out_of_reach(claim, roots):
                 # The plugin may look at the name's ending, so the copy keeps the name.
                 return self._private(claim, _last_name(claim), self._snapshot)
         return claim
 
+    def _out_of_reach(self, claim: Claim, roots: Container[bytes]) -> bool:
+        """Of a root that its sidecar was not started with, or only root's to read."""
+        if not self._sandboxed:
+            return False
+        if claim.root_path not in roots:
+            return True
+        return is_privileged() and not readable_plainly(claim.source)
+
     def _private(self, claim: Claim, name: str, write: Callable[[Claim, str], None]) -> Claim:
-        os.makedirs(self._directory, mode=0o700, exist_ok=True)
-        place = tempfile.mkdtemp(prefix=f"job-{claim.job_id}-", dir=self._directory)
+        copies = self._copies_of(claim.plugin)
+        os.makedirs(copies, mode=0o700, exist_ok=True)
+        place = tempfile.mkdtemp(prefix=f"job-{claim.job_id}-", dir=copies)
         claim = claim._replace(input_path=os.path.join(place, name))
         try:
             write(claim, claim.input_path)

@@ -137,6 +137,7 @@ class Worker:
             host,
             self._plugins.code,
             self.environments.python_of,
+            check.readable,
             self._carry_out,
             self._each_round,
             self._each_tick,
@@ -224,6 +225,7 @@ class Worker:
         self._keeper.sweep()
         self._keeper.stop()
         self._loop.end_sidecars()
+        self._check.close()
 
     def abort(self) -> None:
         """Do not wait for running jobs: they are queued again when their leases are over."""
@@ -263,14 +265,18 @@ class Worker:
     def load(self) -> dict[str, Any]:
         """For the heartbeat: what this worker is at."""
         sidecars: dict[str, int] = {}
+        sandbox: dict[str, str] = {}
         for sidecar in list(self.router.pool.sidecars.values()):
             name = sidecar.plugin.name
             sidecars[name] = sidecars.get(name, 0) + 1
+            if sidecar.sandbox:
+                sandbox[name] = sidecar.sandbox
         with self._ended_lock:
             ended = dict(self.ended)
         return {
             "jobs": len(self._leases),
             "sidecars": sidecars,
+            "sandbox": sandbox,
             "ended": ended,
             "refused": self._loop.refused,
             "not_run": {**self.environments.problems(), **self._plugins.refused},

@@ -310,6 +310,7 @@ class LoadDocument(TypedDict, total=False):
 
     jobs: Annotated[int, "Jobs that it holds."]
     sidecars: Annotated[dict[str, int], "Sidecars that run, by plugin."]
+    sandbox: Annotated[dict[str, str], "What they say stands around them, by plugin."]
     ended: Annotated[dict[str, int], "Jobs that it has ended since it started, by how."]
     waits_for: Annotated[list[LoadedWaitDocument], "What it waits for; left out where nothing."]
     refused: Annotated[int, "Connections that its transport has refused since it started."]

@@ -575,8 +575,9 @@ class Reports(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SidecarSpec:
-    """What a sidecar needs to start. `session` is the secret it must show in REG, `python` the
-    interpreter of an environment of the plugin's own, empty for the engine's."""
+    """What a sidecar needs to start. `session` is the secret it must show in REG, `readable` are
+    the paths below which its input lies, `python` is the interpreter of an environment of the
+    plugin's own, empty for the engine's."""
 
     session: str = field(repr=False)
     plugin: LivePlugin
@@ -584,6 +585,7 @@ class SidecarSpec:
     endpoint: str
     window: int
     heartbeat_s: float = 1.0
+    readable: tuple[str, ...] = ()
     access: Mapping[str, str] = field(default_factory=dict, repr=False)
     """What the transport asks of who connects, besides."""
     python: str = ""

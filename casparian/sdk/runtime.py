@@ -99,7 +99,8 @@ class Runtime:
     """One session of one plugin. `run` returns when the engine ends it.
 
     `before_job` is called with each job's id before it runs (a sidecar notes it, and sets its
-    CPU limit); `sandbox` is what stands around this process.
+    CPU limit); `sandbox` is what stands around this process, and `hint` what an error has to do
+    with it.
     """
 
     def __init__(
@@ -109,12 +110,14 @@ class Runtime:
         heartbeat_s: float = 1.0,
         before_job: Callable[[int], None] = lambda job_id: None,
         sandbox: str = "",
+        hint: Callable[[BaseException], str] = lambda error: "",
     ) -> None:
         self.session = Session(secret)
         self._connection = connection
         self._heartbeat_s = heartbeat_s
         self._before_job = before_job
         self._sandbox = sandbox
+        self._hint = hint
         self._changed = threading.Condition()
         self._outbox: deque[tuple[bytes, Buffer]] = deque()
         self._unsaid = 0
@@ -143,7 +146,7 @@ class Runtime:
                 handler = load()
                 handler.configure(Context(self, plugin), dict(settings))
             except BaseException as error:
-                failure = _failure_text(plugin, error)
+                failure = " ".join([_failure_text(plugin, error), self._hint(error)]).rstrip()
             secret, level = self.session.secret, self._sandbox
             self._send(Register(secret, plugin, plugin_hash, pid, failure, level))
             if not failure:
@@ -186,9 +189,9 @@ class Runtime:
             self._end(ErrorClass.OOM, _one_line(error), _plugin_traceback(error))
         except BaseException as error:
             # Also what is no Exception, sys.exit() say: it ends the file, and not the sidecar.
-            lacks_threads = isinstance(error, RuntimeError) and "start new thread" in str(error)
-            error_class = ErrorClass.OOM if lacks_threads else ErrorClass.DATA
-            self._end(error_class, _one_line(error), _plugin_traceback(error))
+            hint = self._hint(error)
+            text = f"{_one_line(error)}. {hint}" if hint else _one_line(error)
+            self._end(_class_of(error, hint), text, _plugin_traceback(error))
         else:
             with self._changed:
                 message = self.session.done()
@@ -370,6 +373,13 @@ class Runtime:
             for head, payload in messages:
                 self.session.handle(decode_from_router(head, len(payload)))
             self._changed.notify_all()
+
+
+def _class_of(error: BaseException, hint: str) -> ErrorClass:
+    if isinstance(error, RuntimeError) and "start new thread" in str(error):
+        return ErrorClass.OOM
+    # What the sandbox refuses is not the file's fault.
+    return ErrorClass.PLUGIN if hint else ErrorClass.DATA
 
 
 def _one_line(error: BaseException) -> str:

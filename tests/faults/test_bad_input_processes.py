@@ -9,9 +9,10 @@ import subprocess
 import psutil
 import pytest
 
-from tests.support.project import Project, documents, wait_for
+from tests.support.project import UNBOUND, Project, documents, wait_for
 
-CONFIGURATION = """
+CONFIGURATION = (
+    """
 [scout]
 settle_s = 0
 interval_s = 0.5
@@ -30,6 +31,8 @@ settings = { pids = "PIDS" }
 [plugin.wild.topics.output]
 sink = "parquet://./output"
 """
+    + UNBOUND
+)
 
 WILD = """
 import os, pathlib, signal, subprocess, sys, threading, time
@@ -169,7 +172,7 @@ class Handler(BasePlugin):
 @pytest.fixture
 def waiting(project: Project) -> Project:
     """One file, whose plugin waits until `go` is there."""
-    project.csv_to("parquet://./output")
+    project.csv_to("parquet://./output", UNBOUND)
     project.plugin("csv_table", WAITS)
     file = project.directory / "casparian.toml"
     settings = "\n".join(f'{name} = "{project.directory / name}"' for name in ("started", "go"))

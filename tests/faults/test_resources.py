@@ -22,7 +22,7 @@ from casparian.domain.documents import LoadedWaitDocument
 from casparian.testing.world import VirtualClock
 from tests.support.audit import violations_of
 from tests.support.disks import SmallDisk
-from tests.support.project import FAST, Project, wait_for
+from tests.support.project import FAST, UNBOUND, Project, wait_for
 from tests.support.stepped import Engine, Stage
 
 pytestmark = pytest.mark.slow
@@ -215,6 +215,7 @@ def waiting_for_go(project: Project) -> None:
         + '[[source_root]]\npath = "inbox"\n[[rule]]\npattern = "*.csv"\ntag = "csv"\n'
         + '[plugin.csv_table]\ntags = ["csv"]\n'
         + '[plugin.csv_table.topics.output]\nsink = "parquet://./output"\n'
+        + UNBOUND
     )
 
 

@@ -22,6 +22,8 @@ class Handler(BasePlugin):
 """
 SHORT_LEASES = FAST.replace("[worker]", "[worker]\nlease_s = 3")
 SET_UP = f"""{SHORT_LEASES}
+[plugins]
+sandbox = "off"  # The plugin tells by a file where it is.
 [[source_root]]
 path = "inbox"
 [[rule]]

@@ -217,11 +217,6 @@ def test_settings_of_sinks_that_have_none(project: Project, name: str, words: st
     assert words in finding["what"]
 
 
-def test_what_this_version_cannot_do_is_told_once(project: Project) -> None:
-    project.configure('directory = "plugins"', 'directory = "plugins"\nsandbox = "required"')
-    assert only(project.check())["where"] == "configuration"
-
-
 # --- places -----------------------------------------------------------------------------
 
 
@@ -351,13 +346,18 @@ def test_more_directories_than_can_be_watched(
     assert project.check() == []
 
 
-def test_a_limit_lower_than_the_configured_memory(
-    project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told = {"memory": 256 << 20, "cpu": 1, "no_new_privileges": False, "handles": True}
-    findings = list(_check_host._layers(told, 2048))
-    assert [f.level for f in findings] == [Level.WARNING, Level.WARNING]
-    assert "256 MiB" in findings[0].what
+def test_a_limit_lower_than_the_configured_memory() -> None:
+    (finding,) = _check_host._check_memory(2048, 256 << 20)
+    assert finding.level is Level.WARNING
+    assert "256 MiB" in finding.what
+    assert list(_check_host._check_memory(2048, 4096 << 20)) == []
+
+
+def test_a_sandbox_that_is_off(project: Project) -> None:
+    project.configure("[plugins]", '[plugins]\nsandbox = "off"')
+    finding = only(project.check())
+    assert (finding["level"], finding["where"]) == ("warning", "[plugins] sandbox")
+    assert "It is off" in finding["what"]
 
 
 def test_checking_leaves_nothing_behind(project: Project) -> None:
@@ -487,10 +487,11 @@ def test_a_source_root_that_may_not_be_read(project: Project) -> None:
 
 
 def test_a_mistake_in_the_file_is_told_with_its_line(project: Project) -> None:
-    project.configure("[plugins]", '[plugins]\nsandbox = "required"')
+    project.configure("[plugin.csv_table]", "[plugin.csv_table]\nmax_rejects = 2.5")
     text = project.config.read_text().splitlines()
-    line = text.index('sandbox = "required"') + 1
-    assert f"casparian.toml, line {line}: plugins.sandbox" in only(project.check())["what"]
+    line = text.index("max_rejects = 2.5") + 1
+    told = f"casparian.toml, line {line}: plugin.csv_table.max_rejects"
+    assert told in only(project.check())["what"]
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,10 @@ NOT_IN_THIS_HISTORY = {
     *(("DepartureDocument", field, "null") for field in ("ended_at", "outcome", "place")),
     ("DepartureDocument", "message", "value"),
     # A worker at the moment that it works, its plugin under quarantine or without any code.
-    *(("LoadDocument", field, "value") for field in ("sidecars", "ended", "refused", "not_run")),
+    *(
+        ("LoadDocument", field, "value")
+        for field in ("sidecars", "sandbox", "ended", "refused", "not_run")
+    ),
     ("PluginStateDocument", "not_run", "value"),
     *(
         (plugin, field, "null")

@@ -36,6 +36,8 @@ from tests.support.project import Project, documents, wait_for
 
 DASHBOARD = Path(__file__).parents[2] / "deploy" / "grafana-dashboard.json"
 METRICS = '[metrics]\nlisten = "127.0.0.1:0"\n'
+# For plugins that tell by a file where they are.
+UNBOUND = METRICS + '[plugins]\nsandbox = "off"\n'
 PLUGIN = """
 import os
 from casparian.sdk import BasePlugin
@@ -78,7 +80,7 @@ def scrape(address: str) -> Samples:
 
 def test_what_a_scrape_shows(project: Project) -> None:
     events = '[openlineage]\ntransport = "file"\npath = "events.jsonl"\n'
-    project.csv_to("parquet://./output", METRICS + events)
+    project.csv_to("parquet://./output", UNBOUND + events)
     file = project.directory / "casparian.toml"
     file.write_text(file.read_text().replace("sidecars = 2", "sidecars = 1"))
     project.plugin("csv_table", PLUGIN)
@@ -131,7 +133,7 @@ def queries(dashboard: Path) -> list[str]:
 
 def test_ready_only_between_start_and_stop(project: Project) -> None:
     """A plugin takes its time while the engine ends."""
-    project.csv_to("sqlite://./out/rows.sqlite3/rows", METRICS)
+    project.csv_to("sqlite://./out/rows.sqlite3/rows", UNBOUND)
     (project.directory / "out").mkdir()
     go = project.directory / "go"
     project.plugin(

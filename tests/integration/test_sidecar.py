@@ -42,6 +42,7 @@ def started(endpoint: str, directory: Path) -> subprocess.Popen[bytes]:
         "heartbeat_s": 0.1,
         "memory_mb": 2048,
         "cpu_s": 60,
+        "sandbox": {"mode": "auto", "read": [], "grants": "{}"},
     }
     assert process.stdin is not None
     process.stdin.write(json.dumps(instructions).encode() + b"\n")

@@ -282,7 +282,7 @@ class TestSources:
         bench.project.drop("a b/caf\u00e9.txt", "xyz")
         assert bench.drain().ok
         assert bench.rows() == [3]
-        assert list(bench.project.directory.glob("run/snapshots/*/*")) == []
+        assert list(bench.project.directory.glob("run/snapshots/*/*/*")) == []
 
     @pytest.mark.parametrize("verify", MODES)
     def test_what_changed_since_the_scan_is_superseded_by_what_it_is_now(

@@ -125,6 +125,8 @@ def test_sigterm_finishes_what_is_held(project: Project) -> None:
         f"""
         [scout]
         settle_s = 0
+        [plugins]
+        sandbox = "off"  # The plugin tells by a file where it is.
         [plugin_host]
         sidecars = 1
         [[source_root]]

@@ -42,6 +42,9 @@ backoff_s = 0.1
 sidecars = 2
 """
 
+UNBOUND = '[plugins]\nsandbox = "off"\n'
+"""For plugins that tell by a file where they are, or do what the sandbox would not let them."""
+
 
 class Project:
     """A directory with configuration, plugins and an inbox."""

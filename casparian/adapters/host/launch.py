@@ -20,6 +20,13 @@ from casparian.adapters.host.freed_memory import KEEP_FREED_MEMORY
 from casparian.adapters.host.scratch import Scratch
 
 COMMAND = (sys.executable, "-I", "-m", "casparian.app.sidecar")
+# Libraries that start threads when they are loaded, which is before the sandbox is there; threads
+# that run by then would not be covered. (BLAS may be told otherwise by the plugin; the second is
+# an allocator of Arrow that is not in use.)
+ONE_THREAD = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",
+}
 SEEN = ("TZ",)
 """The engine's variables that sidecars may see."""
 
@@ -53,6 +60,7 @@ def environment(sidecars: int, seen: Sequence[str] = SEEN) -> dict[str, str]:
         "PATH": os.defpath,
         "LANG": "C.UTF-8",
         "OMP_NUM_THREADS": str(threads_each),
+        **ONE_THREAD,
         **KEEP_FREED_MEMORY,
         **{name: os.environ[name] for name in names if name in os.environ},
     }

@@ -25,6 +25,7 @@ import structlog
 from casparian.adapters.host import launch
 from casparian.adapters.host.job_note import JOB_ID, JOB_NOTE
 from casparian.adapters.host.launch import Launched
+from casparian.adapters.host.sandbox.layers import Mode
 from casparian.adapters.host.scratch import sweep
 from casparian.domain.errors import ConfigurationError
 from casparian.domain.ports import SidecarExit, SidecarSpec
@@ -55,6 +56,7 @@ class SubprocessHost:
 
     `on_exit` is called, from the host's thread, as soon as a sidecar has ended. `environment`
     names the variables of the engine that sidecars may see; by default the time zone alone.
+    `sandbox` says whether its layers are put on, and whether one may be missing.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class SubprocessHost:
         sidecars: int = 2,
         environment: Sequence[str] = launch.SEEN,
         command: Sequence[str] = launch.COMMAND,
+        sandbox: Mode = "auto",
     ) -> None:
         if not (hasattr(os, "pidfd_open") and hasattr(os, "eventfd")):
             raise ConfigurationError(
@@ -71,8 +74,14 @@ class SubprocessHost:
                 'engine on Linux, or try a plugin out with plugin_host.adapter = "inline" and '
                 'transport.adapter = "memory".'
             )
+        if sandbox == "required":
+            # Not loaded by those who do not ask.
+            from casparian.adapters.host.sandbox.trial import missing_layers, refuse_missing
+
+            refuse_missing(missing_layers())
         self._on_exit = on_exit
         self._command = list(command)
+        self._sandbox = sandbox
         self._environment = launch.environment(sidecars, environment)
         self._orders: queue.SimpleQueue[SidecarSpec | str | None] = queue.SimpleQueue()
         self._exits: queue.SimpleQueue[SidecarExit] = queue.SimpleQueue()
@@ -163,7 +172,7 @@ class SubprocessHost:
         self._selector.register(process.stderr, selectors.EVENT_READ, (process, "stderr"))
         # A sidecar that dies before reading is seen through its handle. The pipe stays open.
         with contextlib.suppress(BrokenPipeError):
-            launched.stdin.write(_instructions(spec))
+            launched.stdin.write(_instructions(spec, self._sandbox))
             launched.stdin.flush()
 
     def _kill(self, process: _Process) -> None:
@@ -253,7 +262,7 @@ def _kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-def _instructions(spec: SidecarSpec) -> bytes:
+def _instructions(spec: SidecarSpec, mode: Mode) -> bytes:
     config = spec.plugin.config
     text = json.dumps(
         {
@@ -268,6 +277,7 @@ def _instructions(spec: SidecarSpec) -> bytes:
             "heartbeat_s": spec.heartbeat_s,
             "memory_mb": config.memory_mb,
             "cpu_s": config.cpu_s,
+            "sandbox": {"mode": mode, "read": spec.readable, "grants": config.grants.to_json()},
         }
     )
     return text.encode("ascii") + b"\n"

@@ -2,39 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
+import resource
 from pathlib import Path
 
+from casparian.adapters.host.sandbox.trial import missing_layers
 from casparian.app.cli._findings import Finding, Findings, ok, problem, warning
 from casparian.app.cli._output import count
 from casparian.app.registry import Registry
 from casparian.app.settings import Settings
+from casparian.domain.errors import ConfigurationError
+from casparian.domain.sandbox import PROMISE, REMEDY, Grants, Layer, level_text
 
 HOST = "[plugin_host]"
 SANDBOX = "[plugins] sandbox"
 WATCHES = Path("/proc/sys/fs/inotify/max_user_watches")
 SHARE = 0.8
-
-# Takes the limits a sidecar takes, in a process of its own, and says which the system gave.
-TRIAL = """
-import ctypes, json, os, resource, sys
-def limit(kind, value):
-    hard = resource.getrlimit(kind)[1]
-    given = value if hard == resource.RLIM_INFINITY else min(value, hard)
-    resource.setrlimit(kind, (given, given))
-    return given
-told = {"memory": limit(resource.RLIMIT_DATA, int(sys.argv[1]) << 20)}
-told["cpu"] = limit(resource.RLIMIT_CPU, int(sys.argv[2]))
-libc = ctypes.CDLL(None, use_errno=True)
-told["no_new_privileges"] = libc.prctl(38, 1, 0, 0, 0) == 0
-told["handles"] = hasattr(os, "pidfd_open")
-if told["handles"]:
-    os.close(os.pidfd_open(os.getpid()))
-print(json.dumps(told))
-"""
 
 
 def check_compiled() -> Finding:
@@ -68,49 +51,57 @@ def check_sandbox(settings: Settings) -> Findings:
     if settings.plugin_host.adapter != "subprocess":
         yield ok(SANDBOX, f"It is what the plugin host {settings.plugin_host.adapter} makes it.")
         return
-    memory = max((p.memory_mb for p in settings.plugin.values()), default=2048)
-    cpu = max((p.cpu_s for p in settings.plugin.values()), default=3600)
-    trial = subprocess.run(
-        [sys.executable, "-I", "-c", TRIAL, str(memory), str(cpu)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if trial.returncode != 0:
-        reason = (trial.stderr.strip().splitlines() or [f"exit code {trial.returncode}"])[-1]
-        yield problem(
-            SANDBOX,
-            f"A process with a sidecar's limits does not start: {reason}.",
-            "Run the engine where limits can be set (Linux 5.3 or newer), with enough memory.",
-        )
-        return
-    yield from _layers(json.loads(trial.stdout), memory)
-
-
-def _layers(told: dict[str, int], memory_mb: int) -> Findings:
-    if not told["handles"]:
+    if not hasattr(os, "pidfd_open"):
         yield problem(
             HOST, "The system has no handles of processes (pidfd).", "Use Linux 5.3 or newer."
         )
-    if told["memory"] < memory_mb << 20:
+    memory_mb = max((p.memory_mb for p in settings.plugin.values()), default=2048)
+    yield from _check_memory(memory_mb, resource.getrlimit(resource.RLIMIT_DATA)[1])
+    if settings.plugins.sandbox == "off":
         yield warning(
             SANDBOX,
-            f"Sidecars get {told['memory'] >> 20} MiB, since this user's limit is lower than "
-            f"the configured {memory_mb}.",
+            "It is off: plugins may read, write and start what the engine's user may.",
+            'Write sandbox = "auto", and grant plugins what they need.',
+        )
+        return
+    yield from _check_layers(settings, memory_mb)
+    for name, section in settings.plugin.items():
+        for path in section.allow_read:
+            if not settings.path(path).exists():
+                yield problem(
+                    f"[plugin.{name}] allow_read",
+                    f"{settings.path(path)} does not exist, and without it the plugin is not run.",
+                    "Correct it, or put it there.",
+                )
+
+
+def _check_memory(memory_mb: int, most: int) -> Findings:
+    """`most`: what this user may give to a process, in bytes."""
+    if most != resource.RLIM_INFINITY and most < memory_mb << 20:
+        yield warning(
+            SANDBOX,
+            f"Sidecars get {most >> 20} MiB, since this user's limit is lower than the "
+            f"configured {memory_mb}.",
             "Raise the limit (ulimit -d) of the engine's user.",
         )
-    if not told["no_new_privileges"]:
-        yield warning(
+
+
+def _check_layers(settings: Settings, memory_mb: int) -> Findings:
+    try:
+        missing = missing_layers(memory_mb)
+    except ConfigurationError as error:
+        yield problem(
             SANDBOX,
-            "Sidecars can gain privileges by programs that are set-user-id.",
-            "Use a kernel with PR_SET_NO_NEW_PRIVS.",
+            str(error),
+            "Run the engine where limits can be set (Linux 5.3 or newer), with enough memory.",
         )
-    else:
-        yield ok(
-            SANDBOX,
-            "Sidecars have limits of memory, CPU time and files, a cleared environment and no "
-            "way to new privileges; they do read what the engine's user may read.",
-        )
+        return
+    tell = problem if settings.plugins.sandbox == "required" else warning
+    for layer in missing:
+        yield tell(SANDBOX, f"Sidecars are without the layer {layer}.", REMEDY[layer.layer])
+    held = [PROMISE[layer] for layer in Layer if layer not in {m.layer for m in missing}]
+    level = level_text([m.layer for m in missing], Grants())
+    yield ok(SANDBOX, f"Sidecars have ({level}): {', '.join(held)}.")
 
 
 def check_watches(settings: Settings) -> Findings:

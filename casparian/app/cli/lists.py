@@ -102,7 +102,7 @@ def _show_status(document: StatusTodayDocument) -> None:
         numbers=["files", "deleted", "versions"],
     )
     show_table(
-        ("worker", "roles", "state", "heartbeat", "jobs"),
+        ("worker", "roles", "state", "heartbeat", "jobs", "sandbox"),
         [_worker_row(worker) for worker in document["workers"]],
         title="Workers",
         numbers=["jobs"],
@@ -160,6 +160,7 @@ def _worker_row(worker: WorkerDocument) -> tuple[object, ...]:
         state,
         moment(worker["heartbeat_at"]),
         worker["load"].get("jobs"),
+        "; ".join(sorted(set(worker["load"].get("sandbox", {}).values()))),
     )
 
 
