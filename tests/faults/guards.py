@@ -10,7 +10,7 @@ _SLOTS = "casparian.adapters.queue.slots"
 _DECIDER = "casparian.app.decider"
 _PROMOTER = "casparian.app.promoter"
 _RULES = "casparian.domain.publish"
-_SQLITE = "casparian.adapters.sink.sqlite:SqliteSink"
+_SQLITE = "casparian.adapters.sink._sqlite_promotion:SqlitePromotion"
 
 _TOKENS = "(job.attempt, job.token) != (decision.attempt, decision.token)"
 _HELD = "if self._leases.holds(s.claim.job_id, s.claim.token)"

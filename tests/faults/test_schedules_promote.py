@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from casparian.adapters.sink import _marked, _places, sqlite
+from casparian.adapters.sink import _marked, _places, _sqlite_promotion
 from casparian.app.promoter import MOST_TRIES
 from casparian.domain.errors import UnavailableError
 from casparian.domain.jobs import Claim, JobStatus
@@ -94,7 +94,7 @@ def test_a_promoter_stands_still_between_comparison_and_exchange(
         before(monkeypatch, _marked, "exchange", meanwhile)
     else:
         # Right before it asks for the write lock, under which it compares.
-        after(monkeypatch, sqlite.SqliteSink, "_attach", meanwhile)
+        after(monkeypatch, _sqlite_promotion.SqlitePromotion, "_attach", meanwhile)
     one.promote()
     assert paused
     assert stage.rows() == ["v2"]
@@ -125,7 +125,7 @@ def test_a_promoter_stands_still_while_its_successor_is_half_way(
     if stage.kind == "parquet":
         before(monkeypatch, _marked, "exchange", meanwhile)
     else:
-        after(monkeypatch, sqlite.SqliteSink, "_attach", meanwhile)
+        after(monkeypatch, _sqlite_promotion.SqlitePromotion, "_attach", meanwhile)
     one.promote()
     assert stage.rows() == ["v1"]
     two.promote()
