@@ -11,7 +11,6 @@ import typer
 
 from casparian.app.cli._output import show_json, show_table
 from casparian.app.cli._shared import ConfigOption, JsonOption, load_settings, open_stores
-from casparian.domain.plugins import SYSTEM_DEPLOYER
 
 if TYPE_CHECKING:
     from casparian.adapters.queue import QueueStores
@@ -109,6 +108,7 @@ def not_run_now(workers: list[WorkerDocument]) -> dict[str, str]:
 def _built_in() -> PluginStateDocument:
     """The plugin by which all others are deployed: part of the engine, and of no configuration."""
     from casparian.app.builtins.system_deployer import own_hash
+    from casparian.domain.plugins import SYSTEM_DEPLOYER
 
     return {
         "name": SYSTEM_DEPLOYER,
