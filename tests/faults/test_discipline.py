@@ -27,7 +27,7 @@ from casparian.domain.publish import Target
 from casparian.domain.schemas import TargetSchema
 from casparian.domain.wire import DEFAULT_LIMITS
 from tests.support.audit import violations_of
-from tests.support.project import Project, wait_for
+from tests.support.project import UNBOUND, Project, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -111,7 +111,7 @@ def test_each_is_seen_in_its_time(project: Project) -> None:
         )
         project.drop(f"{name}.csv", "a\n")
     text = text.replace("max_crashes = 1", "max_crashes = 1\nmax_attempts = 1")
-    project.configure(text)
+    project.configure(text + UNBOUND)
     with engine_of(project):
         seen = seen_after(project)
     print(f"\nsuspected after {SUSPECT_S} s, killed after {KILL_S} s, deadline {TIMEOUT_S} s")
@@ -211,7 +211,7 @@ class _GatedStaging:
 
 def test_a_slow_sink_keeps_the_plugin_waiting_and_nobody_is_killed(project: Project) -> None:
     """Its credit is used up, so `publish` waits; heartbeats go on, for longer than silence may."""
-    project.csv_to("memory://out")
+    project.csv_to("memory://out", UNBOUND)
     project.plugin("csv_table", MUCH)
     project.drop("a.csv", "a\n1\n")
     gate, note = threading.Event(), project.directory / "published"
