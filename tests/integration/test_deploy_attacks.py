@@ -223,10 +223,7 @@ def test_more_code_than_a_plugin_may_have(target: Target) -> None:
         (b"Handler = 1\n", "no class named Handler"),
         (b"def broken(:\n", "SyntaxError"),
         (b"x = bytes(20 << 30)\n", "MemoryError"),
-        (
-            b"import os\nopen('/proc/self/comm', 'w').write('x')\nos.kill(os.getpid(), 9)",
-            "signal 9",
-        ),
+        (b"import os\nos.kill(os.getpid(), 9)\n", "signal 9"),
     ],
     ids=["exits", "leaves", "no contract", "no Handler", "no Python", "memory", "kills itself"],
 )
