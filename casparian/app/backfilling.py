@@ -40,12 +40,13 @@ class Plan(NamedTuple):
 
 def backfills_of(stores: QueueStores) -> Backfills:
     """Raises ConfigurationError for a queue that cannot tell what is outdated."""
-    if stores.backfills is None:
+    backfills: Backfills | None = getattr(stores, "backfills", None)
+    if backfills is None:
         raise ConfigurationError(
             "The adapter of [queue] cannot tell which rows other code has made (it has no port "
             "Backfills): use sqlite, postgresql or mssql."
         )
-    return stores.backfills
+    return backfills
 
 
 def running_plugin(stores: QueueStores, name: str) -> LivePlugin:
