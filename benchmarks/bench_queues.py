@@ -13,13 +13,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -69,6 +72,56 @@ def ours(url: str, jobs: int) -> dict[str, float]:
     found = {str(batch): measured(take, batch, jobs // len(BATCHES)) for batch in BATCHES}
     stores.close()
     return found
+
+
+# --- the least that any queue does --------------------------------------------------------------
+
+
+def bare(
+    connection: Any,
+    jobs: int,
+    marker: str,
+    lock: str,
+    among: str,
+    ids: Callable[[list[int]], object],
+) -> dict[str, float]:
+    """Two columns, one index, two statements and two commits a batch: what the database itself
+    takes for jobs that stay as rows, and what no queue of that kind can be faster than."""
+    run = connection.cursor()
+    run.execute("CREATE TABLE bare (id INTEGER PRIMARY KEY, status INTEGER NOT NULL)")
+    run.executemany(f"INSERT INTO bare VALUES ({marker}, 0)", [(n,) for n in range(jobs)])
+    run.execute("CREATE INDEX bare_waiting ON bare (id) WHERE status = 0")
+    connection.commit()
+    claim = (
+        "UPDATE bare SET status = 1 WHERE id IN "
+        f"(SELECT id FROM bare WHERE status = 0 ORDER BY id LIMIT {marker} {lock}) RETURNING id"
+    )
+
+    def take(batch: int) -> float:
+        began = time.perf_counter()
+        claimed = [row[0] for row in run.execute(claim, (batch,)).fetchall()]
+        connection.commit()
+        assert len(claimed) == batch
+        run.execute(f"UPDATE bare SET status = 2 WHERE id {among}", (ids(claimed),))
+        connection.commit()
+        return time.perf_counter() - began
+
+    return {str(batch): measured(take, batch, jobs // len(BATCHES)) for batch in BATCHES}
+
+
+def bare_sqlite(path: str, jobs: int) -> dict[str, float]:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        among = "IN (SELECT value FROM json_each(?))"
+        return bare(connection, jobs, "?", "", among, json.dumps)
+
+
+def bare_postgresql(url: str, jobs: int) -> dict[str, float]:
+    import psycopg
+
+    with psycopg.connect(url) as connection:
+        return bare(connection, jobs, "%s", "FOR UPDATE SKIP LOCKED", "= ANY(%s)", list)
 
 
 # --- others -----------------------------------------------------------------------------------
@@ -175,7 +228,8 @@ def main() -> None:
 
 def on_sqlite(peers: str | None, jobs: int) -> dict[str, dict[str, float]]:
     with tempfile.TemporaryDirectory() as directory:
-        found = {"casparian": ours(f"sqlite:///{directory}/queue.sqlite3", jobs)}
+        found = {"bare statements": bare_sqlite(f"{directory}/bare.sqlite3", jobs)}
+        found["casparian"] = ours(f"sqlite:///{directory}/queue.sqlite3", jobs)
         if peers:
             found["huey"] = of_peer(peers, "huey", f"{directory}/huey.sqlite3", jobs)
     return found
@@ -191,9 +245,10 @@ def on_postgresql(peers: str | None, jobs: int) -> dict[str, dict[str, float]]:
     server = Server(programs)
     server.start()
     try:
-        with new_schema(server.url) as url:
-            found = {"casparian": ours(url, jobs)}
         plain = server.url.replace("+psycopg", "")
+        found = {"bare statements": bare_postgresql(plain, jobs)}
+        with new_schema(server.url) as url:
+            found["casparian"] = ours(url, jobs)
         for peer in ("pgqueuer", "procrastinate") if peers else ():
             found[peer] = of_peer(str(peers), peer, plain, jobs)
     finally:

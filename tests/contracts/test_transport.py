@@ -310,14 +310,25 @@ class TestIpcSocket:
         transport.bind()
         transport.close()
 
-    def test_binding_leaves_the_umask_alone(self, short_dir: Path) -> None:
-        before = os.umask(0o022)
+    def test_has_its_mode_from_the_first_moment_and_other_threads_keep_their_umask(
+        self, short_dir: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        masks: list[int] = []
+        modes: list[int] = []
+        umask, listen = os.umask, socket.socket.listen
+
+        def listening(made: socket.socket, backlog: int) -> None:
+            modes.append(stat.S_IMODE(os.stat(made.getsockname()).st_mode))
+            listen(made, backlog)
+
+        before = umask(0)
         try:
-            transport = self.bound(short_dir / "r.ipc")
-            assert os.umask(0o022) == 0o022
-            transport.close()
+            monkeypatch.setattr(os, "umask", masks.append)
+            monkeypatch.setattr(socket.socket, "listen", listening)
+            self.bound(short_dir / "r.ipc").close()
         finally:
-            os.umask(before)
+            umask(before)
+        assert (modes, masks) == ([0o600], [])
 
     def test_is_removed_at_close(self, short_dir: Path) -> None:
         path = short_dir / "r.ipc"

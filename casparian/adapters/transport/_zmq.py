@@ -71,7 +71,11 @@ class ZmqTransport:
         """
         self._listener = listener = socket.socket(family, socket.SOCK_STREAM)
         try:
-            if family != socket.AF_UNIX:
+            if family == socket.AF_UNIX:
+                # Bound, it has this mode from its first moment; the umask, which could see to that
+                # as well, is that of all threads: what they make meanwhile would have it too.
+                os.fchmod(listener.fileno(), 0o600)
+            else:
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(at)
             listener.listen(BACKLOG)

@@ -32,13 +32,8 @@ class ZmqIpcTransport(ZmqTransport):
         _make_private_directory(os.path.dirname(self._path))
         self._lock.take()
         _remove_stale_socket(self._path)
-        # Nobody may connect from the first moment.
-        before = os.umask(0o177)
-        try:
-            self._listen(socket.AF_UNIX, os.fsencode(self._path), self._path)
-        finally:
-            os.umask(before)
-        # Where the directory has a default ACL, that beats the umask.
+        self._listen(socket.AF_UNIX, os.fsencode(self._path), self._path)
+        # A default ACL of the directory can only have taken more away.
         os.chmod(self._path, 0o600)
         self._bound = True
         return SCHEME + self._path
