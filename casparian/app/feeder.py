@@ -153,7 +153,7 @@ class Feeder:
             self._publisher.submit(Staged(claim, plugin.config, manifest))
             return None
         try:
-            return self._check.prepare(claim, plugin.roots)
+            return self._check.prepare(claim, plugin.standing_roots)
         except JobError as error:
             gone = error.error_class in (ErrorClass.SOURCE_GONE, ErrorClass.SOURCE_CHANGED)
             # Appended rows of an older version are missed for good: that is no superseding.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import structlog
 
+from casparian.adapters.files.plain_access import directory_id
 from casparian.app.code_guard import CodeGuard
 from casparian.app.environments import Environments
-from casparian.domain.plugins import LivePlugin
+from casparian.domain.plugins import DirectoryId, LivePlugin
 from casparian.domain.ports import PluginStore, PublishLedger
 from casparian.domain.publish import Target
 from casparian.domain.schemas import TargetSchema
@@ -25,8 +27,9 @@ NONE_AGE_S = 0.1
 
 
 class LivePlugins:
-    """The plugins to run, asked for again when the store's revision has grown, or an environment
-    has been made.
+    """The plugins to run, asked for again when the store's revision has grown, an environment has
+    been made, or another directory stands at a source root: then new sidecars are started, since
+    those that run may not read it.
 
     `guard` refuses code that is not what was applied or signed, and `usable` leaves plugins out,
     as do `environments`; `on_change` is told of every new set. `refresh` belongs to
@@ -49,6 +52,7 @@ class LivePlugins:
         self._live: dict[str, LivePlugin] = {}
         self._seen: dict[str, LivePlugin] = {}
         self._codes: dict[str, bytes] = {}
+        self._roots: dict[bytes, DirectoryId | None] = {}
         self._revision = (-1, -1)
         self.refused: Mapping[str, str] = {}
         """Why live plugins are not run here, by name."""
@@ -77,16 +81,21 @@ class LivePlugins:
         self.not_looked_for_s = None
         self._asked = False
         seen = (self._store.revision(), self._environments.revision)
-        if seen != self._revision or (self.refused and now >= self._verify_again_at):
+        moved = any(directory_id(root) != before for root, before in self._roots.items())
+        if seen != self._revision or moved or (self.refused and now >= self._verify_again_at):
             revision, verified = self._verified()
             usable = [p for p in verified if self._usable(p)]
             self._environments.leave_out_all_but({p.name for p in usable})
-            live = {p.name: p for p in usable if self._has_environment(p)}
+            self._roots = {root: directory_id(root) for p in usable for root in p.roots}
+            live = {p.name: self._with_roots(p) for p in usable if self._has_environment(p)}
             self._seen |= live
             self._live, self._revision = live, (revision, seen[1])
             self._on_change(list(live.values()))
         self._refresh_at = now + REFRESH_S
         return self._live
+
+    def _with_roots(self, plugin: LivePlugin) -> LivePlugin:
+        return replace(plugin, root_ids=tuple(self._roots[root] for root in plugin.roots))
 
     def _has_environment(self, plugin: LivePlugin) -> bool:
         code = self._codes[plugin.content_hash]

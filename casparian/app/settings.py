@@ -375,8 +375,8 @@ class Settings(Section):
 
     @property
     def sandboxed(self) -> bool:
-        """Whether the sandbox of this project is around plugins."""
-        return self.plugin_host.adapter == "subprocess" and self.plugins.sandbox != "off"
+        """Whether the sandbox of this project may be around plugins: hosts of others can use it."""
+        return self.plugin_host.adapter != "inline" and self.plugins.sandbox != "off"
 
     @property
     def plugin_directory(self) -> Path:

@@ -6,21 +6,23 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Container
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Literal, TypeAlias
 
 import structlog
 
 from casparian.adapters.files.archive import VersionArchive
-from casparian.adapters.files.plain_access import is_privileged, readable_plainly
+from casparian.adapters.files.plain_access import directory_id, is_privileged, readable_plainly
 from casparian.app.unpacked import Unpacked
 from casparian.domain.errors import ErrorClass, JobError
 from casparian.domain.files import StatIdentity, path_text
 from casparian.domain.jobs import Claim
-from casparian.domain.plugins import LivePlugin
+from casparian.domain.plugins import DirectoryId, LivePlugin
 from casparian.domain.ports import FileChangedError, FileSource
 
 Verify = Literal["stat", "hash", "snapshot"]
+Roots: TypeAlias = Mapping[bytes, DirectoryId | None]
+NO_ROOTS: Roots = {}
 
 log = structlog.get_logger("casparian.worker")
 
@@ -80,7 +82,7 @@ class ContentCheck:
                 os.rmdir(os.path.join(self._directory, name))
             os.rmdir(self._directory)
 
-    def prepare(self, claim: Claim, roots: Container[bytes] = ()) -> Claim:
+    def prepare(self, claim: Claim, roots: Roots = NO_ROOTS) -> Claim:
         """The claim, with the path to be opened where that is a copy. `roots`: those that a
         sidecar reads, where it is sandboxed.
 
@@ -132,7 +134,7 @@ class ContentCheck:
             return None
         return prepared
 
-    def _from_its_place(self, claim: Claim, roots: Container[bytes]) -> Claim:
+    def _from_its_place(self, claim: Claim, roots: Roots) -> Claim:
         with _translated(claim):
             name = self._unpacked.name_of(claim)
             if name is not None:
@@ -145,11 +147,13 @@ class ContentCheck:
                 return self._private(claim, _last_name(claim), self._snapshot)
         return claim
 
-    def _out_of_reach(self, claim: Claim, roots: Container[bytes]) -> bool:
-        """Of a root that its sidecar was not started with, or only root's to read."""
+    def _out_of_reach(self, claim: Claim, roots: Roots) -> bool:
+        """Of a root, or a directory there, that its sidecar was not started with; or only root's
+        to read."""
         if not self._sandboxed:
             return False
-        if claim.root_path not in roots:
+        root = claim.root_path
+        if root not in roots or roots[root] is None or roots[root] != directory_id(root):
             return True
         return is_privileged() and not readable_plainly(claim.source)
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeAlias
 
 from casparian.domain.errors import ConfigurationError
 from casparian.domain.sandbox import Grants
@@ -134,17 +134,27 @@ class PluginConfig:
         return json.dumps(dict(self.settings), sort_keys=True)
 
 
+DirectoryId: TypeAlias = tuple[int, int]
+"""Device and inode."""
+
+
 @dataclass(frozen=True, slots=True)
 class LivePlugin:
     """What a worker runs: a plugin's configuration with the manifest that is live.
 
-    `roots`: the paths of the source roots, which a sidecar is started with.
+    `roots`: the paths of the source roots, which a sidecar is started with; `root_ids`: which
+    directory stood at each of them by then, None where there was none.
     """
 
     config: PluginConfig
     content_hash: str
     quarantined: bool = False
     roots: tuple[bytes, ...] = ()
+    root_ids: tuple[DirectoryId | None, ...] = ()
+
+    @property
+    def standing_roots(self) -> Mapping[bytes, DirectoryId | None]:
+        return dict(zip(self.roots, self.root_ids, strict=False))
 
     @property
     def name(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 
 import pytest
@@ -156,6 +157,20 @@ def test_a_new_source_root_is_read_by_new_sidecars(project: Project) -> None:
         (more / "b.csv").write_text("a\n2\n")
         with project.running("--role", "scout"):
             wait_for(lambda: project.statuses() == {"COMPLETED": 2})
+
+
+def test_a_source_root_that_is_made_anew_is_read(project: Project) -> None:
+    project.csv_to("parquet://./output")
+    project.drop("a.csv", "n\n1\n")
+    with project.running():
+        wait_for(lambda: project.statuses() == {"COMPLETED": 1})
+        # What the sidecar may read is the directory that stood there, not its name.
+        shutil.rmtree(project.inbox)
+        project.drop("b.csv", "n\n2\n")
+        wait_for(lambda: project.statuses() == {"COMPLETED": 2})
+        project.drop("c.csv", "n\n3\n")
+        wait_for(lambda: project.statuses() == {"COMPLETED": 3})
+    assert sorted(project.parquet()["n"].to_pylist()) == [1, 2, 3]
 
 
 def test_with_snapshots_a_sidecar_does_not_read_the_roots(project: Project) -> None:

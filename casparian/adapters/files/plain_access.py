@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import stat
 
+from casparian.domain.plugins import DirectoryId
+
 
 def is_privileged() -> bool:
     """Whether this process may read more than modes and owners say."""
@@ -32,3 +34,12 @@ def _may(status: os.stat_result, right: int, user: int, groups: set[int]) -> boo
     if status.st_gid in groups:
         return bool(status.st_mode & right << 3)
     return bool(status.st_mode & right)
+
+
+def directory_id(path: bytes) -> DirectoryId | None:
+    """Which directory stands at a path: rules of the sandbox are on it and not on its name."""
+    try:
+        about = os.stat(path)
+    except OSError:
+        return None
+    return about.st_dev, about.st_ino
