@@ -191,8 +191,15 @@ class Counting:
         self.calls: dict[str, int] = {}
 
     def __getattr__(self, name: str) -> Any:
-        self.calls[name] = self.calls.get(name, 0) + 1
-        return getattr(self._port, name)
+        found = getattr(self._port, name)
+        if not callable(found):
+            return found
+
+        def counted(*args: Any, **options: Any) -> Any:
+            self.calls[name] = self.calls.get(name, 0) + 1
+            return found(*args, **options)
+
+        return counted
 
 
 def test_every_port_can_be_ones_own(project: Project) -> None:
