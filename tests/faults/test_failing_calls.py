@@ -93,7 +93,7 @@ def test_a_first_run_survives_an_error_of_any_call(
 ) -> None:
     errors = list(ERRORS) if POINTS == "all" else [chance.choice(list(ERRORS))]
     for error in errors:
-        counted = Failures(Project(tmp_path / f"counted-{error}"), shim, kind, mode)
+        counted = Failures(Project(tmp_path / error), shim, kind, mode)
         counted.write("a")
         for point in spread(counted.count(error), chance, FEW):
             project = Failures(Project(tmp_path / f"{error}-{point}"), shim, kind, mode)
