@@ -32,6 +32,7 @@ from tests.support import tsql
 pytest.importorskip("pyodbc", exc_type=ImportError, reason="no pyodbc, or no libodbc of unixodbc")
 
 HERE = Path(__file__).parent
+MANY_PLUGINS = 150
 FORBIDDEN = (
     "MERGE", "WAITFOR", "CREATE OR ALTER", "ALTER COLUMN", "SP_RENAME", "SP_GETAPPLOCK", "NTEXT",
     "IMAGE", "LIMIT", "RETURNING", "ON CONFLICT", "SKIP LOCKED", "OFFSET", "TRUE", "FALSE",
@@ -65,13 +66,17 @@ def migrations() -> list[str]:
     return [statement.strip() for statement in statements if statement.strip()]
 
 
-def dialect_statements() -> list[str]:
-    """What the dialect writes itself, but for the parts of it that take an open connection."""
+def mssql_dialect() -> Any:
     from casparian.adapters.queue.mssql import MssqlDialect
     from casparian.adapters.queue.mssql_engine import mssql_engine
 
-    engine = mssql_engine("mssql+pyodbc://user@127.0.0.1:1/database?driver=none&schema=q")
-    dialect = MssqlDialect(engine)
+    url = "mssql+pyodbc://user@127.0.0.1:1/database?driver=none&schema=q"
+    return MssqlDialect(mssql_engine(url))
+
+
+def dialect_statements() -> list[str]:
+    """What the dialect writes itself, but for the parts of it that take an open connection."""
+    dialect = mssql_dialect()
     job = processing_job.c
     lost = lost_jobs(JobStatus.PROMOTING, 1, ["worker-1", "worker-2"])
     taken = {"token": dialect.fresh_token, "worker": "worker-3", "lease_until_us": 2}
@@ -115,6 +120,12 @@ def test_a_claim_has_the_form_that_every_t_sql_server_runs() -> None:
     matched = re.fullmatch(form.replace(r"\{due\}", "(.*)"), claim)
     assert matched is not None, claim
     assert "attempt=(q.attempt + " in matched[1]
+
+
+def test_a_claim_for_many_plugins_is_short_enough() -> None:
+    dialect = mssql_dialect()
+    claim = str(dialect.claim(claim_parts(dialect.fresh_token, MANY_PLUGINS)))
+    assert len(re.sub(r":\w+", "?", claim)) < 4_000
 
 
 def test_every_statement_is_one_that_all_t_sql_servers_take() -> None:

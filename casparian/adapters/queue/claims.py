@@ -57,9 +57,7 @@ def claim_parts(fresh_token: ColumnElement[Any], plugins: int) -> ClaimParts:
     Its parameters: worker, until, now, limit, and plugin0, hash0, plugin1, hash1...
     """
     numbered: list[Any] = [bindparam(f"plugin{i}") for i in range(plugins)]
-    hashes: list[Any] = [
-        (_job.plugin_name == name, bindparam(f"hash{i}")) for i, name in enumerate(numbered)
-    ]
+    hashes: Any = {name: bindparam(f"hash{i}") for i, name in enumerate(numbered)}
     candidates = (
         select(_job.id)
         .where(
@@ -79,7 +77,7 @@ def claim_parts(fresh_token: ColumnElement[Any], plugins: int) -> ClaimParts:
         "worker": bindparam("worker"),
         "lease_until_us": bindparam("until"),
         "started_at_us": bindparam("now"),
-        "plugin_hash": case(*hashes),
+        "plugin_hash": case(hashes, value=_job.plugin_name),
     }
     columns = tuple(_job[name] for name in CLAIMED)
     limit: BindParameter[int] = bindparam("limit")
