@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 import structlog
+from sqlalchemy import NullPool, create_engine, make_url
 
 from casparian.adapters.host import launch
 from casparian.adapters.queue import open_url, wall_clock_us
@@ -24,6 +25,7 @@ from casparian.domain.errors import CasparianError, ConfigurationError
 from tests.support import forked
 from tests.support.mutations import Lines
 from tests.support.planted import Planted
+from tests.support.postgres_server import Server, server_programs
 from tests.support.project import FAST, Project, wait_for
 
 PASSWORD = "hunter2-Q7xp%40Ss"
@@ -47,6 +49,12 @@ class Handler(BasePlugin):
             os._exit(3)
         self.reject(b"odd", "no number")
         self.publish("output", [{"a": 1}])
+"""
+
+NEWER = PLUGIN.replace('[{"a": 1}]', '[{"a": 2}]')
+AT_IMPORT = """
+import os
+raise RuntimeError(f"{dict(os.environ)} at import")
 """
 
 CONFIGURATION = f"""{FAST.replace("[worker]", "[worker]" + chr(10) + "max_crashes = 1")}
@@ -103,6 +111,18 @@ COMMANDS: Sequence[tuple[str, ...]] = (
     ("backfill", "lines", "--dry-run"),
     ("forget", "nowhere.txt"),
     ("purge", "--path", "nothing"),
+    ("cancel", "1"),
+    ("cancel", "999"),
+    ("adopt", "--all", "--yes"),
+    ("deploy", "newer.py", "--plugin", "lines", "--key-id", "office", "--yes"),
+    ("deploy", "newer.py", "--plugin", "lines", "--key-id", "office", "--yes", "--shadow", "2"),
+    ("deploy", "import.py", "--plugin", "lines", "--key-id", "office", "--yes"),
+    ("deploy", "newer.py", "--plugin", "lines", "--key-id", "stranger", "--yes"),
+    ("rollback", "lines"),
+    ("rollback", "lines", "--to", "99"),
+    ("deployments",),
+    ("keys", "revoke", "office"),
+    ("rollback", "lines", "--to", "2"),
 )
 WITHOUT_JSON = (("config-reference",), ("prune", "--before", "2000-01-01"), ("upgrade",))
 
@@ -113,6 +133,8 @@ def planted(project: Project) -> Planted:
     project.plugin("lines", PLUGIN)
     project.plugin("far", PLUGIN)
     project.configure(CONFIGURATION)
+    (project.directory / "newer.py").write_text(NEWER)
+    (project.directory / "import.py").write_text(AT_IMPORT)
     environment(project, "keys", "curve", "engine")
     environment(project, "keys", "new", "office")
     curve = (project.directory / "keys/curve/engine.key_secret").read_text()
@@ -167,6 +189,8 @@ def test_no_secret_comes_out(project: Project, planted: Planted) -> None:
     # It was looked at something: sentences of each kind, the database and its plugins' output.
     assert "the environment of a plugin" in project.log()
     assert "does not help" in said
+    assert "at import" in said
+    assert "version 2" in said
     assert files > 8
 
 
@@ -235,6 +259,57 @@ def test_no_error_tells_a_secret(
     structlog.reset_defaults()
     planted.look_below(project.directory, ())
     assert planted.found == []
+
+
+def test_a_refused_login_tells_no_secret(project: Project, guarded: str) -> None:
+    """Neither that of the queue nor that of a sink."""
+    planted = Planted({"the password": PASSWORD, "the driver's": PASSWORD.replace("%40", "@")})
+    project.plugin("far", PLUGIN)
+    project.drop("rows.far", "1\n")
+    project.configure(
+        f"""{FAST}
+[[source_root]]
+path = "inbox"
+[[rule]]
+pattern = "*.far"
+tag = "far"
+[sinks.postgresql]
+url = "{guarded}"
+{FAR}"""
+    )
+    assert project.drain(**variables()) == 3
+    planted.look("the log of a sink's login", project.log())
+    assert "password authentication failed" in project.log()
+    planted.look("casparian check", environment(project, "check", CASPARIAN_TRACEBACK="1"))
+    planted.look_below(project.directory, ())
+    project.configure(f'[database]\nurl = "{guarded}"')
+    for command in (("check",), ("status", "--json")):
+        said = environment(project, *command, CASPARIAN_TRACEBACK="1")
+        assert "password authentication failed" in said
+        planted.look(f"casparian {command[0]}", said)
+    before = len(project.log())
+    assert project.drain(**variables()) == 3
+    assert "password authentication failed" in project.log()[before:]
+    planted.look("the log of the queue's login", project.log())
+    assert planted.found == []
+
+
+@pytest.fixture
+def guarded(postgresql_url: str) -> Iterator[str]:
+    """The URL of a server that asks this login for a password, which is another than ours."""
+    programs = server_programs()
+    if programs is None:
+        pytest.skip("PostgreSQL's own programs are not on this machine")
+    server = Server(programs, "fsync=off", rules=["host all me 127.0.0.1/32 scram-sha-256"])
+    try:
+        server.start()
+        engine = create_engine(server.url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+        with engine.connect() as connection:
+            connection.exec_driver_sql("CREATE ROLE me LOGIN PASSWORD 'something else'")
+        port = make_url(server.url).port
+        yield f"postgresql+psycopg://me:${{PASSWORD}}@127.0.0.1:{port}/postgres"
+    finally:
+        server.remove()
 
 
 # --- that it can fail -------------------------------------------------------------------------

@@ -43,7 +43,8 @@ def _version(programs: Path) -> int:
 class Server:
     """A server with these options, such as `fsync=off`, in a directory of its own. `said` are the
     lines of its log. `address` is where it listens, `within` what a command begins with that runs
-    where that address is; `local_url` reaches it from anywhere on this machine."""
+    where that address is; `local_url` reaches it from anywhere on this machine. Who may log in is
+    decided by `rules`, lines of pg_hba.conf; all others are trusted."""
 
     def __init__(
         self,
@@ -51,6 +52,7 @@ class Server:
         *options: str,
         address: str = "127.0.0.1",
         within: Sequence[str] = (),
+        rules: Sequence[str] = (),
     ) -> None:
         self._programs, self._within = programs, within
         self._base = Path(tempfile.mkdtemp(prefix="casparian-postgres-"))
@@ -70,8 +72,10 @@ class Server:
             check=True, stdout=subprocess.DEVNULL, cwd=self._base,
         )  # fmt: skip
         if within:
-            with (self._base / "data" / "pg_hba.conf").open("a") as rules:
-                rules.write(f"host all all {address}/24 trust\n")
+            rules = (*rules, f"host all all {address}/24 trust")
+        access = self._base / "data" / "pg_hba.conf"
+        # The first rule that fits is the one that counts.
+        access.write_text("\n".join([*rules, access.read_text()]))
 
     def start(self) -> None:
         self._process = subprocess.Popen(
