@@ -1,7 +1,9 @@
 """The Architect: takes what a DEPLOY brought, and answers when its verdict stands.
 
-One thread, one deployment at a time, so that of two the later is held against the earlier. The
-router hands over and is told what to answer; it waits for nothing.
+One thread verifies what comes, and answers at once what does not hold. Another tries and installs,
+one deployment at a time, so that of two the later is held against the earlier. Meanwhile the newest
+of each plugin waits; an older one is not tried any more, and answered so. The router hands over and
+is told what to answer; it waits for nothing.
 """
 
 from __future__ import annotations
@@ -9,18 +11,18 @@ from __future__ import annotations
 import base64
 import queue
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import structlog
 
-from casparian.app.builtins.system_deployer import SystemDeployer
+from casparian.app.builtins.system_deployer import SystemDeployer, Verified
+from casparian.app.mailboxes import Mailboxes
+from casparian.app.tryouts import StoppingError, TryOuts
 from casparian.domain.deployments import (
     INSTALLED,
     DeployCheck,
-    Deployment,
     DeployRefusedError,
     Signed,
 )
@@ -40,7 +42,8 @@ from casparian.domain.router import Router
 from casparian.domain.signing import claimed
 from casparian.domain.wire import Json
 
-MOST_WAITING = 4
+MOST_UNVERIFIED = 16
+"""Each may bring as much code as a plugin may have."""
 LONGEST_FIELD = 8192
 
 Answer = Deployed | DeployRefused
@@ -51,13 +54,15 @@ EnvironmentFailedError where that cannot be had."""
 log = structlog.get_logger("casparian.architect")
 
 
-@dataclass(slots=True)
-class _Trial:
-    """The one that is waited for."""
+@dataclass(frozen=True, slots=True)
+class _Arrived:
+    """A deployment. The plugin and version that it names are not to be believed unverified."""
 
-    ticket: int
-    over: threading.Event
-    failure: str = ""
+    peer: bytes
+    signed: Signed
+    code: bytes
+    plugin: str
+    version: int
 
 
 class Architect:
@@ -78,101 +83,84 @@ class Architect:
     ) -> None:
         self._deployer = deployer
         self._prepare = prepare
-        self._router = router
+        self._try_outs = TryOuts(router, post)
         self._post = post
         self._on_installed = on_installed
         self.counts: Counter[str] = Counter()
-        self._orders: queue.Queue[TakeDeploy | RefuseDeploy | None] = queue.Queue(MOST_WAITING)
-        self._trial = _Trial(0, threading.Event())
+        self._counting = threading.Lock()
+        self._orders: queue.Queue[TakeDeploy | RefuseDeploy | None] = queue.Queue(MOST_UNVERIFIED)
+        self._waiting: Mailboxes[_Arrived] = Mailboxes()
         self._closing = False
-        self._thread = threading.Thread(target=self._serve, name="casparian-architect", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._receive, name="casparian-architect", daemon=True),
+            threading.Thread(target=self._install, name="casparian-deployer", daemon=True),
+        ]
 
     def start(self) -> None:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def close(self) -> None:
         """Answer what waits with a refusal, and end."""
         self._closing = True
-        self._trial.over.set()
-        if self._thread.ident is not None:
+        self._try_outs.close()
+        if self._threads[0].ident is not None:
             self._orders.put(None)
-            self._thread.join()
+            for thread in self._threads:
+                thread.join()
 
     # --- the router's thread --------------------------------------------------------------
 
     def carry_out(self, instruction: DeployInstruction) -> None:
         """Returns at once, whatever becomes of it."""
         if isinstance(instruction, TrialEnded):
-            trial = self._trial
-            if trial.ticket == instruction.ticket:
-                trial.failure = instruction.failure
-                trial.over.set()
+            self._try_outs.ended(instruction)
             return
         try:
             self._orders.put_nowait(instruction)
         except queue.Full:
             # Not in the audit either: it would have to wait for the same database.
-            self.counts[DeployCheck.BUSY] += 1
+            self._count(DeployCheck.BUSY)
             text = (
-                f"Refused, and nothing was changed: {MOST_WAITING} deployments wait at this "
-                "engine; try again when they are done."
+                f"Refused, and nothing was changed: {MOST_UNVERIFIED} deployments came at once; "
+                "try again."
             )
             self._say(instruction.peer, DeployRefused(DeployCheck.BUSY, text))
 
-    # --- its own thread -------------------------------------------------------------------
+    # --- the thread that verifies ---------------------------------------------------------
 
-    def _serve(self) -> None:
+    def _receive(self) -> None:
         while (order := self._orders.get()) is not None:
             if isinstance(order, RefuseDeploy):
-                self._refuse(order.peer, DeployRefusedError(order.check, order.message), {}, order)
+                refusal = DeployRefusedError(order.check, order.message)
+                self._refuse(order.peer, refusal, order.plugin)
+                continue
+            try:
+                arrived = _arrived(order)
+            except DeployRefusedError as error:
+                self._refuse(order.peer, error)
             else:
-                self._take(order)
+                self._answer_failures(arrived, self._admit)
+        self._waiting.close()
 
-    def _take(self, order: TakeDeploy) -> None:
-        said: dict[str, str] = {}
-        try:
-            installed = self._deploy(order, said)
-        except DeployRefusedError as error:
-            self._refuse(order.peer, error, said)
-        except UnavailableError as error:
-            # Where the database is is not for everybody who can send a DEPLOY.
-            log.error("a deployment met no database", error=str(error))
-            text = (
-                "The queue's database cannot be reached, and without it nothing is live that was "
-                "not before: deploy again when it is back."
-            )
-            self._refuse(order.peer, DeployRefusedError(DeployCheck.DATABASE, text), said)
-        except Exception as error:
-            log.exception("a deployment failed")
-            text = f"The engine failed at it ({type(error).__name__}); its log says where."
-            self._refuse(order.peer, DeployRefusedError(DeployCheck.ENGINE, text), said)
-        else:
-            self.counts[INSTALLED] += 1
-            self._on_installed()
-            log.info("deployed", plugin=installed.plugin, version=installed.version)
-            answer = Deployed(installed.plugin, installed.version, installed.content_hash)
-            self._say(order.peer, answer)
+    def _admit(self, arrived: _Arrived) -> None:
+        """Let it wait for its turn, where it holds."""
+        body = self._verified(arrived).body
+        past = self._waiting.put(body.plugin, body.version, arrived)
+        if past is not None:
+            self._refuse_arrived(past.item, _not_the_newest(past.item, past.version))
 
-    def _deploy(self, order: TakeDeploy, said: dict[str, str]) -> Deployment:
-        """`said` is filled with what the deployment says of itself, for the audit."""
-        if self._closing:
-            raise _stopping()
-        signed = _signed(order.metadata)
-        said["key_id"] = signed.key_id
-        said["plugin"], version = claimed(signed.body)
-        said["version"] = str(version)
-        code = bytes(order.payload)
-        try:
-            verified = self._deployer.verify(signed, code)
-        except ConfigurationError as error:
-            log.error("a deploy key cannot be used", key=signed.key_id, error=str(error))
-            raise DeployRefusedError(
-                DeployCheck.KEY,
-                "Refused, and nothing was changed: the engine cannot use its file of that key; "
-                "its log says why.",
-            ) from error
+    # --- the thread that tries and installs -----------------------------------------------
+
+    def _install(self) -> None:
+        while (arrived := self._waiting.take()) is not None:
+            self._answer_failures(arrived, self._deploy)
+
+    def _deploy(self, arrived: _Arrived) -> None:
+        # Once more: since then another may have been installed, or the key revoked.
+        verified = self._verified(arrived)
         body = verified.body
-        failure = self._tried(LivePlugin(verified.config, body.sha256), code)
+        failure = self._tried(LivePlugin(verified.config, body.sha256), arrived.code)
         installed = self._deployer.install(verified, failure)
         if failure:
             raise DeployRefusedError(
@@ -180,7 +168,11 @@ class Architect:
                 f"Version {body.version} of plugin {body.plugin} is recorded, and not live, since "
                 f"it could not be loaded: {failure}",
             )
-        return installed
+        self._count(INSTALLED)
+        self._on_installed()
+        log.info("deployed", plugin=installed.plugin, version=installed.version)
+        answer = Deployed(installed.plugin, installed.version, installed.content_hash)
+        self._say(arrived.peer, answer)
 
     def _tried(self, plugin: LivePlugin, code: bytes) -> str:
         """Why the code cannot be loaded; empty where it can."""
@@ -190,33 +182,68 @@ class Architect:
             if self._closing:
                 raise _stopping() from error
             return str(error)
-        trial = self._trial = _Trial(self._trial.ticket + 1, threading.Event())
-        ticket = trial.ticket
-        self._post(lambda: self._router.try_out(ticket, plugin, code, time.monotonic()))
-        if not self._closing:
-            # The router ends every trial, at the latest when its time to start is over.
-            trial.over.wait()
+        try:
+            return self._try_outs.try_out(plugin, code)
+        except StoppingError as error:
+            raise _stopping() from error
+
+    # --- either ---------------------------------------------------------------------------
+
+    def _verified(self, arrived: _Arrived) -> Verified:
         if self._closing:
             raise _stopping()
-        return trial.failure
+        try:
+            return self._deployer.verify(arrived.signed, arrived.code)
+        except ConfigurationError as error:
+            log.error("a deploy key cannot be used", key=arrived.signed.key_id, error=str(error))
+            raise DeployRefusedError(
+                DeployCheck.KEY,
+                "Refused, and nothing was changed: the engine cannot use its file of that key; "
+                "its log says why.",
+            ) from error
+
+    def _answer_failures(self, arrived: _Arrived, step: Callable[[_Arrived], None]) -> None:
+        try:
+            step(arrived)
+        except DeployRefusedError as error:
+            self._refuse_arrived(arrived, error)
+        except UnavailableError as error:
+            # Where the database is is not for everybody who can send a DEPLOY.
+            log.error("a deployment met no database", error=str(error))
+            text = (
+                "The queue's database cannot be reached, and without it nothing is live that was "
+                "not before: deploy again when it is back."
+            )
+            self._refuse_arrived(arrived, DeployRefusedError(DeployCheck.DATABASE, text))
+        except Exception as error:
+            log.exception("a deployment failed")
+            text = f"The engine failed at it ({type(error).__name__}); its log says where."
+            self._refuse_arrived(arrived, DeployRefusedError(DeployCheck.ENGINE, text))
+
+    def _refuse_arrived(self, arrived: _Arrived, error: DeployRefusedError) -> None:
+        key_id = arrived.signed.key_id
+        self._refuse(arrived.peer, error, arrived.plugin, arrived.version, key_id)
 
     def _refuse(
         self,
         peer: bytes,
         error: DeployRefusedError,
-        said: Mapping[str, str],
-        order: RefuseDeploy | None = None,
+        plugin: str = "",
+        version: int = 0,
+        key_id: str = "",
     ) -> None:
-        self.counts[error.check] += 1
-        plugin = order.plugin if order else said.get("plugin", "")
+        self._count(error.check)
         log.warning("deployment refused", check=error.check, plugin=plugin, reason=str(error))
         if error.check is not DeployCheck.CONTRACT:
-            version, key_id = int(said.get("version", 0)), said.get("key_id", "")
             try:
                 self._deployer.refused(error, plugin, version, key_id)
             except UnavailableError as unavailable:
                 log.error("a refused deployment is not in the audit", error=str(unavailable))
         self._say(peer, DeployRefused(error.check, str(error)))
+
+    def _count(self, outcome: str) -> None:
+        with self._counting:
+            self.counts[outcome] += 1
 
     def _say(self, peer: bytes, answer: Answer) -> None:
         if peer:
@@ -227,6 +254,21 @@ def _stopping() -> DeployRefusedError:
     return DeployRefusedError(
         DeployCheck.STOPPING, "Refused, and nothing was changed: the engine is stopping."
     )
+
+
+def _arrived(order: TakeDeploy) -> _Arrived:
+    """Raises DeployRefusedError for what is no deployment."""
+    signed = _signed(order.metadata)
+    return _Arrived(order.peer, signed, bytes(order.payload), *claimed(signed.body))
+
+
+def _not_the_newest(older: _Arrived, version: int) -> DeployRefusedError:
+    """Another one waits, of that version."""
+    other = f"Refused, and nothing was changed: version {version} of plugin {older.plugin} came "
+    if version == older.version:
+        return DeployRefusedError(DeployCheck.VERSION, f"{other}before.")
+    text = f"{other}before version {older.version} was tried."
+    return DeployRefusedError(DeployCheck.SUPERSEDED, text)
 
 
 def _signed(metadata: Mapping[str, Json]) -> Signed:

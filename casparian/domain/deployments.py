@@ -41,6 +41,7 @@ class DeployCheck(StrEnum):
     SENDER = "sender"
     SIZE = "size"
     BUSY = "busy"
+    SUPERSEDED = "superseded"
     STOPPING = "stopping"
     FORM = "form"
     KEY = "key"

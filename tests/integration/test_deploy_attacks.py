@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import mmap
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -261,6 +262,53 @@ def test_of_two_at_once_one_wins(target: Target) -> None:
     assert losers == ["version"] * 3
     assert store.standing()["csv_table"].content_hash == winner.content_hash
     assert store.newest_version("csv_table") == winner.version == version
+
+
+WAITS = b"""
+import os, time
+while not os.path.exists(%r):
+    time.sleep(0.01)
+from casparian.sdk import BasePlugin
+
+class Handler(BasePlugin):
+    def execute(self, file_path):
+        self.publish("output", [{"good": 1}])
+"""
+
+
+def test_the_newest_waits_while_another_is_tried(target: Target, tmp_path: Path) -> None:
+    """Of those that come meanwhile only the newest is tried; the others are told so at once."""
+    store, architect = target.engine.stores.store, target.engine.container.worker().architect
+    first = store.newest_version("csv_table") + 1
+    answers: dict[int, Answer] = {}
+
+    def deploy(version: int, code: bytes) -> threading.Thread:
+        def send() -> None:
+            answers[version] = target.sender.deploy(code, version=version)
+
+        thread = threading.Thread(target=send)
+        thread.start()
+        return thread
+
+    counted = target.counts.get("superseded", 0)
+    threads = [deploy(first, WAITS % os.fspath(tmp_path / "go"))]
+    wait_for(lambda: architect._try_outs._running)
+    threads.append(deploy(first + 1, GOOD % 40))
+    wait_for(lambda: architect._waiting._waiting)
+    for version in (first + 3, first + 2):
+        threads.append(deploy(version, GOOD % (40 + version - first)))
+        wait_for(lambda n=version: first + (2 if n == first + 2 else 1) in answers)
+    (tmp_path / "go").touch()
+    for thread in threads:
+        thread.join()
+    told = {v: a.check for v, a in answers.items() if isinstance(a, DeployRefused)}
+    assert told == {first + 1: "superseded", first + 2: "superseded"}
+    assert target.counts["superseded"] == counted + 2
+    audited = [(r.version, r.check) for r in store.refusals()[-2:]]
+    assert audited == [(first + 1, "superseded"), (first + 2, "superseded")]
+    versions = [one.version for one in store.deployments("csv_table")]
+    assert versions[-2:] == [first, first + 3]
+    assert store.standing()["csv_table"].version == first + 3
 
 
 def test_the_database_is_away(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
