@@ -10,7 +10,9 @@
  * FAIL_ERRNO the error, as a number. Opens for writing are counted, too; and of all calls only
  *            those whose error it can be: on a full disk, say, files can be removed
  *
- * Children are left alone: the first thing done here is to take LD_PRELOAD away from them.
+ * Children are left alone: the first thing done here is to take LD_PRELOAD away from them. A process
+ * that was forked from one with this shim calls `count_from_here`, and is then as if it had just
+ * been started with the variables that it has now.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -28,18 +30,24 @@
 #include <unistd.h>
 
 static atomic_long calls;
-static long crash_at = -1, fail_at = -1, fail_times = 1;
+static long crash_at, fail_at, fail_times;
 static int fail_errno;
 static int log_fd = -1;
 static char *cut;
 
-__attribute__((constructor)) static void begin(void) {
-    const char *at = getenv("CRASH_AT"), *path = getenv("CRASH_LOG");
-    if (getenv("FAIL_ERRNO")) fail_errno = atoi(getenv("FAIL_ERRNO"));
-    if (getenv("FAIL_AT")) fail_at = atol(getenv("FAIL_AT"));
-    if (getenv("FAIL_TIMES")) fail_times = atol(getenv("FAIL_TIMES"));
-    if (getenv("CRASH_CUT")) cut = strdup(getenv("CRASH_CUT"));
-    if (at) crash_at = atol(at);
+static long number_of(const char *variable, long unset) {
+    const char *value = getenv(variable);
+    return value ? atol(value) : unset;
+}
+
+__attribute__((constructor)) void count_from_here(void) {
+    const char *path = getenv("CRASH_LOG");
+    atomic_store(&calls, 0);
+    crash_at = number_of("CRASH_AT", -1);
+    fail_at = number_of("FAIL_AT", -1);
+    fail_times = number_of("FAIL_TIMES", 1);
+    fail_errno = number_of("FAIL_ERRNO", 0);
+    cut = getenv("CRASH_CUT") ? strdup(getenv("CRASH_CUT")) : NULL;
     if (path) {
         int opened = syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
         /* Out of the way of descriptors that the program or its shell redirects. */

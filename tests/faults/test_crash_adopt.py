@@ -6,8 +6,6 @@ import os
 import shutil
 import signal
 import sqlite3
-import subprocess
-import sys
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
@@ -19,11 +17,11 @@ from casparian.adapters.sink.parquet import ParquetSink
 from casparian.adapters.sink.sqlite import SqliteSink
 from casparian.app.sink_guard import owners
 from casparian.domain.adoption import Owner
+from tests.support import forked
 from tests.support.audit import violations_of
-from tests.support.crash_points import TIMEOUT_S, seeded, struck, until_killed
+from tests.support.crash_points import TIMEOUT_S, covered, seeded, struck, until_killed
 from tests.support.project import FAST, Project, read_parquet
 
-PROGRAM = Path(sys.executable).parent / "casparian"
 FILES = ("a", "b", "c")
 
 PLUGIN = """
@@ -83,17 +81,13 @@ def adopt(project: Project, shim: Path, at: int | None = None) -> tuple[int, lis
     """The exit code, and the calls that were made."""
     log = project.directory.parent / "calls"
     log.unlink(missing_ok=True)
-    environment = {**os.environ, "LD_PRELOAD": str(shim), "CRASH_LOG": str(log)}
+    environment = {**os.environ, "CRASH_LOG": str(log)}
     if at is not None:
         environment["CRASH_AT"] = str(at)
-    done = subprocess.run(
-        [PROGRAM, "adopt", "--all", "--yes"],
-        cwd=project.directory,
-        env=environment,
-        capture_output=True,
-        check=False,
-        timeout=110,
-    )
+    done = forked.run(
+        "casparian", "adopt", "--all", "--yes",
+        cwd=project.directory, env=environment, shim=shim,
+    )  # fmt: skip
     assert done.returncode in (0, -signal.SIGKILL), done.stderr
     return done.returncode, log.read_text(errors="replace").splitlines()
 
@@ -138,6 +132,7 @@ def test_a_killed_adoption_is_finished_by_the_next(
         assert rows(project) == before, where
         assert strangers(project) == {Owner.MINE}, where
         assert violations_of(project.database) == [], where
+    covered(f"{mode}, adoptions", len(calls), killed)
     assert project.drain() == 0
     after = rows(project)
     new = Counter({("new", 1): 1})

@@ -16,7 +16,14 @@ from pathlib import Path
 import pytest
 
 from tests.support.audit import violations_of
-from tests.support.crash_points import POINTS, TIMEOUT_S, seeded, struck, until_killed
+from tests.support.crash_points import (
+    POINTS,
+    TIMEOUT_S,
+    covered,
+    seeded,
+    struck,
+    until_killed,
+)
 from tests.support.project import FAST, Project, read_parquet
 
 ROWS = 50
@@ -77,10 +84,10 @@ class Crashes:
         """The exit code, and the calls that were made: "number call path"."""
         log = self.project.directory / "calls"
         log.unlink(missing_ok=True)
-        environment = {"LD_PRELOAD": str(self.shim), "CRASH_LOG": str(log)}
+        environment = {"CRASH_LOG": str(log)}
         if at is not None:
             environment["CRASH_AT"] = str(at)
-        code = self.project.drain(**environment)
+        code = self.project.drain(shim=self.shim, **environment)
         return code, log.read_text(errors="replace").splitlines()
 
     def expected(self, topic: str) -> list[Group]:
@@ -170,7 +177,7 @@ def test_a_correction_survives_a_crash_at_any_call(
         crashes.write("b")
         points = [point] if number % 3 else [point, chance.randrange(1, calls)]
         _interrupt(crashes, points, killed)
-    print(f"{kind} {mode}: {calls} calls, killed in {killed.total()}: {dict(killed)}")
+    covered(f"{kind} {mode}, later versions", calls, killed)
 
 
 @pytest.mark.slow
@@ -194,7 +201,7 @@ def test_a_first_run_survives_a_crash_at_any_call(
         crashes.write("b")
         _interrupt(crashes, [point], killed)
         shutil.rmtree(directory)
-    print(f"{kind} {mode}: {len(made)} calls, killed in {killed.total()}: {dict(killed)}")
+    covered(f"{kind} {mode}, first versions", len(made), killed)
 
 
 def _interrupt(crashes: Crashes, points: list[int], killed: Counter[str]) -> None:

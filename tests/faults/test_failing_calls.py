@@ -50,8 +50,7 @@ class Failures(Crashes):
     def _run(self, environment: dict[str, str]) -> tuple[int, list[str]]:
         log = self.project.directory / "calls"
         log.unlink(missing_ok=True)
-        environment |= {"LD_PRELOAD": str(self.shim), "CRASH_LOG": str(log)}
-        code = self.project.drain(**environment)
+        code = self.project.drain(shim=self.shim, **environment, CRASH_LOG=str(log))
         return code, log.read_text(errors="replace").splitlines()
 
 

@@ -116,13 +116,13 @@ def test_corrections_survive_a_power_cut_at_any_call(
 ) -> None:
     project = on_disks
     calls = project.directory / "calls"
-    shimmed = {"LD_PRELOAD": str(shim), "CRASH_LOG": str(calls)}
+    shimmed = {"CRASH_LOG": str(calls)}
     for name in FILES:
         project.correct(name)
     assert project.drain() == 0, project.log()
     for name in FILES:
         project.correct(name)
-    assert project.drain(**shimmed) == 0, project.log()
+    assert project.drain(shim=shim, **shimmed) == 0, project.log()
     project.check()
     total = len(calls.read_text().splitlines())
     cut_at: Counter[str] = Counter()
@@ -133,6 +133,7 @@ def test_corrections_survive_a_power_cut_at_any_call(
         watcher = Watcher(project.database)
         watcher.start()
         code = project.drain(
+            shim=shim,
             **shimmed,
             CRASH_AT=str(point),
             CRASH_CUT=":".join(str(disk.path) for disk in project.disks),

@@ -5,19 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from tests.support import forked
 from tests.support.audit import violations_of
-from tests.support.crash_points import TIMEOUT_S, seeded, struck, until_killed
+from tests.support.crash_points import TIMEOUT_S, covered, seeded, struck, until_killed
 from tests.support.project import FAST, Project
 
-PROGRAM = Path(sys.executable).parent / "casparian"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(TIMEOUT_S)]
 SINKS = {
     "parquet": {"output": "parquet://./out", "extra": "parquet://./out"},
@@ -70,17 +68,13 @@ class Purges:
         """The exit code, and the calls that were made: "number call path"."""
         log = self.project.directory / "calls"
         log.unlink(missing_ok=True)
-        environment = {"LD_PRELOAD": str(self.shim), "CRASH_LOG": str(log)}
+        environment = {**os.environ, "CRASH_LOG": str(log)}
         if at is not None:
             environment["CRASH_AT"] = str(at)
-        done = subprocess.run(
-            [PROGRAM, "purge", "--path", "gone.txt", "--yes"],
-            cwd=self.project.directory,
-            env={**os.environ, **environment},
-            capture_output=True,
-            timeout=90,
-            check=False,
-        )
+        done = forked.run(
+            "casparian", "purge", "--path", "gone.txt", "--yes",
+            cwd=self.project.directory, env=environment, shim=self.shim,
+        )  # fmt: skip
         return done.returncode, log.read_text(errors="replace").splitlines()
 
     def purge_undisturbed(self) -> None:
@@ -140,6 +134,7 @@ def test_a_purge_that_is_killed(project: Project, shim: Path, kind: str, mode: s
         purges.purge_undisturbed()
         purges.check(gone=True)
         before = purges.newest_purge()[0]
+    covered(f"{kind} {mode}, purges", len(calls), killed)
 
 
 def test_the_next_purge_finishes_what_was_decided(project: Project, shim: Path) -> None:

@@ -1,6 +1,7 @@
 """Which calls of a program are to be its last: all of them, or some that chance spreads evenly.
 
-CASPARIAN_CRASH_POINTS is how many, or `all`; CASPARIAN_TEST_SEED repeats what a run printed.
+CASPARIAN_CRASH_POINTS is how many, or `all`; CASPARIAN_TEST_SEED repeats what a run printed. All
+can be taken in slices, one after another: with CASPARIAN_CRASH_SLICE=2/8 the 2nd, 10th, 18th, ...
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 POINTS = os.environ.get("CASPARIAN_CRASH_POINTS", "3")
+SLICE, _, SLICES = os.environ.get("CASPARIAN_CRASH_SLICE", "1/1").partition("/")
 TIMEOUT_S = 36_000 if POINTS == "all" else 900
 
 
@@ -25,7 +27,7 @@ def seeded() -> random.Random:
 def spread(total: int, chance: random.Random, few: int | None = None) -> list[int]:
     """All, or one from each of as many equal parts: `few`, where no number was asked for."""
     if POINTS == "all":
-        return list(range(1, total + 1))
+        return list(range(int(SLICE), total + 1, int(SLICES)))
     asked_for = few is None or "CASPARIAN_CRASH_POINTS" in os.environ
     parts = min(int(POINTS) if asked_for else few or 1, total)
     edges = [1 + total * n // parts for n in range(parts + 1)]
@@ -45,6 +47,10 @@ def until_killed(total: int, chance: random.Random, killed: Counter[str]) -> Ite
         point = chance.randrange(1, point)
         yield point
     assert killed, "no call killed anything: the shim is not at work"
+
+
+def covered(what: str, calls: int, killed: Counter[str]) -> None:
+    print(f"{what}: {calls} calls, killed in {killed.total()}: {dict(killed)}", flush=True)
 
 
 def struck(code: int, point: int, calls: list[str]) -> bool:

@@ -3,12 +3,14 @@
 What a start costs is mostly imports, the same each time. Here they are paid for once in a test
 run: a nursery imports every module, and forks for each start. The process has its own directory,
 environment, standard streams, signals, and exit code. What is about the start itself (imports,
-preloaded libraries, variables that Python reads) is run by `subprocess` instead.
+variables that Python reads) is run by `subprocess` instead. The shim of faults can be preloaded: each
+process counts its own calls, from its first on.
 """
 
 from __future__ import annotations
 
 import atexit
+import ctypes
 import gc
 import importlib
 import json
@@ -76,8 +78,10 @@ def start(
     stdout: int | IO[Any] = subprocess.DEVNULL,
     stderr: int | IO[Any] = subprocess.DEVNULL,
     env: Mapping[str, str] | None = None,
+    shim: Path | None = None,
 ) -> Process:
-    """`casparian` or `casparian-engine` with these arguments; streams are files or DEVNULL."""
+    """`casparian` or `casparian-engine` with these arguments; streams are files or DEVNULL. With
+    the shim of faults preloaded, which reads the variables given here."""
     environment = dict(os.environ if env is None else env)
     request = {
         "program": program,
@@ -91,7 +95,7 @@ def start(
     try:
         streams = [null if s == subprocess.DEVNULL else s for s in (stdin, stdout, stderr)]
         numbers = [s if isinstance(s, int) else s.fileno() for s in streams]
-        nursery = _nursery()
+        nursery = _nursery(shim)
         socket.send_fds(nursery, [json.dumps(request).encode()], [*numbers, writing])
         pid = int(nursery.recv(16))
     finally:
@@ -119,11 +123,15 @@ def run(
 
 
 @cache
-def _nursery() -> socket.socket:
+def _nursery(shim: Path | None) -> socket.socket:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         command = [sys.executable, "-P", __file__, str(theirs.fileno())]
-        process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
+        environment = dict(os.environ)
+        if shim is not None:
+            command.append(str(shim))
+            environment["LD_PRELOAD"] = str(shim)
+        process = subprocess.Popen(command, env=environment, pass_fds=[theirs.fileno()])
 
     def end() -> None:
         ours.close()
@@ -136,7 +144,7 @@ def _nursery() -> socket.socket:
 # --- the nursery ------------------------------------------------------------------------
 
 
-def nursery(control: socket.socket) -> Callable[[], None]:
+def nursery(control: socket.socket, shim: str | None) -> Callable[[], None]:
     """Fork for each request, tell how each child ended. Returns, in a child, what it is to do."""
     reading, writing = os.pipe()
     for number in (reading, writing):
@@ -167,14 +175,16 @@ def nursery(control: socket.socket) -> Callable[[], None]:
             control.close()
             for number in (reading, writing, told, *running.values()):
                 os.close(number)
-            return _become(json.loads(message), streams)
+            return _become(json.loads(message), streams, shim)
         running[pid] = told
         for number in streams:
             os.close(number)
         control.send(str(pid).encode())
 
 
-def _become(request: dict[str, Any], streams: Sequence[int]) -> Callable[[], None]:
+def _become(
+    request: dict[str, Any], streams: Sequence[int], shim: str | None
+) -> Callable[[], None]:
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
     for stream in streams:
@@ -193,6 +203,8 @@ def _become(request: dict[str, Any], streams: Sequence[int]) -> Callable[[], Non
     time.tzset()
     sys.argv = [request["program"], *request["arguments"]]
     main: Callable[[], None] = importlib.import_module(PROGRAMS[request["program"]]).main
+    if shim is not None:
+        ctypes.CDLL(shim).count_from_here()
     return main
 
 
@@ -210,5 +222,5 @@ def import_everything() -> None:
 
 if __name__ == "__main__":
     import_everything()
-    do = nursery(socket.socket(fileno=int(sys.argv[1])))
+    do = nursery(socket.socket(fileno=int(sys.argv[1])), sys.argv[2] if sys.argv[2:] else None)
     do()

@@ -94,13 +94,19 @@ mode = "{mode}"
         module = "casparian.app.cli.engine" if program == "casparian-engine" else program
         return [sys.executable, "-m", module, *arguments]
 
-    def start(self, *arguments: str, **environment: str) -> Engine:
+    def start(self, *arguments: str, shim: Path | None = None, **environment: str) -> Engine:
         """Start `casparian-engine run`; its log goes to engine.log. With variables of its own it
-        is a new interpreter, which some of them are for."""
+        is a new interpreter, which some of them are for; not with those of the shim of faults."""
         with (self.directory / "engine.log").open("ab") as log:
-            if not environment:
+            if shim is not None or not environment:
                 return forked.start(
-                    "casparian-engine", "run", *arguments, cwd=self.directory, stderr=log
+                    "casparian-engine",
+                    "run",
+                    *arguments,
+                    cwd=self.directory,
+                    stderr=log,
+                    env={**os.environ, **environment},
+                    shim=shim,
                 )
             return subprocess.Popen(
                 self.command("casparian-engine", "run", *arguments),
@@ -124,8 +130,14 @@ mode = "{mode}"
                     process.kill()
                     process.wait()
 
-    def drain(self, *arguments: str, timeout: float = 110, **environment: str) -> int:
-        process = self.start("--drain", *arguments, **environment)
+    def drain(
+        self,
+        *arguments: str,
+        timeout: float = 110,
+        shim: Path | None = None,
+        **environment: str,
+    ) -> int:
+        process = self.start("--drain", *arguments, shim=shim, **environment)
         try:
             return process.wait(timeout)
         finally:
