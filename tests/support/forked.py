@@ -3,8 +3,8 @@
 What a start costs is mostly imports, the same each time. Here they are paid for once in a test
 run: a nursery imports every module, and forks for each start. The process has its own directory,
 environment, standard streams, signals, and exit code. What is about the start itself (imports,
-variables that Python reads) is run by `subprocess` instead. The shim of faults can be preloaded: each
-process counts its own calls, from its first on.
+variables that Python reads) is run by `subprocess` instead. The shim of faults can be preloaded:
+each process counts its own calls, from its first on.
 """
 
 from __future__ import annotations
