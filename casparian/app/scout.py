@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from casparian.adapters.files.archive import ArchivingSource, VersionArchive
 from casparian.app.scout_lease import RootLeases
-from casparian.app.scout_pass import ScanPass, ScoutParts
+from casparian.app.scout_parts import ScoutParts
+from casparian.app.scout_pass import ScanPass
 from casparian.domain.files import ScanReport, ScanRules, SourceRoot
 from casparian.domain.ports import Clock, FileCatalog, FileSource
 from casparian.domain.roots import RootRules

@@ -18,7 +18,7 @@ import pytest
 
 from casparian.adapters.files import LocalFileSource, local, parallel
 from casparian.adapters.queue import QueueStores, open_memory
-from casparian.app import scout_memory, scout_pass
+from casparian.app import scout_batches, scout_memory
 from casparian.app.scout import Scout
 from casparian.app.scout_drain import scan_until_settled
 from casparian.app.scout_missing import Missing
@@ -253,7 +253,7 @@ def test_large_and_small_files_in_any_order(world: World) -> None:
 
 
 def test_recording_goes_in_batches(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scout_pass, "BATCH", 10)
+    monkeypatch.setattr(scout_batches, "BATCH", 10)
     monkeypatch.setattr(parallel, "SMALL_TOGETHER", 20)
     for n in range(250):
         world.write(f"{n:03}", settle=False)
