@@ -189,6 +189,7 @@ class Decider:
             tuple(emptied),
             tuple(changes),
             claim.sandbox,
+            claim.environment,
         )
 
     def _items(

@@ -6,6 +6,7 @@ is tried again, after a wait that doubles; what is wrong with the metadata itsel
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Set
@@ -17,6 +18,7 @@ import structlog
 
 from casparian.domain.errors import ConfigurationError
 from casparian.domain.requirements import (
+    Environment,
     EnvironmentFailedError,
     Needed,
     Requirements,
@@ -24,7 +26,7 @@ from casparian.domain.requirements import (
 )
 
 if TYPE_CHECKING:
-    from casparian.adapters.host.environments import PluginEnvironments
+    from casparian.adapters.host.environments import Found, PluginEnvironments
 
 FIRST_WAIT_S = 10.0
 LONGEST_WAIT_S = 600.0
@@ -52,7 +54,7 @@ class Environments:
 
     def __init__(self, directory: str | None) -> None:
         self._directory = directory
-        self._pythons: dict[str, str] = {}
+        self._found: dict[str, Found | None] = {}
         self._missing: dict[str, _Missing] = {}
         self._news = threading.Condition()
         self._stop = threading.Event()
@@ -68,22 +70,27 @@ class Environments:
     def ready(self, plugin: str, content_hash: str, code: bytes) -> bool:
         """Whether this code can be run now; if not, that is seen to."""
         with self._news:
-            if content_hash in self._pythons:
+            if content_hash in self._found:
                 self._missing.pop(plugin, None)
                 return True
             waiting = self._missing.get(plugin)
             if waiting is not None and waiting.content_hash == content_hash:
                 return False
         try:
-            python, needed = self._look(plugin, code)
+            needed = self._needed(plugin, code)
         except ConfigurationError as error:
             log.error("plugin not run", plugin=plugin, error=str(error))
             with self._news:
                 self._missing[plugin] = _Missing(content_hash, None, str(error))
             return False
+        found = None
+        if needed is not None:
+            # What is wrong with one that is there is told, and retried, where it would be made.
+            with contextlib.suppress(EnvironmentFailedError):
+                found = self._places.find(needed)
         with self._news:
-            if python is not None:
-                self._pythons[content_hash] = python
+            if needed is None or found is not None:
+                self._found[content_hash] = found
                 self._missing.pop(plugin, None)
                 return True
             self._missing[plugin] = _Missing(content_hash, needed)
@@ -98,12 +105,10 @@ class Environments:
         Raises ConfigurationError for metadata that is wrong, EnvironmentFailedError where its
         packages cannot be had.
         """
-        python, needed = self._look(plugin, code)
-        if python is None:
-            assert needed is not None
-            python = self._places.make(needed, self._stop)
+        needed = self._needed(plugin, code)
+        found = None if needed is None else self._places.make(needed, self._stop)
         with self._news:
-            self._pythons[content_hash] = python
+            self._found[content_hash] = found
 
     def leave_out_all_but(self, plugins: Set[str]) -> None:
         """Only these are wanted any more."""
@@ -113,7 +118,13 @@ class Environments:
 
     def python_of(self, content_hash: str) -> str:
         """The interpreter that runs this code; empty for the engine's own."""
-        return self._pythons.get(content_hash, "")
+        found = self._found.get(content_hash)
+        return "" if found is None else found.python
+
+    def environment_of(self, content_hash: str) -> Environment | None:
+        """What this code runs in; None for the engine's own packages."""
+        found = self._found.get(content_hash)
+        return None if found is None else found.environment
 
     def problems(self) -> Mapping[str, str]:
         """Why plugins are not run, by their names."""
@@ -142,14 +153,11 @@ class Environments:
 
         return PluginEnvironments(self._directory or "")
 
-    def _look(self, plugin: str, code: bytes) -> tuple[str | None, Needed | None]:
+    def _needed(self, plugin: str, code: bytes) -> Needed | None:
         requirements = requirements_of(plugin, code)
         if self._directory is None or requirements == Requirements():
-            return "", None
-        needed = self._places.needed(plugin, requirements)
-        if needed is None:
-            return "", None
-        return self._places.find(needed), needed
+            return None
+        return self._places.needed(plugin, requirements)
 
     # --- the thread -----------------------------------------------------------------------
 
@@ -179,7 +187,7 @@ class Environments:
         started = time.monotonic()
         log.info("making an environment", plugin=name, packages=missing.needed.dependencies)
         try:
-            python = self._places.make(missing.needed, self._stop)
+            found = self._places.make(missing.needed, self._stop)
         except EnvironmentFailedError as error:
             wait_s = min(FIRST_WAIT_S * 2**missing.tries, LONGEST_WAIT_S)
             log.error(
@@ -193,11 +201,11 @@ class Environments:
                 missing.tries += 1
                 missing.due_at = time.monotonic() + wait_s
             return
-        packages = self._places.resolved(missing.needed).split()
         took_s = round(time.monotonic() - started, 1)
+        packages = found.environment.packages
         log.info("environment made", plugin=name, packages=packages, seconds=took_s)
         with self._news:
-            self._pythons[missing.content_hash] = python
+            self._found[missing.content_hash] = found
             if self._missing.get(name) is missing:
                 del self._missing[name]
             self.revision += 1

@@ -53,6 +53,7 @@ class LivePlugins:
         self._seen: dict[str, LivePlugin] = {}
         self._codes: dict[str, bytes] = {}
         self._roots: dict[bytes, DirectoryId | None] = {}
+        self._noted: set[tuple[str, str, str]] = set()
         self._revision = (-1, -1)
         self.refused: Mapping[str, str] = {}
         """Why live plugins are not run here, by name."""
@@ -87,15 +88,24 @@ class LivePlugins:
             usable = [p for p in verified if self._usable(p)]
             self._environments.leave_out_all_but({p.name for p in usable})
             self._roots = {root: directory_id(root) for p in usable for root in p.roots}
-            live = {p.name: self._with_roots(p) for p in usable if self._has_environment(p)}
+            live = {p.name: self._placed(p) for p in usable if self._has_environment(p)}
             self._seen |= live
             self._live, self._revision = live, (revision, seen[1])
             self._on_change(list(live.values()))
         self._refresh_at = now + REFRESH_S
         return self._live
 
-    def _with_roots(self, plugin: LivePlugin) -> LivePlugin:
-        return replace(plugin, root_ids=tuple(self._roots[root] for root in plugin.roots))
+    def _placed(self, plugin: LivePlugin) -> LivePlugin:
+        """With what it runs in, which is on record before any job refers to it."""
+        environment, digest = self._environments.environment_of(plugin.content_hash), ""
+        if environment is not None:
+            digest = environment.digest
+            noted = (plugin.name, plugin.content_hash, digest)
+            if noted not in self._noted:
+                self._store.note_environment(plugin.name, plugin.content_hash, environment)
+                self._noted.add(noted)
+        roots = tuple(self._roots[root] for root in plugin.roots)
+        return replace(plugin, root_ids=roots, environment=digest)
 
     def _has_environment(self, plugin: LivePlugin) -> bool:
         code = self._codes[plugin.content_hash]

@@ -101,6 +101,7 @@ class Publisher:
             supersede_if_newer,
             claim.sandbox,
             claim.plugin_hash,
+            claim.environment,
         )
         self._inbox.put((claim, failure))
 
@@ -236,6 +237,7 @@ class Publisher:
             message,
             sandbox=claim.sandbox,
             plugin_hash=claim.plugin_hash,
+            environment=claim.environment,
         )
         self._failed.append((claim, failure))
 

@@ -87,6 +87,17 @@ class OriginalDocument(TypedDict):
     source_root: Annotated[str, "That file's source root, as an absolute path."]
 
 
+class EnvironmentDocument(TypedDict):
+    """What a plugin with packages of its own runs in."""
+
+    digest: Annotated[str, "SHA-256 over all of it: its identity."]
+    directory: Annotated[str, "Its directory below `[plugins] environments`."]
+    python: Annotated[str, "The interpreter."]
+    packages: Annotated[
+        list[str], "Every package as `name==version`, those shared with the engine included."
+    ]
+
+
 class JobDocument(TypedDict):
     """One job: a plugin's run on one version of a file, or a removal of rows."""
 
@@ -101,6 +112,9 @@ class JobDocument(TypedDict):
     plugin_hash: Annotated[str | None, "SHA-256 of the code that ran; null before the first."]
     sandbox: Annotated[
         str | None, "What stood around it, as its sidecar said; null before an attempt ended."
+    ]
+    environment_digest: Annotated[
+        str | None, "What it ran in, where that was its plugin's own; null for the engine's."
     ]
     path: Annotated[str, "The file's path below its source root."]
     file_version_id: Annotated[int, "The version of the file that it reads."]
@@ -151,6 +165,9 @@ class JobStoryDocument(JobDocument):
 
     events: Annotated[list[EventDocument], "Its history, oldest first."]
     outputs: Annotated[list[OutputDocument], "What was decided of its rows; none before that."]
+    environment: Annotated[
+        EnvironmentDocument | None, "What it ran in, where that was its plugin's own; else null."
+    ]
 
 
 class SubscribedJobDocument(JobStoryDocument):
@@ -358,6 +375,9 @@ class PluginDocument(TypedDict):
     tags: Annotated[list[str], "Tags it wants."]
     topics: Annotated[list[TopicDocument], "Its topics."]
     quarantined: Annotated[str | None, "Why its code is under quarantine; null where it is not."]
+    environment: Annotated[
+        EnvironmentDocument | None, "What its code ran in last, where that is its own; else null."
+    ]
     jobs: Annotated[dict[str, int], "How many jobs it has, by status."]
 
 

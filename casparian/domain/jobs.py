@@ -118,6 +118,7 @@ class ProcessingJob:
     error_message: str | None = None
     kind: JobKind = JobKind.RUN
     sandbox: str | None = None
+    environment: str | None = None
 
 
 class Claim(NamedTuple):
@@ -126,7 +127,8 @@ class Claim(NamedTuple):
     A tuple, since a batch makes a hundred of them, and those are made several times as fast.
     `input_path` is what the plugin opens, where that is not the file itself (a snapshot).
     `plugin_hash` is empty for a purge, which runs no code. `sandbox` is the level its sidecar
-    reports, empty until one has the job.
+    reports, empty until one has the job; `environment` the digest of the one it runs in, where
+    that is the plugin's own.
     """
 
     job_id: int
@@ -146,6 +148,7 @@ class Claim(NamedTuple):
     input_path: str = ""
     kind: JobKind = JobKind.RUN
     sandbox: str = ""
+    environment: str = ""
 
     @property
     def source(self) -> bytes:
@@ -159,7 +162,8 @@ class Failure:
 
     `detail` is for reading (a traceback). With `supersede_if_newer` a job whose bytes are
     gone ends SUPERSEDED where its location already has a newer version. `plugin_hash` is the code
-    that ran, where that may be another than the one it was claimed for.
+    that ran, where that may be another than the one it was claimed for, and `environment` what it
+    ran in.
     """
 
     job_id: int
@@ -171,6 +175,7 @@ class Failure:
     supersede_if_newer: bool = False
     sandbox: str = ""
     plugin_hash: str = ""
+    environment: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,7 +143,8 @@ class LivePlugin:
     """What a worker runs: a plugin's configuration with the manifest that is live.
 
     `roots`: the paths of the source roots, which a sidecar is started with; `root_ids`: which
-    directory stood at each of them by then, None where there was none.
+    directory stood at each of them by then, None where there was none. `environment`: the digest
+    of the one that its sidecars run in, empty for the engine's own packages.
     """
 
     config: PluginConfig
@@ -151,6 +152,7 @@ class LivePlugin:
     quarantined: bool = False
     roots: tuple[bytes, ...] = ()
     root_ids: tuple[DirectoryId | None, ...] = ()
+    environment: str = ""
 
     @property
     def standing_roots(self) -> Mapping[bytes, DirectoryId | None]:

@@ -252,7 +252,11 @@ class Pool:
         if not sidecar.runs:
             sidecar.run_since = now
         # A plugin may have changed since the claim: the job records the code that runs it.
-        claim = claim._replace(plugin_hash=sidecar.plugin.content_hash, sandbox=sidecar.sandbox)
+        claim = claim._replace(
+            plugin_hash=sidecar.plugin.content_hash,
+            sandbox=sidecar.sandbox,
+            environment=sidecar.plugin.environment,
+        )
         sidecar.runs.append(Run(claim))
         return Send(
             sidecar.peer,

@@ -432,6 +432,7 @@ class Decision:
     emptied: tuple[PublishedSlot, ...] = ()
     schema_changes: tuple[SchemaChange, ...] = ()
     sandbox: str = ""
+    environment: str = ""
 
     @property
     def raises_generation(self) -> bool:

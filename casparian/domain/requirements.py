@@ -10,6 +10,8 @@ The block is part of the code, so that the code's hash covers it.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import tomllib
 from dataclasses import dataclass
@@ -35,6 +37,22 @@ class Needed(NamedTuple):
 
     key: str
     dependencies: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What code runs in, where that is its own: the Python, and every package as `name==version`,
+    those that sidecars share with their engine included. `key` names the directory."""
+
+    key: str
+    python: str
+    packages: tuple[str, ...]
+
+    @property
+    def digest(self) -> str:
+        """Its identity: SHA-256 over all of it, as 64 hex digits."""
+        told = json.dumps([self.key, self.python, self.packages])
+        return hashlib.sha256(told.encode()).hexdigest()
 
 
 class EnvironmentFailedError(CasparianError):

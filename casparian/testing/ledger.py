@@ -62,7 +62,8 @@ class PublishLedgerContract(BundleContract):
         """Promise 3: lock, generation, slots, schema, status."""
         change = SchemaChange(TARGET, None, NARROW)
         topics = ("rows", "_rejects")
-        decision = replace(world.decision(claim, topics, schemas=[change]), sandbox="full")
+        decision = world.decision(claim, topics, schemas=[change])
+        decision = replace(decision, sandbox="full", environment="e" * 64)
         # It ran with code that came after the claim.
         newer = replace(decision.manifest, plugin_hash="b" * 64)
         decision = replace(decision, manifest=newer)
@@ -77,6 +78,7 @@ class PublishLedgerContract(BundleContract):
         }
         job = world.job(claim.job_id)
         assert (job["status"], job["rejects"], job["sandbox"]) == ("PROMOTING", 5, "full")
+        assert job["environment_digest"] == "e" * 64
         assert job["plugin_hash"] == "b" * 64
         fate = ledger.fates([claim.job_id, 999])[claim.job_id]
         assert (fate.status, fate.attempt, fate.token) == (JobStatus.PROMOTING, 1, claim.token)

@@ -247,11 +247,13 @@ class JobQueueContract(PurgeContract, DuplicateContract):
             text,
             sandbox="off",
             plugin_hash="b" * 64,
+            environment="e" * 64,
         )
         assert world.job(claim.job_id)["sandbox"] is None
         queue.fail([last], POLICY)
         (job,) = world.stores.reports.current_failures()
         assert (job["sandbox"], job["plugin_hash"]) == ("off", "b" * 64)
+        assert job["environment_digest"] == "e" * 64
         assert job["error"] is not None
         assert (job["status"], job["error"]["class"]) == ("FAILED", "DATA")
         assert job["error"]["message"].startswith("Bad ")

@@ -9,6 +9,7 @@ import pytest
 from casparian.domain.errors import ConfigurationError
 from casparian.domain.plugins import Mode, PluginConfig, TopicConfig, code_hash
 from casparian.domain.ports import Applied, PluginStore
+from casparian.domain.requirements import Environment
 from casparian.domain.routing import RoutingRule
 from casparian.domain.sandbox import Grants
 from casparian.testing.world import (
@@ -78,6 +79,26 @@ class PluginStoreContract:
             "share": config.tags,
             "network": config.tags,
         }
+
+    def test_12_what_code_runs_in_is_on_record(self, world: World, store: PluginStore) -> None:
+        """Whatever the same requirements have led to since."""
+        store.apply(applied())
+        first = Environment("k" * 32, "CPython 3.11.2", ("a==1", "b==2+é"))
+        then = replace(first, packages=("a==2",))
+        before = store.revision()
+        assert store.environments(first.key) == []
+        for environment in (first, first, then, first, then):
+            store.note_environment(PLUGIN, HASH, environment)
+            (told,) = world.stores.reports.status()["plugins"]
+            assert told["environment"] == {
+                "digest": environment.digest,
+                "directory": environment.key,
+                "python": environment.python,
+                "packages": list(environment.packages),
+            }
+        assert store.environments(first.key) == [first, then]
+        assert store.environments("other") == []
+        assert store.revision() == before
 
     def test_11_plugins_come_with_the_roots_of_their_input(self, store: PluginStore) -> None:
         """Also a change of the roots alone is seen by workers."""

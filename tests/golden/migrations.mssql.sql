@@ -400,3 +400,18 @@ FROM plugin_manifest
 ALTER TABLE plugin_config ADD grants NVARCHAR(max) COLLATE Latin1_General_BIN2 NOT NULL DEFAULT '{}'
 
 ALTER TABLE processing_job ADD sandbox NVARCHAR(200) COLLATE Latin1_General_BIN2 NULL
+
+CREATE TABLE plugin_environment (
+    id BIGINT NOT NULL IDENTITY, 
+    digest NVARCHAR(64) COLLATE Latin1_General_BIN2 NOT NULL, 
+    directory NVARCHAR(32) COLLATE Latin1_General_BIN2 NOT NULL, 
+    python NVARCHAR(100) COLLATE Latin1_General_BIN2 NOT NULL, 
+    packages NVARCHAR(max) COLLATE Latin1_General_BIN2 NOT NULL, 
+    noted_at_us BIGINT NOT NULL, 
+    CONSTRAINT pk_plugin_environment PRIMARY KEY (id), 
+    CONSTRAINT uq_plugin_environment_digest UNIQUE (digest)
+)
+
+ALTER TABLE plugin_manifest ADD environment NVARCHAR(64) COLLATE Latin1_General_BIN2 NULL
+
+ALTER TABLE processing_job ADD environment NVARCHAR(64) COLLATE Latin1_General_BIN2 NULL

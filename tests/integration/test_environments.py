@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 import shutil
 import sqlite3
 import subprocess
@@ -15,7 +16,7 @@ from threading import Event
 
 import pytest
 
-from casparian.adapters.host.environments import PluginEnvironments
+from casparian.adapters.host.environments import Found, PluginEnvironments
 from casparian.domain.requirements import EnvironmentFailedError, Requirements
 from tests.support.project import Project, wait_for
 from tests.support.wheels import only_from, write_wheel
@@ -137,7 +138,9 @@ def test_check_makes_what_is_missing(project: Project, index: Path) -> None:
     assert "units" in problem
     assert "secret" not in problem
     write_wheel(index, "units", "1.2", UNITS)
-    assert check() == ["Its environment has units==1.2."]
+    (told,) = check()
+    assert told.startswith("Its environment has casparian-flow==")
+    assert told.endswith("units==1.2.")
 
 
 def test_deployed_code_has_its_packages_before_it_is_live(
@@ -168,6 +171,55 @@ def test_deployed_code_has_its_packages_before_it_is_live(
     assert project.parquet()["kelvin"].to_pylist() == [290.0]
 
 
+def test_a_row_tells_which_packages_made_it(project: Project, index: Path) -> None:
+    """Also when others have been chosen since, for the same requirements."""
+    configured(project)
+    write_wheel(index, "units", "1.2", UNITS)
+    assert project.drain(**only_from(index)) == 0, project.log()
+    write_wheel(index, "units", "1.3", UNITS)
+    (place,) = places(project)
+    shutil.rmtree(place)
+    project.drop("b.csv", "19\n")
+    assert project.drain(**only_from(index)) == 0, project.log()
+    assert len(project.query("select 1 from plugin_environment")) == 2
+    digests = []
+    for job, (name, version) in enumerate((("a.csv", "1.2"), ("b.csv", "1.3")), 1):
+        (told,) = json.loads(project.casparian("why", name, "--json").stdout)["versions"]
+        ran_in = told["jobs"][0]["environment"]
+        assert f"units=={version}" in ran_in["packages"]
+        assert any(p.startswith("pyarrow==") for p in ran_in["packages"])
+        assert platform.python_version() in ran_in["python"]
+        origin = json.loads(project.casparian("trace", str(job), "--json").stdout)
+        assert origin["job"]["environment"] == ran_in
+        assert f"units=={version}" in project.casparian("why", name).stdout
+        assert f"units=={version}" in project.casparian("trace", str(job)).stdout
+        digests.append(ran_in["digest"])
+    jobs = json.loads(project.casparian("jobs", "--json").stdout)
+    assert [job["environment_digest"] for job in jobs] == digests
+    (plugin, _) = json.loads(project.casparian("plugins", "--json").stdout)
+    assert plugin["environment"]["digest"] == digests[1]
+
+
+def test_one_that_was_altered_is_not_used(project: Project, index: Path) -> None:
+    """A row says what made it: packages that came or went by another hand are seen."""
+    configured(project)
+    write_wheel(index, "units", "1.2", UNITS)
+    assert project.drain(**only_from(index)) == 0, project.log()
+    (place,) = places(project)
+    (info,) = place.glob("lib/*/site-packages/units-1.2.dist-info")
+    info.rename(info.with_name("units-9.0.dist-info"))
+    metadata = info.with_name("units-9.0.dist-info") / "METADATA"
+    metadata.write_text(metadata.read_text().replace("1.2", "9.0"))
+    project.drop("b.csv", "19\n")
+    assert project.drain() == 1
+    assert project.statuses() == {"COMPLETED": 1, "QUEUED": 1}
+    assert "gone from it units==1.2, new in it units==9.0" in project.log()
+    assert "Remove the directory" in project.casparian("check", code=1).stdout
+    shutil.rmtree(place)
+    assert project.drain(**only_from(index)) == 0
+    assert project.statuses() == {"COMPLETED": 2}
+
+
 # --- making -----------------------------------------------------------------------------------
 
 
@@ -180,14 +232,15 @@ def test_engines_that_make_one_at_once_make_it_once(
     directory = tmp_path / "environments"
     wanted = Requirements("", ("units",))
 
-    def make(_: int) -> str:
+    def make(_: int) -> Found:
         environments = PluginEnvironments(str(directory))
         needed = environments.needed("p", wanted)
         assert needed is not None
         return environments.make(needed, Event())
 
     with ThreadPoolExecutor(3) as threads:
-        (python,) = set(threads.map(make, range(3)))
+        ((python, environment),) = set(threads.map(make, range(3)))
+    assert "units==1.2" in environment.packages
     assert len(list(directory.iterdir())) == 1
     told = subprocess.run(
         [

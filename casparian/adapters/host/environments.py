@@ -26,13 +26,19 @@ import venv
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from threading import Event
+from typing import NamedTuple
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 
 from casparian.domain.errors import ConfigurationError
-from casparian.domain.requirements import EnvironmentFailedError, Needed, Requirements
+from casparian.domain.requirements import (
+    Environment,
+    EnvironmentFailedError,
+    Needed,
+    Requirements,
+)
 
 SHARED = ("casparian-flow", "pyarrow", "pyzmq")
 """What engine and sidecar must have in the same version."""
@@ -49,6 +55,13 @@ PASSED_ON = re.compile(
     re.IGNORECASE,
 )
 """The variables that the installer sees: its own configuration, and the way to the network."""
+
+
+class Found(NamedTuple):
+    """An environment that is there: its interpreter, and what it holds."""
+
+    python: str
+    environment: Environment
 
 
 class PluginEnvironments:
@@ -71,17 +84,31 @@ class PluginEnvironments:
         known = json.dumps([own, sys.version, platform.machine(), _engine_paths(), _shared()])
         return Needed(hashlib.sha256(known.encode()).hexdigest()[:32], tuple(own))
 
-    def find(self, needed: Needed) -> str | None:
-        """The interpreter of an environment that is there."""
+    def find(self, needed: Needed) -> Found | None:
+        """An environment that is there. Raises EnvironmentFailedError where it does not hold what
+        was installed."""
         place = self._directory / needed.key
-        if not (place / RESOLVED).is_file():
+        try:
+            installed = (place / RESOLVED).read_text("utf-8").split()
+        except FileNotFoundError:
             return None
+        standing = _packages(_site_packages(place))
+        if standing != installed:
+            gone, come = set(installed) - set(standing), set(standing) - set(installed)
+            raise EnvironmentFailedError(
+                f"The environment {place} is not as it was made: gone from it "
+                f"{', '.join(sorted(gone)) or 'nothing'}, new in it "
+                f"{', '.join(sorted(come)) or 'nothing'}. Remove the directory: it is made anew."
+            )
         # When it was used last, for `prune`.
         with contextlib.suppress(OSError):
             os.utime(place)
-        return str(place / "bin" / "python")
+        python = f"{platform.python_implementation()} {platform.python_version()}"
+        shared = {f"{name}=={version}" for name, version in _shared()}
+        packages = tuple(sorted({*installed, *shared}))
+        return Found(str(place / "bin" / "python"), Environment(needed.key, python, packages))
 
-    def make(self, needed: Needed, stop: Event) -> str:
+    def make(self, needed: Needed, stop: Event) -> Found:
         """The same, made where it is not there. Raises EnvironmentFailedError, also once `stop`
         is set."""
         if (found := self.find(needed)) is not None:
@@ -97,13 +124,9 @@ class PluginEnvironments:
                 shutil.rmtree(building, ignore_errors=True)
         except OSError as error:
             raise EnvironmentFailedError(f"{self._directory}: {error}") from error
-        python = self.find(needed)
-        assert python is not None
-        return python
-
-    def resolved(self, needed: Needed) -> str:
-        """The packages that were installed, as `name==version` lines."""
-        return (self._directory / needed.key / RESOLVED).read_text("utf-8")
+        made = self.find(needed)
+        assert made is not None
+        return made
 
     def prune(self, keep: Iterable[str], before_s: float) -> int:
         """Remove those that were used last before a time, but for these keys; returns how many."""
@@ -144,8 +167,7 @@ class PluginEnvironments:
             command += ["--disable-pip-version-check"]
         _run([*command, "--constraint", str(constraints), *needed.dependencies], stop)
         site = _site_packages(building)
-        found = importlib.metadata.distributions(path=[str(site)])
-        lines = sorted({f"{one.metadata['Name']}=={one.version}\n" for one in found})
+        lines = [f"{package}\n" for package in _packages(site)]
         (site / ENGINE_PACKAGES).write_text("".join(f"{p}\n" for p in _engine_paths()), "utf-8")
         (building / RESOLVED).write_text("".join(lines), "utf-8")
 
@@ -196,6 +218,12 @@ def _said(output: str) -> str:
 def _site_packages(building: Path) -> Path:
     variables = {"base": str(building), "platbase": str(building)}
     return Path(sysconfig.get_path("purelib", "venv", variables))
+
+
+def _packages(site: Path) -> list[str]:
+    """What is installed there, as `name==version`, sorted."""
+    found = importlib.metadata.distributions(path=[str(site)])
+    return sorted({f"{one.metadata['Name']}=={one.version}" for one in found})
 
 
 def _engine_paths() -> list[str]:

@@ -17,11 +17,13 @@ from casparian.domain.files import FileLocation, FileVersion, SourceRoot, path_t
 from casparian.domain.jobs import ProcessingJob
 from casparian.domain.plugins import PluginConfig, PluginManifest
 from casparian.domain.ports import Pruned, WorkerNode
+from casparian.domain.requirements import Environment
 from casparian.domain.routing import RoutingRule
 
 if TYPE_CHECKING:
     from casparian.domain.documents import (
         AdoptedRowsDocument,
+        EnvironmentDocument,
         ErrorDocument,
         EventDocument,
         FileDocument,
@@ -84,6 +86,7 @@ def job_document(
         "plugin": job.plugin,
         "plugin_hash": job.plugin_hash,
         "sandbox": job.sandbox,
+        "environment_digest": job.environment,
         "path": path_text(path),
         "file_version_id": job.file_version_id,
         "duplicate_of": original,
@@ -236,6 +239,18 @@ def _job_story(
         **job_document(one.job, location.path, one.events, one.original),
         "events": [event_document(event) for event in one.events],
         "outputs": outputs_of(one, others),
+        "environment": environment_document(one.environment),
+    }
+
+
+def environment_document(environment: Environment | None) -> EnvironmentDocument | None:
+    if environment is None:
+        return None
+    return {
+        "digest": environment.digest,
+        "directory": environment.key,
+        "python": environment.python,
+        "packages": list(environment.packages),
     }
 
 
@@ -332,6 +347,7 @@ def plugin_document(
     active: bool,
     code: PluginManifest | None,
     quarantined: str | None,
+    environment: Environment | None,
     jobs: Mapping[str, int],
 ) -> PluginDocument:
     return {
@@ -343,6 +359,7 @@ def plugin_document(
         "tags": sorted(config.tags),
         "topics": [{"topic": t.topic, "sink": t.sink, "mode": str(t.mode)} for t in config.topics],
         "quarantined": quarantined,
+        "environment": environment_document(environment),
         "jobs": dict(sorted(jobs.items())),
     }
 

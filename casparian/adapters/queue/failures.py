@@ -104,7 +104,9 @@ class Failures:
             detail=failure.detail or None,
         )
         changes["sandbox"] = failure.sandbox or job.sandbox
-        changes["plugin_hash"] = failure.plugin_hash or job.plugin_hash
+        if failure.plugin_hash:
+            changes["plugin_hash"] = failure.plugin_hash
+            changes["environment"] = failure.environment or None
         return job, event, status, changes
 
     def _verdict(
@@ -176,6 +178,7 @@ class Failures:
                 "finished_at_us": job.finished_at_us,
                 "sandbox": job.sandbox,
                 "plugin_hash": job.plugin_hash,
+                "environment": job.environment,
             }
             values.append(
                 {
@@ -225,6 +228,7 @@ _VALUES = (
     "error_message",
     "sandbox",
     "plugin_hash",
+    "environment",
 )
 _END_ATTEMPT = (
     update(processing_job)

@@ -139,6 +139,7 @@ class SqlLedger:
                 "rejects": rejects_of(decision.manifest),
                 "manifest": decision.manifest.to_json(),
                 "sandbox": decision.sandbox or None,
+                "environment": decision.environment or None,
                 "ran": decision.manifest.plugin_hash or None,
             }
             for decision in decisions
@@ -325,6 +326,7 @@ _DECIDE = (
         rejects=bindparam("rejects"),
         manifest=bindparam("manifest"),
         sandbox=bindparam("sandbox"),
+        environment=bindparam("environment"),
         # Other code may be live than when it was claimed.
         plugin_hash=func.coalesce(bindparam("ran"), _job.plugin_hash),
     )

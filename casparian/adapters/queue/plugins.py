@@ -15,6 +15,7 @@ from casparian.adapters.queue.deployments import SqlDeployments, raise_revision,
 from casparian.adapters.queue.duplicate_choices import apply_choices, skipping_plugins
 from casparian.adapters.queue.duplicates import Due
 from casparian.adapters.queue.enqueue import enqueue_added
+from casparian.adapters.queue.environments import environments_in, note_environment
 from casparian.adapters.queue.rows import dumps, manifest_of
 from casparian.adapters.queue.tables import (
     installation,
@@ -36,6 +37,7 @@ from casparian.domain.plugins import (
     TopicConfig,
 )
 from casparian.domain.ports import Applied
+from casparian.domain.requirements import Environment
 from casparian.domain.routing import (
     BACKFILL_PRIORITY,
     BEHIND_US,
@@ -186,6 +188,15 @@ class SqlPlugins(SqlDeployments):
             values = {"quarantined_at_us": self._db.clock(), "quarantine_reason": storable(reason)}
             if connection.execute(first.values(**values)).rowcount:
                 raise_revision(connection)
+
+    def note_environment(self, plugin: str, content_hash: str, environment: Environment) -> None:
+        with self._db.write() as connection:
+            now = self._db.clock()
+            note_environment(connection, plugin, content_hash, environment, now)
+
+    def environments(self, key: str) -> Sequence[Environment]:
+        with self._db.read() as connection:
+            return environments_in(connection, key)
 
 
 _REVISION = select(installation.c.revision)

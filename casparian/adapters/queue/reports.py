@@ -12,6 +12,7 @@ from casparian.adapters.queue.adopted_rows import adopted_rows, of_job, of_locat
 from casparian.adapters.queue.conditions import WAITING, counted, has_status
 from casparian.adapters.queue.database import Database, chunks
 from casparian.adapters.queue.duplicate_choices import originals_of, originals_of_versions
+from casparian.adapters.queue.environments import environments_of
 from casparian.adapters.queue.plugins import read_configs
 from casparian.adapters.queue.pruning import newest_prunings
 from casparian.adapters.queue.rows import (
@@ -274,12 +275,14 @@ def _plugin_documents(
         row.plugin_name: row
         for row in connection.execute(select(plugin_manifest).where(_code.live))
     }
+    environments = environments_of(connection, (row.environment for row in live.values()))
     return [
         documents.plugin_document(
             config,
             name in active,
             manifest_of(live[name]) if name in live else None,
             live[name].quarantine_reason if name in live else None,
+            environments.get(live[name].environment) if name in live else None,
             {status: n for (status, plugin), n in counts.items() if plugin == name},
         )
         for name, config in configs.items()

@@ -109,6 +109,7 @@ def job_of(row: Any) -> ProcessingJob:
         error_message=row.error_message,
         kind=JobKind(row.kind),
         sandbox=row.sandbox,
+        environment=row.environment,
     )
 
 

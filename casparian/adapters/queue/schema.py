@@ -21,6 +21,7 @@ from casparian.domain.errors import SchemaVersionError
 
 REVISIONS = (
     "0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011",
+    "0012",
 )  # fmt: skip
 """Every revision this program knows, oldest first."""
 MIGRATIONS = Path(__file__).parent / "migrations"

@@ -20,6 +20,7 @@ from casparian.domain.publish import (
     SlotKey,
     Target,
 )
+from casparian.domain.requirements import Environment
 
 if TYPE_CHECKING:
     from casparian.domain.documents import (
@@ -40,6 +41,7 @@ class JobStory:
     events: Sequence[JobEvent]
     manifest: Manifest | None
     original: OriginalDocument | None = None
+    environment: Environment | None = None
 
     @property
     def generation(self) -> Generation:

@@ -11,6 +11,7 @@ from casparian.adapters.queue import documents
 from casparian.adapters.queue.common import JobEvent
 from casparian.adapters.queue.database import chunks
 from casparian.adapters.queue.duplicate_choices import originals_of
+from casparian.adapters.queue.environments import environments_of
 from casparian.adapters.queue.rows import JOB_COLUMNS, event_of, job_of, version_of
 from casparian.adapters.queue.slots import slot_states
 from casparian.adapters.queue.standing import JobStory, published_document
@@ -86,12 +87,14 @@ def _job_stories(connection: Connection, *where: ColumnElement[bool]) -> list[Jo
     rows = connection.execute(statement.order_by(_job.id)).all()
     events = events_of(connection, [row.id for row in rows])
     originals = originals_of(connection, [row.id for row in rows])
+    environments = environments_of(connection, (row.environment for row in rows))
     return [
         JobStory(
             job_of(row),
             events.get(row.id, ()),
             Manifest.from_json(row.manifest) if row.manifest else None,
             originals.get(row.id),
+            environments.get(row.environment),
         )
         for row in rows
     ]

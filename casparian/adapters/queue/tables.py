@@ -219,7 +219,20 @@ plugin_manifest = _table(
     Column("live", Boolean, nullable=False),
     _whole("quarantined_at_us", nullable=True),
     Column("quarantine_reason", UnicodeText),
+    Column("environment", Hash),
     UniqueConstraint("plugin_name", "content_hash"),
+)
+
+# What plugins with packages of their own ran in, one row for each set of them. Jobs and manifests
+# refer to it by `digest`; `packages` has a line for each.
+plugin_environment = _table(
+    "plugin_environment",
+    _id(),
+    Column("digest", Hash, nullable=False, unique=True),
+    Column("directory", String(32), nullable=False),
+    Column("python", Unicode(100), nullable=False),
+    Column("packages", UnicodeText, nullable=False),
+    _whole("noted_at_us"),
 )
 
 # Every version that a plugin had, whose signature held or that needed none. What is signed is kept,
@@ -298,6 +311,7 @@ processing_job = _table(
     Column("manifest", UnicodeText),
     Column("kind", String(10), nullable=False, server_default="RUN"),
     Column("sandbox", Unicode(200)),
+    Column("environment", Hash),
 )
 
 job = processing_job.c

@@ -11,6 +11,7 @@ from casparian.app.printable import printable
 if TYPE_CHECKING:
     from casparian.domain.documents import (
         AdoptedRowsDocument,
+        EnvironmentDocument,
         EventDocument,
         FileStoryDocument,
         JobDocument,
@@ -107,6 +108,8 @@ def _job(
     else:
         yield f"  job {job['id']:<4} {job['status']}: plugin {job['plugin']} {because}{code}"
         yield f"    {moment(job['enqueued_at'])}  {_beginning(job)}"
+    if job["environment"] is not None:
+        yield from _indented(f"ran in {environment(job['environment'])}", "    ")
     for event in job["events"]:
         yield from _event(event)
     yield from _last_attempt(job)
@@ -125,6 +128,11 @@ def original(of: OriginalDocument | None) -> str:
     if of is None:
         return "another file had the same content, and its rows were purged"
     return f"job {of['job_id']} does the same content, of {printable(of['path'])}"
+
+
+def environment(ran_in: EnvironmentDocument) -> str:
+    """`CPython 3.11.2 with helper==3.0, units==1.2`."""
+    return f"{ran_in['python']} with {', '.join(ran_in['packages'])}"
 
 
 def _event(event: EventDocument) -> Iterator[str]:

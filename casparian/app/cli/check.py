@@ -95,7 +95,7 @@ def _findings(settings: Settings, deep: bool) -> list[Finding]:
     deployed, of_code = _check_deployed.check_deployed(settings, registry)
     found += _check_plugins.check_plugins(settings, targets, deployed)
     found += of_code
-    found += _check_environments.check_environments(settings)
+    found += _check_environments.check_environments(settings, registry)
     found += _check_plugins.check_rules(settings, targets)
     found += _check_places.check_roots(settings)
     found += _check_places.check_database(settings, registry)

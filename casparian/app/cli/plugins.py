@@ -119,6 +119,7 @@ def _built_in() -> PluginStateDocument:
         "tags": [],
         "topics": [],
         "quarantined": None,
+        "environment": None,
         "jobs": {},
         "state": BUILT_IN,
         "refused": None,

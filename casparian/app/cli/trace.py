@@ -10,7 +10,7 @@ import typer
 
 from casparian.app.cli._output import count, moment, show_json
 from casparian.app.cli._shared import ConfigOption, JsonOption, load_settings, open_stores
-from casparian.app.cli._story import original, purged, slot
+from casparian.app.cli._story import environment, original, purged, slot
 from casparian.app.printable import printable
 from casparian.domain.errors import ConfigurationError
 
@@ -175,7 +175,7 @@ def _adopted_lines(rows: AdoptedRowsDocument) -> list[tuple[str, str]]:
 
 
 def _lines(
-    document: OriginDocument, job: JobDocument, version: VersionHeadDocument
+    document: OriginDocument, job: JobStoryDocument, version: VersionHeadDocument
 ) -> list[tuple[str, str]]:
     lines = []
     for output in document["outputs"]:
@@ -201,6 +201,8 @@ def _lines(
     lines.append(("plugin", f"{job['plugin']}, {code}"))
     if job["sandbox"] is not None:
         lines.append(("sandbox", job["sandbox"]))
+    if job["environment"] is not None:
+        lines.append(("packages", environment(job["environment"])))
     standing = "the current one" if version["current"] else "replaced since"
     lines.append(
         (

@@ -15,6 +15,7 @@ TABLES = {
     "plugin_config": "What the configuration says of each plugin.",
     "topic_config": "What the configuration says of each topic of a plugin.",
     "plugin_manifest": "Each code that a plugin ever had, whether from the directory or deployed.",
+    "plugin_environment": "What plugins with packages of their own ran in; kept for good.",
     "plugin_deployment": "Each version of a plugin: which code, from where, signed by whom.",
     "deploy_nonce": "Nonces of deployments, each taken once.",
     "deploy_refusal": "Deployments that were refused: the newest 500.",
@@ -149,6 +150,15 @@ COLUMNS: dict[str, dict[str, str]] = {
         "live": "True for the one that runs.",
         "quarantined_at_us": "Set when it crashed too often in a row.",
         "quarantine_reason": "Why.",
+        "environment": "What it ran in last, where that is its own: `plugin_environment.digest`.",
+    },
+    "plugin_environment": {
+        "id": "",
+        "digest": "SHA-256 over the other columns but the time: its identity.",
+        "directory": "Its directory below `[plugins] environments`.",
+        "python": "The interpreter.",
+        "packages": "A line `name==version` for each, those shared with the engine included.",
+        "noted_at_us": "When it was first used.",
     },
     "plugin_deployment": {
         "id": "",
@@ -185,6 +195,8 @@ COLUMNS: dict[str, dict[str, str]] = {
         "plugin_name": "",
         "plugin_hash": "The code that ran; NULL before the first attempt.",
         "sandbox": "What stood around the sidecar, as it said itself; NULL where none ran.",
+        "environment": "What it ran in: `plugin_environment.digest`; NULL for the engine's own "
+        "packages.",
         "file_version_id": "",
         "location_id": "Of the version.",
         "ordinal": "Of the version.",

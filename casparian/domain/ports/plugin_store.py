@@ -8,6 +8,7 @@ from typing import Protocol
 
 from casparian.domain.deployments import Deployment, RefusedDeploy
 from casparian.domain.plugins import LivePlugin, PluginConfig, PluginManifest
+from casparian.domain.requirements import Environment
 from casparian.domain.routing import RoutingRule, RoutingTable
 
 
@@ -46,6 +47,8 @@ class PluginStore(Protocol):
        was made of them in the database.
     10. `refuse` keeps the last MOST_REFUSALS of refused deployments.
     11. `live` names the active source roots with each plugin: that is where its input lies.
+    12. `note_environment` says what code of a plugin runs in from now on; an environment is kept
+        for good, once, however many plugins and jobs refer to it by its digest.
     """
 
     def apply(self, applied: Applied) -> int:
@@ -71,6 +74,14 @@ class PluginStore(Protocol):
         ...
 
     def quarantine(self, plugin: str, content_hash: str, reason: str) -> None: ...
+
+    def note_environment(
+        self, plugin: str, content_hash: str, environment: Environment
+    ) -> None: ...
+
+    def environments(self, key: str) -> Sequence[Environment]:
+        """All that were noted of this key: which packages it leads to may change with time."""
+        ...
 
     # --- versions -------------------------------------------------------------------------
 

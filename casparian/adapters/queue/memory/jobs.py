@@ -134,7 +134,9 @@ class MemoryJobs(MemoryDuplicates):
         self.log(job, event, failure.message, failure.error_class, failure.detail or None)
         changes |= {"error_class": failure.error_class, "error_message": failure.message}
         changes |= {"sandbox": failure.sandbox or job.sandbox}
-        changes |= {"plugin_hash": failure.plugin_hash or job.plugin_hash}
+        if failure.plugin_hash:
+            ran_in = failure.environment or None
+            changes |= {"plugin_hash": failure.plugin_hash, "environment": ran_in}
         self.move(job, event, status, **changes, **no_token())
         return status
 

@@ -93,6 +93,7 @@ class MemoryLedger(MemoryDuplicates):
         self.manifests[job.id] = manifest
         changes: dict[str, Any] = {"rejects": rejects_of(manifest)}
         changes |= {"sandbox": decision.sandbox or None}
+        changes |= {"environment": decision.environment or None}
         changes |= {"plugin_hash": manifest.plugin_hash or job.plugin_hash}
         self.move(job, JobEventKind.DECIDED, JobStatus.PROMOTING, **changes)
 

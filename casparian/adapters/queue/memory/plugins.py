@@ -14,6 +14,7 @@ from casparian.domain.files import FileLocation
 from casparian.domain.jobs import JobKind
 from casparian.domain.plugins import LivePlugin, PluginConfig, PluginManifest
 from casparian.domain.ports import Applied
+from casparian.domain.requirements import Environment
 from casparian.domain.routing import RoutingTable, Subscription
 
 
@@ -155,3 +156,15 @@ class MemoryPlugins(MemoryDeployments, MemoryDuplicates):
             if code.quarantined is None:
                 self.code[plugin, content_hash] = replace(code, quarantined=reason)
                 self.changes += 1
+
+    def note_environment(self, plugin: str, content_hash: str, environment: Environment) -> None:
+        with self.lock:
+            digest = environment.digest
+            self.environment_by_digest.setdefault(digest, environment)
+            code = self.code.get((plugin, content_hash))
+            if code is not None:
+                self.code[plugin, content_hash] = replace(code, environment=digest)
+
+    def environments(self, key: str) -> Sequence[Environment]:
+        with self.lock:
+            return [one for one in self.environment_by_digest.values() if one.key == key]

@@ -90,6 +90,7 @@ class MemoryReports(MemoryDuplicates):
             name in self.active_plugins,
             code.manifest if code else None,
             code.quarantined if code else None,
+            self.environment_by_digest.get(code.environment) if code else None,
             {status: n for (status, plugin), n in counts.items() if plugin == name},
         )
 
@@ -252,4 +253,6 @@ class MemoryReports(MemoryDuplicates):
 
     def _job_story(self, job: ProcessingJob) -> JobStory:
         events = [event for event in self.events if event.job_id == job.id]
-        return JobStory(job, events, self.manifests.get(job.id), self._original(job.id))
+        environment = self.environment_by_digest.get(job.environment)
+        manifest, original = self.manifests.get(job.id), self._original(job.id)
+        return JobStory(job, events, manifest, original, environment)

@@ -20,6 +20,7 @@ from casparian.domain.jobs import JobEventKind, JobStatus, ProcessingJob, check_
 from casparian.domain.plugins import PluginConfig, PluginManifest
 from casparian.domain.ports import Clock, Pruned, WorkerNode
 from casparian.domain.publish import BundleKey, Generation, Manifest, PublishedSlot, Target
+from casparian.domain.requirements import Environment
 from casparian.domain.routing import RoutingRule
 from casparian.domain.scouting import ScoutLease
 
@@ -31,6 +32,7 @@ class Code:
     manifest: PluginManifest
     live: bool = True
     quarantined: str | None = None
+    environment: str | None = None
 
 
 @dataclass(slots=True)
@@ -80,6 +82,7 @@ class MemoryState:
         self.active_plugins: set[str] = set()
         self.code: dict[tuple[str, str], Code] = {}
         self.versions_of_plugins: dict[tuple[str, int], Deployment] = {}
+        self.environment_by_digest: dict[str | None, Environment] = {}
         self.nonces: dict[str, int] = {}
         self.refused_deploys: list[RefusedDeploy] = []
         self.job_by_id: dict[int, ProcessingJob] = {}

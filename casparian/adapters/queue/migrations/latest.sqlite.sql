@@ -43,7 +43,7 @@ CREATE TABLE alembic_version (
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
 
-INSERT INTO "alembic_version" VALUES('0011');
+INSERT INTO "alembic_version" VALUES('0012');
 
 CREATE TABLE content_copy (
 	job_id BIGINT NOT NULL, 
@@ -199,6 +199,16 @@ CREATE TABLE plugin_deployment (
 	CONSTRAINT uq_plugin_deployment_plugin_name_version UNIQUE (plugin_name, version)
 );
 
+CREATE TABLE plugin_environment (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	digest VARCHAR(64) NOT NULL, 
+	directory VARCHAR(32) NOT NULL, 
+	python VARCHAR(100) NOT NULL, 
+	packages TEXT NOT NULL, 
+	noted_at_us BIGINT NOT NULL, 
+	CONSTRAINT uq_plugin_environment_digest UNIQUE (digest)
+);
+
 CREATE TABLE plugin_manifest (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
 	plugin_name VARCHAR(100) NOT NULL, 
@@ -209,7 +219,7 @@ CREATE TABLE plugin_manifest (
 	created_at_us BIGINT NOT NULL, 
 	live BOOLEAN NOT NULL, 
 	quarantined_at_us BIGINT, 
-	quarantine_reason TEXT, 
+	quarantine_reason TEXT, environment VARCHAR(64), 
 	CONSTRAINT uq_plugin_manifest_plugin_name_content_hash UNIQUE (plugin_name, content_hash)
 );
 
@@ -238,7 +248,7 @@ CREATE TABLE processing_job (
 	rejects BIGINT DEFAULT 0 NOT NULL, 
 	error_class VARCHAR(20), 
 	error_message TEXT, 
-	manifest TEXT, kind VARCHAR(10) DEFAULT 'RUN' NOT NULL, sandbox VARCHAR(200), 
+	manifest TEXT, kind VARCHAR(10) DEFAULT 'RUN' NOT NULL, sandbox VARCHAR(200), environment VARCHAR(64), 
 	CONSTRAINT fk_processing_job_file_version_id_file_version FOREIGN KEY(file_version_id) REFERENCES file_version (id)
 );
 
