@@ -94,7 +94,7 @@ GUARDS = (
     Guard(
         "generation, compared when a decision is planned",
         "faults.test_schedules::test_an_older_version_behind_a_newer_is_superseded",
-        (_line(f"{_RULES}:plan_items", _NEWER, "False"),),
+        (_line(f"{_RULES}.plan:plan_items", _NEWER, "False"),),
     ),
     Guard(
         "generation, compared in S2",
@@ -111,7 +111,7 @@ GUARDS = (
         "faults.test_schedules::test_appended_versions_stand_beside_one_another",
         (
             _line(
-                f"{_RULES}:Decision.raises_generation",
+                f"{_RULES}.decision:Decision.raises_generation",
                 "standing is None or self.manifest.generation > standing",
                 "standing is None or True",
             ),
@@ -120,14 +120,14 @@ GUARDS = (
     Guard(
         "what a new version leaves out is emptied",
         "faults.test_schedules::test_a_topic_that_a_new_version_leaves_out_is_emptied",
-        (_line(f"{_RULES}:plan_items", "if own_version or mode_changed:", "if False:"),),
+        (_line(f"{_RULES}.plan:plan_items", "if own_version or mode_changed:", "if False:"),),
     ),
     Guard(
         "versions that are appended stand beside one another",
         "faults.test_schedules_pairs::test_appended_versions_in_their_order",
         (
             _line(
-                f"{_RULES}:plan_items",
+                f"{_RULES}.plan:plan_items",
                 "standing.slot.version_id in (0, manifest.file_version_id)",
                 "True",
             ),
@@ -171,26 +171,26 @@ GUARDS = (
         "marker: a second promote is a no-op",
         "faults.test_schedules_promote::"
         "test_a_promoter_stands_still_while_its_successor_is_half_way",
-        (_line(f"{_RULES}:compare_marker", f"return {_SAME}", "return MarkerCase.INSTALL"),),
+        (_line(f"{_RULES}.marker:compare_marker", f"return {_SAME}", "return MarkerCase.INSTALL"),),
         kind="parquet",
     ),
     Guard(
         "marker: another digest of the same job is refused",
         "faults.test_schedules_pairs::test_a_marker_that_says_otherwise_is_not_taken_for_done",
-        (_line(f"{_RULES}:compare_marker", _SAME, "MarkerCase.ALREADY"),),
+        (_line(f"{_RULES}.marker:compare_marker", _SAME, "MarkerCase.ALREADY"),),
     ),
     Guard(
         "marker: its generation is compared",
         "faults.test_schedules_promote::"
         "test_a_blocked_job_that_comes_after_a_newer_one_forgets_nothing",
-        (_line(f"{_RULES}:compare_marker", _HIGHER, "MarkerCase.INSTALL"),),
+        (_line(f"{_RULES}.marker:compare_marker", _HIGHER, "MarkerCase.INSTALL"),),
     ),
     Guard(
         "marker: rows of another installation are refused",
         "faults.test_schedules_pairs::test_rows_of_another_installation_are_not_replaced",
         (
             _line(
-                f"{_RULES}:compare_marker",
+                f"{_RULES}.marker:compare_marker",
                 "standing.installation != mine.installation",
                 "False",
             ),
@@ -207,7 +207,7 @@ GUARDS = (
         "an exchange names its own staging",
         "faults.test_schedules_promote::"
         "test_a_promoter_stands_still_while_its_successor_is_half_way",
-        (_line(f"{_RULES}:StagingKey.name", "{self.token[:SHORT]}", "{'0' * SHORT}"),),
+        (_line(f"{_RULES}.staging:StagingKey.name", "{self.token[:SHORT]}", "{'0' * SHORT}"),),
         kind="parquet",
     ),
     Guard(
@@ -284,12 +284,12 @@ GUARDS = (
     Guard(
         "the sweep leaves what is decided, whatever the token",
         "faults.test_schedules_promote::test_the_sweep_leaves_what_is_taken_over",
-        (_line(f"{_RULES}:is_orphan", "staging.attempt != fate.attempt", _NOT_MINE),),
+        (_line(f"{_RULES}.staging:is_orphan", "staging.attempt != fate.attempt", _NOT_MINE),),
     ),
     Guard(
         "the sweep leaves what a running job holds",
         "faults.test_schedules_promote::test_the_sweep_takes_a_dead_attempt_only",
-        (_line(f"{_RULES}:is_orphan", f"return {_NOT_MINE}", "return True"),),
+        (_line(f"{_RULES}.staging:is_orphan", f"return {_NOT_MINE}", "return True"),),
     ),
     Guard(
         "a blocked job that is retried takes the lock",
@@ -311,7 +311,7 @@ GUARDS = (
     Guard(
         "a purge gives way to a newer version",
         "faults.test_schedules_purge::test_a_version_that_comes_meanwhile_stays",
-        (_line(f"{_RULES}:plan_purge", _NEWER, "False"),),
+        (_line(f"{_RULES}.plan:plan_purge", _NEWER, "False"),),
     ),
     Guard(
         "a version on which a job waits is not backfilled again",
