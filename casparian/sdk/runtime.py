@@ -7,11 +7,8 @@ process and an in-process host.
 
 from __future__ import annotations
 
-import logging
-import os
 import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -30,13 +27,14 @@ from casparian.domain.messages import (
 from casparian.domain.peers import Buffer, Connection, PeerBusy
 from casparian.domain.plugins import REJECTS_TOPIC
 from casparian.domain.session import Session
-from casparian.domain.wire import DEFAULT_LIMITS, Flag, LocalProtocolError, credit_for
+from casparian.domain.wire import DEFAULT_LIMITS, Flag, credit_for
+from casparian.sdk.context import Context
 from casparian.sdk.convert import has_dictionaries, record_batches, split
+from casparian.sdk.failures import class_of, failure_text, one_line, plugin_traceback
 from casparian.sdk.gather import SMALL_BYTES, Gatherer
-from casparian.sdk.plugin import CaspPlugin, Job, JobFields
+from casparian.sdk.plugin import CaspPlugin
 from casparian.sdk.rejects import Rejects, reject_row, topic_problem
 
-_OWN = os.path.dirname(os.path.abspath(__file__)) + os.sep
 BATCH_BYTES = 8 << 20
 # Smaller data waits for more of it, or for the job's end, before the wire thread is woken.
 WORTH_WAKING_BYTES = 64 * 1024
@@ -48,51 +46,6 @@ class JobAbandoned(BaseException):
 
 class SessionEnded(BaseException):
     """The engine ended the session."""
-
-
-class Context(JobFields):
-    """What the plugin sees (`PluginContext`)."""
-
-    def __init__(self, runtime: Runtime, plugin: str) -> None:
-        self._runtime = runtime
-        self.logger = _JobLogger(logging.getLogger(f"casparian.plugin.{plugin}"), self)
-
-    @property
-    def job(self) -> Job:
-        job = self._runtime.session.current
-        if job is None:
-            raise RuntimeError("there is no current job outside execute()")
-        return Job(job.job_id, job.attempt, job.file_version_id, job.content_hash, job.path)
-
-    def publish(self, topic: str, data: Any) -> int:
-        return self._runtime.publish(topic, data)
-
-    def reject(
-        self,
-        raw: bytes | str,
-        reason: str,
-        *,
-        line: int | None = None,
-        offset: int | None = None,
-        topic: str | None = None,
-    ) -> None:
-        self._runtime.reject(raw, reason, line, offset, topic)
-
-
-class _JobLogger(logging.LoggerAdapter[logging.Logger]):
-    def __init__(self, logger: logging.Logger, context: Context) -> None:
-        super().__init__(logger, {})
-        self._context = context
-
-    def process(self, msg: Any, kwargs: Any) -> tuple[Any, Any]:
-        job = self._context._runtime.session.current
-        if job is None:
-            return msg, kwargs
-        return (
-            f"[job={job.job_id} attempt={job.attempt} version={job.file_version_id} "
-            f"path={job.path!r}] {msg}",
-            kwargs,
-        )
 
 
 class Runtime:
@@ -146,7 +99,7 @@ class Runtime:
                 handler = load()
                 handler.configure(Context(self, plugin), dict(settings))
             except BaseException as error:
-                failure = " ".join([_failure_text(plugin, error), self._hint(error)]).rstrip()
+                failure = " ".join([failure_text(plugin, error), self._hint(error)]).rstrip()
             secret, level = self.session.secret, self._sandbox
             self._send(Register(secret, plugin, plugin_hash, pid, failure, level))
             if not failure:
@@ -186,12 +139,12 @@ class Runtime:
         except SessionEnded:
             raise
         except MemoryError as error:
-            self._end(ErrorClass.OOM, _one_line(error), _plugin_traceback(error))
+            self._end(ErrorClass.OOM, one_line(error), plugin_traceback(error))
         except BaseException as error:
             # Also what is no Exception, sys.exit() say: it ends the file, and not the sidecar.
             hint = self._hint(error)
-            text = f"{_one_line(error)}. {hint}" if hint else _one_line(error)
-            self._end(_class_of(error, hint), text, _plugin_traceback(error))
+            text = f"{one_line(error)}. {hint}" if hint else one_line(error)
+            self._end(class_of(error, hint), text, plugin_traceback(error))
         else:
             with self._changed:
                 message = self.session.done()
@@ -373,42 +326,3 @@ class Runtime:
             for head, payload in messages:
                 self.session.handle(decode_from_router(head, len(payload)))
             self._changed.notify_all()
-
-
-def _class_of(error: BaseException, hint: str) -> ErrorClass:
-    if isinstance(error, RuntimeError) and "start new thread" in str(error):
-        return ErrorClass.OOM
-    # What the sandbox refuses is not the file's fault.
-    return ErrorClass.PLUGIN if hint else ErrorClass.DATA
-
-
-def _one_line(error: BaseException) -> str:
-    if isinstance(error, SystemExit):
-        return f"the plugin called sys.exit({error.code!r}); raise an exception to fail a file"
-    if isinstance(error, LocalProtocolError):
-        return str(error)
-    text = str(error) or "(no message)"
-    return f"{type(error).__name__}: {text}"
-
-
-def _plugin_traceback(error: BaseException) -> str:
-    """The traceback without the frames of this package, through which a plugin's generator, or
-    a wrong call of it, comes back to the plugin."""
-    told = traceback.TracebackException.from_exception(error)
-    waiting: list[traceback.TracebackException | None] = [told]
-    while waiting:
-        part = waiting.pop()
-        if part is not None:
-            theirs = [f for f in part.stack if not f.filename.startswith(_OWN)]
-            if theirs:  # A mistake in this package itself is told as it is.
-                part.stack = traceback.StackSummary.from_list(theirs)
-            waiting += [part.__cause__, part.__context__]
-    return "".join(told.format())
-
-
-def _failure_text(plugin: str, error: BaseException) -> str:
-    cause = error.__cause__ if error.__cause__ is not None else error
-    text = str(error)
-    if cause is error:
-        text = f"configure() of plugin {plugin} failed: {type(error).__name__}: {error}"
-    return f"{text}\n{_plugin_traceback(cause)}"

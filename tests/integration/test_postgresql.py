@@ -15,13 +15,13 @@ import psycopg
 import pytest
 from sqlalchemy import bindparam, update
 
-from casparian.adapters.queue.database import execute_many, insert_of, insert_rows, row_insert
 from casparian.adapters.queue.postgresql import (
-    SESSION,
     PostgresqlDialect,
     open_database,
     open_stores,
 )
+from casparian.adapters.queue.postgresql_engine import SESSION
+from casparian.adapters.queue.statements import execute_many, insert_of, insert_rows, row_insert
 from casparian.adapters.queue.tables import publish_slot
 from casparian.domain.errors import UnavailableError
 from casparian.domain.files import Sighting, StatIdentity

@@ -344,7 +344,7 @@ REDACTIONS: Sequence[tuple[Callable[[Path], str], Lines]] = (
     (
         unquoted_password,
         Lines(
-            "casparian.adapters.queue.postgresql:postgresql_engine",
+            "casparian.adapters.queue.postgresql_engine:postgresql_engine",
             (('"@" in (parsed.host or "")', "False"),),
         ),
     ),

@@ -16,7 +16,7 @@ from sqlalchemy import Engine, TextClause, event
 from sqlalchemy.dialects import mssql, sqlite
 from sqlalchemy.sql.dml import Update
 
-from casparian.adapters.queue import database
+from casparian.adapters.queue import statements
 from casparian.adapters.queue.tables import processing_job
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "queue.mssql.sql"
@@ -52,7 +52,7 @@ def length(statement: Any) -> int:
     text = _text(statement)
     tables = sum(text.count(f"{name}.") for name in processing_job.metadata.tables)
     lists = text.count("__[POSTCOMPILE")
-    markers = text.count("?") + database.CHUNK * min(lists, 1) + 4 * max(lists - 1, 0)
+    markers = text.count("?") + statements.CHUNK * min(lists, 1) + 4 * max(lists - 1, 0)
     return len(text) + tables * SCHEMA + markers * (len(", @P250") - 1)
 
 
@@ -77,17 +77,17 @@ def noted() -> Iterator[None]:
     def on_execute(_connection: Any, statement: Any, *_: Any) -> None:
         note(statement)
 
-    def text_of(statement: Any, connection: Any) -> database.Text:
+    def text_of(statement: Any, connection: Any) -> statements.Text:
         note(statement)
         return original(statement, connection)
 
-    original, database.text_of = database.text_of, text_of
+    original, statements.text_of = statements.text_of, text_of
     event.listen(Engine, "before_execute", on_execute)
     try:
         yield
     finally:
         event.remove(Engine, "before_execute", on_execute)
-        database.text_of = original
+        statements.text_of = original
     long = {text: size for text, size in new.items() if size >= LONGEST}
     assert not long, long
     unknown = new.keys() - set(golden() if GOLDEN.exists() else ())

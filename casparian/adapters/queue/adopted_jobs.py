@@ -24,9 +24,10 @@ from sqlalchemy import (
 
 from casparian.adapters.queue.common import JobEvent
 from casparian.adapters.queue.conditions import has_status
-from casparian.adapters.queue.database import Dialect, chunks
+from casparian.adapters.queue.database import Dialect
 from casparian.adapters.queue.duplicate_choices import move_doer, move_duplicates
 from casparian.adapters.queue.rows import log_events, queued_job
+from casparian.adapters.queue.statements import chunks
 from casparian.adapters.queue.tables import job_event, processing_job, publish_slot
 from casparian.domain.bundles import revisions_of
 from casparian.domain.jobs import JobEventKind, JobKind, JobStatus, check_transition

@@ -13,16 +13,16 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, delete, insert, select
 
-from casparian.adapters.queue.database import (
-    Dialect,
+from casparian.adapters.queue.database import Dialect
+from casparian.adapters.queue.rows import published_values, target_values
+from casparian.adapters.queue.slots import forget_published, note_published, slot_states
+from casparian.adapters.queue.statements import (
     chunks,
     execute_many,
     insert_of,
     insert_rows,
     row_insert,
 )
-from casparian.adapters.queue.rows import published_values, target_values
-from casparian.adapters.queue.slots import forget_published, note_published, slot_states
 from casparian.adapters.queue.tables import (
     adopted_slot,
     adopted_version,

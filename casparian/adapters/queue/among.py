@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import ARRAY, ColumnElement, Connection, Select, Update, any_, bindparam
 
-from casparian.adapters.queue import database
-from casparian.adapters.queue.database import CHUNK, chunks
+from casparian.adapters.queue import statements
+from casparian.adapters.queue.statements import CHUNK, chunks
 
 _SIZES = (1, 10, 100, CHUNK)
 _NAMES = [f"among_{number}" for number in range(CHUNK)]
@@ -39,12 +39,12 @@ class Among:
 
     def _run(self, connection: Connection, values: Sequence[Any], others: dict[str, Any]) -> Any:
         if connection.dialect.name == "postgresql":
-            text = database.text_of(self._of_array(), connection)
+            text = statements.text_of(self._of_array(), connection)
             given: dict[str, Any] = {_NAMES[0]: list(values)}
         else:
             size = next(size for size in _SIZES if size >= len(values))
             padded = (*values, *(values[-1],) * (size - len(values)))
-            text = database.text_of(self._of_each(size), connection)
+            text = statements.text_of(self._of_each(size), connection)
             given = dict(zip(_NAMES, padded, strict=False))
         return connection.exec_driver_sql(text.sql, text.ordered({**others, **given}))
 

@@ -9,8 +9,9 @@ from sqlalchemy import Connection, and_, bindparam, func, insert, or_, select
 
 from casparian.adapters.queue.common import JobEvent, identity_of
 from casparian.adapters.queue.conditions import has_status
-from casparian.adapters.queue.database import CHUNK, Database, chunks
+from casparian.adapters.queue.database import Database
 from casparian.adapters.queue.rows import ageing_us, location_of, log_events, version_of
+from casparian.adapters.queue.statements import CHUNK, chunks
 from casparian.adapters.queue.tables import (
     file_location,
     file_version,

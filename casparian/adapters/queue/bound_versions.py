@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from sqlalchemy import Connection, delete, select
 
-from casparian.adapters.queue.database import chunks
+from casparian.adapters.queue.statements import chunks
 from casparian.adapters.queue.tables import adopted_version
 
 _bound = adopted_version.c

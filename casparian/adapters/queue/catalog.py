@@ -8,10 +8,7 @@ from sqlalchemy import Connection, bindparam, select, update
 
 from casparian.adapters.queue.among import Among
 from casparian.adapters.queue.common import JobEvent, below_range
-from casparian.adapters.queue.database import (
-    Database,
-    chunks,
-)
+from casparian.adapters.queue.database import Database
 from casparian.adapters.queue.departures import SqlDepartures
 from casparian.adapters.queue.recording import Seen, add_versions, must_be_there, touch
 from casparian.adapters.queue.rows import (
@@ -19,6 +16,7 @@ from casparian.adapters.queue.rows import (
     location_of,
     log_events,
 )
+from casparian.adapters.queue.statements import chunks
 from casparian.adapters.queue.tables import (
     file_location,
     processing_job,

@@ -19,8 +19,9 @@ from sqlalchemy import (
 )
 
 from casparian.adapters.queue.common import below_range
-from casparian.adapters.queue.database import Database, chunks, storable
+from casparian.adapters.queue.database import Database
 from casparian.adapters.queue.rows import identity, stat_values
+from casparian.adapters.queue.statements import chunks, storable
 from casparian.adapters.queue.tables import (
     file_departure,
     file_location,

@@ -9,7 +9,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from casparian.adapters.queue.common import unknown_manifest, used_nonce, used_version
-from casparian.adapters.queue.database import Database, storable
+from casparian.adapters.queue.database import Database
+from casparian.adapters.queue.statements import storable
 from casparian.adapters.queue.tables import (
     adoption,
     deploy_nonce,

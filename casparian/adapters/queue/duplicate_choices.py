@@ -18,8 +18,8 @@ from sqlalchemy import (
     update,
 )
 
-from casparian.adapters.queue.database import chunks
 from casparian.adapters.queue.duplicates import ACTIVE, Due, candidates, run_instead
+from casparian.adapters.queue.statements import chunks
 from casparian.adapters.queue.tables import (
     content_copy,
     content_doer,

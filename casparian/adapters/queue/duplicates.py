@@ -25,8 +25,8 @@ from sqlalchemy import (
 
 from casparian.adapters.queue.among import Among
 from casparian.adapters.queue.common import JobEvent, taken_up, taking_up
-from casparian.adapters.queue.database import chunks
 from casparian.adapters.queue.rows import ageing_us, log_events
+from casparian.adapters.queue.statements import chunks
 from casparian.adapters.queue.tables import (
     content_copy,
     content_doer,

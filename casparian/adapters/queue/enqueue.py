@@ -8,9 +8,9 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from casparian.adapters.queue.changes import Added, RoutingChange
-from casparian.adapters.queue.database import insert_rows
 from casparian.adapters.queue.duplicates import Due, enqueue_shared
 from casparian.adapters.queue.rows import INSERT_JOB, INSERT_TAG, queued_job
+from casparian.adapters.queue.statements import insert_rows
 from casparian.adapters.queue.tables import (
     file_location,
     file_tag,

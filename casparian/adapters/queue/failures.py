@@ -12,9 +12,10 @@ from sqlalchemy import ColumnElement, Connection, bindparam, select, update
 
 from casparian.adapters.queue.common import JobEvent, reaped_because
 from casparian.adapters.queue.conditions import WAITING, lost_jobs
-from casparian.adapters.queue.database import Database, chunks, storable, write_all
+from casparian.adapters.queue.database import Database
 from casparian.adapters.queue.duplicates import pass_on_ended
 from casparian.adapters.queue.rows import JOB_COLUMNS, job_of, log_events
+from casparian.adapters.queue.statements import chunks, storable, write_all
 from casparian.adapters.queue.tables import file_location, file_version, processing_job
 from casparian.domain.errors import ErrorClass
 from casparian.domain.jobs import (

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, bindparam, func, select, update
 from casparian.adapters.queue.claims import claims_of
 from casparian.adapters.queue.common import done_elsewhere
 from casparian.adapters.queue.conditions import HELD, WAITING, counted, left_behind
-from casparian.adapters.queue.database import Claimer, Database, chunks, write_all
+from casparian.adapters.queue.database import Claimer, Database
 from casparian.adapters.queue.duplicate_choices import skipping_plugins
 from casparian.adapters.queue.duplicates import Due, done_by_other, forget_copies
 from casparian.adapters.queue.failures import Failures, locked_jobs
@@ -18,6 +18,7 @@ from casparian.adapters.queue.pruning import prune_some, record
 from casparian.adapters.queue.purges import Holder, begin_some
 from casparian.adapters.queue.rows import ageing_us, log_events
 from casparian.adapters.queue.slots import take_slot
+from casparian.adapters.queue.statements import chunks, write_all
 from casparian.adapters.queue.tables import processing_job
 from casparian.adapters.queue.workers import ALL_WORKERS, beats_again, enlist, node_of
 from casparian.domain.errors import ErrorClass

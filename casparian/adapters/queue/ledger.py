@@ -15,13 +15,7 @@ from casparian.adapters.queue.common import (
     rejects_of,
 )
 from casparian.adapters.queue.conditions import has_status, lost_jobs
-from casparian.adapters.queue.database import (
-    ClaimParts,
-    Database,
-    chunks,
-    storable,
-    write_all,
-)
+from casparian.adapters.queue.database import ClaimParts, Database
 from casparian.adapters.queue.decisions import JobHead, Key, refusals_of
 from casparian.adapters.queue.duplicates import pass_on_completed, pass_on_ended
 from casparian.adapters.queue.rows import log_events
@@ -38,6 +32,7 @@ from casparian.adapters.queue.slots import (
     standing_schemas,
     take_slots,
 )
+from casparian.adapters.queue.statements import chunks, storable, write_all
 from casparian.adapters.queue.tables import installation, processing_job
 from casparian.domain.bundles import BundleState, revisions_of
 from casparian.domain.errors import StaleTokenError

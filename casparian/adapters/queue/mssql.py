@@ -31,7 +31,7 @@ from sqlalchemy.exc import DBAPIError
 
 from casparian.adapters.queue.claims import beside_their_files, claim_parts
 from casparian.adapters.queue.common import QueueStores
-from casparian.adapters.queue.database import Claimer, ClaimParts, Database, RowInsert
+from casparian.adapters.queue.database import Claimer, ClaimParts, Database
 from casparian.adapters.queue.live_tables import table_names
 from casparian.adapters.queue.looks import Looks
 from casparian.adapters.queue.mssql_engine import mssql_engine, schema_of
@@ -56,6 +56,7 @@ from casparian.adapters.queue.mssql_statements import (
 )
 from casparian.adapters.queue.schema import SchemaState, ensure_schema, schema_state, upgrade_known
 from casparian.adapters.queue.server_clock import ServerClock
+from casparian.adapters.queue.statements import RowInsert
 from casparian.adapters.queue.stores import stores_of
 from casparian.adapters.queue.tables import installation, job_event, processing_job
 from casparian.domain.ports import Clock

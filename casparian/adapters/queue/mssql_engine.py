@@ -34,7 +34,8 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.types import TypeEngine
 
 from casparian.adapters.odbc import find_driver
-from casparian.adapters.queue.database import LONGEST, WITHOUT_PING
+from casparian.adapters.queue.database import WITHOUT_PING
+from casparian.adapters.queue.statements import LONGEST
 from casparian.domain.errors import ConfigurationError
 
 CONNECT_S = 10

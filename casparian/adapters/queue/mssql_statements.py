@@ -19,7 +19,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import mssql
 
-from casparian.adapters.queue.database import ClaimParts, RowInsert
+from casparian.adapters.queue.database import ClaimParts
+from casparian.adapters.queue.statements import RowInsert
 from casparian.adapters.queue.tables import installation, processing_job
 
 LEVEL = "SET TRANSACTION ISOLATION LEVEL {level}"

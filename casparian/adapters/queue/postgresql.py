@@ -8,15 +8,13 @@ other's work begin or end meanwhile. The server ends what a host leaves open tha
 from __future__ import annotations
 
 import contextlib
-import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import psycopg
-from psycopg import errors, sql
+from psycopg import errors
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -25,132 +23,26 @@ from sqlalchemy import (
     Text,
     bindparam,
     cast,
-    create_engine,
-    event,
     func,
-    make_url,
     select,
     text,
 )
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidatePoolError
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from casparian.adapters.queue.claims import claim_parts, with_file
 from casparian.adapters.queue.common import QueueStores
-from casparian.adapters.queue.database import (
-    WITHOUT_PING,
-    Claimer,
-    ClaimParts,
-    Database,
-    RowInsert,
-)
+from casparian.adapters.queue.database import Claimer, ClaimParts, Database
+from casparian.adapters.queue.postgresql_engine import ALONE, SHARED, postgresql_engine
+from casparian.adapters.queue.postgresql_notices import Notices
 from casparian.adapters.queue.schema import SchemaState, ensure_schema, schema_state, upgrade_known
 from casparian.adapters.queue.server_clock import ServerClock
+from casparian.adapters.queue.statements import RowInsert
 from casparian.adapters.queue.stores import stores_of
 from casparian.adapters.queue.tables import file_version
 from casparian.domain.errors import BusyError, ConfigurationError, UnavailableError
 from casparian.domain.ports import Clock
-
-SESSION = {
-    # A statement that takes longer is stuck; a transaction that pauses longer is nobody's.
-    "statement_timeout": "60s",
-    "idle_in_transaction_session_timeout": "10s",
-    "lock_timeout": "30s",
-    # A host that was cut off is noticed within ten seconds.
-    "tcp_keepalives_idle": "4",
-    "tcp_keepalives_interval": "2",
-    "tcp_keepalives_count": "3",
-    "tcp_user_timeout": "10s",
-}
-# Also while a statement of it waits for a lock: else all that it had sent before it was cut off
-# would get the lock in turn, and be waited for each by itself.
-_CHECK_CLIENT = "SET client_connection_check_interval = '2s'"
-CONNECT_S = 10
-PING_AFTER_S = 1.0
-RETRY_S = 1.0
-"""How long a lost connection for notices is left alone before it is made again."""
-_LOCK = "SELECT {lock}(hashtext('casparian'), hashtext(current_schema())), clock_timestamp()"
-_ALONE = _LOCK.format(lock="pg_advisory_xact_lock")
-_SHARED = _LOCK.format(lock="pg_advisory_xact_lock_shared")
-
-
-def postgresql_engine(url: str) -> Engine:
-    """An engine for the database at `url`; connects to nothing yet."""
-    try:
-        parsed = make_url(url)
-        if "@" in (parsed.host or ""):
-            raise ValueError("the password holds an @, and the rest of it would be the host")
-    except (ArgumentError, ValueError) as error:
-        # Not the url itself, which may hold a password.
-        raise ConfigurationError(
-            "The database url cannot be read: write "
-            "postgresql+psycopg://user@host:5432/database. Quote special characters of a "
-            "password as in %40 for @."
-        ) from error
-    options = " ".join(f"-c {name}={value}" for name, value in SESSION.items())
-    given = parsed.query.get("options", "")
-    engine = create_engine(
-        parsed.set(drivername="postgresql+psycopg"),
-        connect_args={
-            "connect_timeout": CONNECT_S,
-            "application_name": "casparian",
-            "options": f"{options} {given}".strip(),
-        },
-        pool_size=10,
-        max_overflow=50,
-    )
-    event.listen(engine, "begin", _on_begin)
-    event.listen(engine, "connect", _on_connect)
-    event.listen(engine, "after_cursor_execute", _after_execute)
-    event.listen(engine, "checkin", _on_checkin)
-    event.listen(engine, "checkout", partial(_on_checkout, engine))
-    return engine
-
-
-def _on_connect(connection: Any, _record: object) -> None:
-    if connection.info.server_version < 140_000:
-        return
-    connection.autocommit = True
-    # Not every system that a server runs on can look.
-    with contextlib.suppress(errors.InvalidParameterValue):
-        connection.execute(_CHECK_CLIENT)
-    connection.autocommit = False
-
-
-def _after_execute(
-    connection: Connection, _cursor: object, _text: str, _rows: object, _context: object, many: bool
-) -> None:
-    # Many rows go through a pipeline, after which the server does not count for how long a
-    # transaction is left open: a host that is stopped right then would hold its locks for good.
-    if many:
-        driver: Any = connection.connection.driver_connection
-        driver.execute("SELECT 1")
-
-
-def _on_checkin(_connection: object, record: ConnectionPoolEntry) -> None:
-    record.info["used_at"] = time.monotonic()
-
-
-def _on_checkout(
-    engine: Engine, connection: Any, record: ConnectionPoolEntry, _proxy: object
-) -> None:
-    """What `pool_pre_ping` does, but for connections that were in use a moment ago."""
-    resting_s = time.monotonic() - record.info.get("used_at", time.monotonic())
-    if resting_s < PING_AFTER_S or WITHOUT_PING.get():
-        return
-    try:
-        engine.dialect.do_ping(connection)
-    except psycopg.Error as error:
-        # The pool lets go of all that it has, and tries a new one.
-        raise InvalidatePoolError from error
-
-
-def _on_begin(connection: Connection) -> None:
-    # Programs that make or migrate the tables do so one after the other.
-    if connection.get_execution_options().get("casparian_write"):
-        connection.exec_driver_sql(_ALONE)
 
 
 class PostgresqlDialect:
@@ -167,7 +59,7 @@ class PostgresqlDialect:
 
     def begin_write(self, connection: Connection, shared: bool = False) -> None:
         connection.begin()
-        row = connection.exec_driver_sql(_SHARED if shared else _ALONE).one()
+        row = connection.exec_driver_sql(SHARED if shared else ALONE).one()
         if self._clock is not None:
             self._clock.take(round(row[1].timestamp() * 1_000_000))
 
@@ -261,79 +153,6 @@ _AWAY = (
     errors.IdleInTransactionSessionTimeout,
     errors.ReadOnlySqlTransaction,
 )
-
-
-class Notices:
-    """Tells other engines that there is work, and hears it from them: LISTEN and NOTIFY on a
-    connection of its own, where looking costs the server nothing."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._lock = threading.Lock()
-        self._connection: Any = None
-        self._channel = sql.Identifier("casparian")
-        self._not_before = 0.0
-        self._owed = False
-
-    def any(self) -> bool:
-        """True when another engine has told of work since the last call, or may have."""
-        with self._lock:
-            try:
-                connection, fresh = self._connected()
-                if connection is None:
-                    return False
-                if self._owed:
-                    self._notify(connection)
-                own = connection.info.backend_pid
-                heard = [n for n in connection.notifies(timeout=0) if n.pid != own]
-                return fresh or bool(heard)
-            except (psycopg.Error, DBAPIError):
-                self._drop()
-                return False
-
-    def send(self) -> None:
-        """Tell the others, later where that is not possible now. Whoever does not hear it finds
-        the work when it looks next."""
-        with self._lock:
-            self._owed = True
-            try:
-                connection, _ = self._connected()
-                if connection is not None:
-                    self._notify(connection)
-            except (psycopg.Error, DBAPIError):
-                self._drop()
-
-    def _notify(self, connection: Any) -> None:
-        connection.execute(sql.SQL("NOTIFY {}").format(self._channel))
-        self._owed = False
-
-    def _connected(self) -> tuple[Any, bool]:
-        """The connection, and whether it is a new one: what was said before it is unknown."""
-        if self._connection is not None:
-            return self._connection.driver_connection, False
-        now = time.monotonic()
-        if now < self._not_before:
-            return None, False
-        self._not_before = now + RETRY_S
-        self._connection = self._engine.raw_connection()
-        connection: Any = self._connection.driver_connection
-        connection.rollback()
-        connection.set_autocommit(True)
-        schema = connection.execute("SELECT current_schema()").fetchone()[0]
-        # As the server cuts a name: a longer schema's name would not be heard.
-        self._channel = sql.Identifier(f"casparian {schema}"[:60])
-        connection.execute(sql.SQL("LISTEN {}").format(self._channel))
-        return connection, True
-
-    def _drop(self) -> None:
-        if self._connection is not None:
-            with contextlib.suppress(psycopg.Error, DBAPIError):
-                self._connection.invalidate()
-            self._connection = None
-
-    def close(self) -> None:
-        with self._lock:
-            self._drop()
 
 
 @lru_cache(maxsize=64)

@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 from sqlalchemy import BigInteger, Connection, Select, bindparam, insert, literal, select, update
 
 from casparian.adapters.queue.bound_versions import take_bound
-from casparian.adapters.queue.database import Database, execute_many, insert_rows, row_insert
+from casparian.adapters.queue.database import Database
 from casparian.adapters.queue.duplicates import Due, enqueue_shared
 from casparian.adapters.queue.rows import NO_STAT, QUEUED, ageing_us, stat_row, stat_values
+from casparian.adapters.queue.statements import execute_many, insert_rows, row_insert
 from casparian.adapters.queue.tables import (
     file_hash_registry,
     file_location,

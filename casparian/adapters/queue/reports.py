@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, case, func, select, true
 from casparian.adapters.queue import documents
 from casparian.adapters.queue.adopted_rows import adopted_rows, of_job, of_location
 from casparian.adapters.queue.conditions import WAITING, counted, has_status
-from casparian.adapters.queue.database import Database, chunks
+from casparian.adapters.queue.database import Database
 from casparian.adapters.queue.duplicate_choices import originals_of, originals_of_versions
 from casparian.adapters.queue.environments import environments_of
 from casparian.adapters.queue.plugins import read_configs
@@ -22,6 +22,7 @@ from casparian.adapters.queue.rows import (
     manifest_of,
     version_of,
 )
+from casparian.adapters.queue.statements import chunks
 from casparian.adapters.queue.stories import (
     events_of,
     jobs_beside,

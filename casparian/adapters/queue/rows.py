@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, select
 
 from casparian.adapters.queue.common import JobEvent
-from casparian.adapters.queue.database import execute_many, insert_of, row_insert, storable
+from casparian.adapters.queue.statements import execute_many, insert_of, row_insert, storable
 from casparian.adapters.queue.tables import file_tag, installation, job_event, processing_job
 from casparian.domain.errors import ErrorClass
 from casparian.domain.files import FileLocation, FileVersion, StatIdentity, path_bytes, path_text

@@ -10,9 +10,9 @@ from sqlalchemy import Connection, bindparam, delete, select, update
 
 from casparian.adapters.queue.among import Among, locations_by_plugin
 from casparian.adapters.queue.common import slot_order
-from casparian.adapters.queue.database import chunks, execute_many, insert_of, write_all
 from casparian.adapters.queue.decisions import JobHead, Key
 from casparian.adapters.queue.rows import published_of, published_values, target_values
+from casparian.adapters.queue.statements import chunks, execute_many, insert_of, write_all
 from casparian.adapters.queue.tables import (
     processing_job,
     publish_slot,

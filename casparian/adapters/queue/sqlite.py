@@ -37,8 +37,9 @@ from sqlalchemy.exc import DBAPIError
 
 from casparian.adapters.queue.claims import claim_parts, with_file
 from casparian.adapters.queue.common import QueueStores, wall_clock_us
-from casparian.adapters.queue.database import Claimer, ClaimParts, Database, RowInsert, text_of
+from casparian.adapters.queue.database import Claimer, ClaimParts, Database
 from casparian.adapters.queue.schema import SchemaState, ensure_schema, schema_state, upgrade_known
+from casparian.adapters.queue.statements import RowInsert, text_of
 from casparian.adapters.queue.stores import stores_of
 from casparian.adapters.queue.tables import file_version, processing_job
 from casparian.domain.errors import BusyError, ConfigurationError, UnavailableError

@@ -9,12 +9,12 @@ from sqlalchemy import ColumnElement, Connection, Row, select
 
 from casparian.adapters.queue import documents
 from casparian.adapters.queue.common import JobEvent
-from casparian.adapters.queue.database import chunks
 from casparian.adapters.queue.duplicate_choices import originals_of
 from casparian.adapters.queue.environments import environments_of
 from casparian.adapters.queue.rows import JOB_COLUMNS, event_of, job_of, version_of
 from casparian.adapters.queue.slots import slot_states
 from casparian.adapters.queue.standing import JobStory, published_document
+from casparian.adapters.queue.statements import chunks
 from casparian.adapters.queue.tables import (
     file_location,
     file_tag,
