@@ -6,7 +6,6 @@ import contextlib
 import os
 import random
 import signal
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from casparian.adapters.queue.postgresql import (
     open_database,
     open_stores,
 )
-from casparian.adapters.queue.postgresql_engine import SESSION
 from casparian.adapters.queue.statements import execute_many, insert_of, insert_rows, row_insert
 from casparian.adapters.queue.tables import publish_slot
 from casparian.domain.errors import UnavailableError
@@ -112,11 +110,9 @@ def test_a_server_that_restarts_costs_no_attempt(tmp_path: Path, postgresql_serv
 @pytest.mark.parametrize("rows", [1, 3])
 @pytest.mark.parametrize("kind", ["insert", "update", "plain insert"])
 def test_a_transaction_that_is_left_open_is_ended_by_the_server(
-    postgresql_schema: str, monkeypatch: pytest.MonkeyPatch, kind: str, rows: int
+    postgresql_schema: str, kind: str, rows: int
 ) -> None:
     """Whatever the last statement was: none may leave the server's timer off."""
-    open_database(postgresql_schema).close()
-    monkeypatch.setitem(SESSION, "idle_in_transaction_session_timeout", "200ms")
     database = open_database(postgresql_schema)
     slots = [{"plugin_name": "p", "location_id": n} for n in range(rows)]
     names = ("plugin_name", "location_id")
@@ -125,6 +121,10 @@ def test_a_transaction_that_is_left_open_is_ended_by_the_server(
 
     def leave_open() -> None:
         with database.write() as connection:
+            pid = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+            usual = connection.exec_driver_sql("SHOW idle_in_transaction_session_timeout")
+            assert usual.scalar_one() == "10s"
+            connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = '200ms'")
             if kind == "insert":
                 execute_many(connection, insert_of(publish_slot, *names), slots)
             elif kind == "update":
@@ -132,7 +132,12 @@ def test_a_transaction_that_is_left_open_is_ended_by_the_server(
             else:
                 into = row_insert(publish_slot, *names)
                 insert_rows(connection, into, [("p", n) for n in range(rows)])
-            time.sleep(0.8)
+            wait_for(lambda: not served(pid))
+
+    def served(pid: int) -> bool:
+        with database.read() as connection:
+            found = "SELECT 1 FROM pg_stat_activity WHERE pid = %s"
+            return connection.exec_driver_sql(found, (pid,)).first() is not None
 
     try:
         with pytest.raises(UnavailableError, match="idle-in-transaction"):

@@ -30,8 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 
 from casparian.adapters.queue.claims import beside_their_files, claim_parts
-from casparian.adapters.queue.common import QueueStores
-from casparian.adapters.queue.database import Claimer, ClaimParts, Database
+from casparian.adapters.queue.database import Claimer, ClaimParts
 from casparian.adapters.queue.live_tables import table_names
 from casparian.adapters.queue.looks import Looks
 from casparian.adapters.queue.mssql_engine import mssql_engine, schema_of
@@ -54,12 +53,11 @@ from casparian.adapters.queue.mssql_statements import (
     claim_text,
     insert_missing,
 )
-from casparian.adapters.queue.schema import SchemaState, ensure_schema, schema_state, upgrade_known
+from casparian.adapters.queue.schema import ensure_schema
 from casparian.adapters.queue.server_clock import ServerClock
+from casparian.adapters.queue.servers import Servers
 from casparian.adapters.queue.statements import RowInsert
-from casparian.adapters.queue.stores import stores_of
 from casparian.adapters.queue.tables import installation, job_event, processing_job
-from casparian.domain.ports import Clock
 
 EPOCH = datetime(1970, 1, 1)
 TELL_TIME_US = 10_000_000
@@ -255,66 +253,19 @@ def _engine(url: str) -> Engine:
     return engine
 
 
-def open_database(
-    url: str, clock: Clock | None = None, create: bool = True, **options: Any
-) -> Database:
-    """The database at `url` with its schema checked, or made where `create` allows it. Its own
-    clock is used where none is given."""
-    engine = _engine(url)
-    own = ServerClock()
-    dialect = MssqlDialect(engine, own if clock is None else None)
-    database = Database(engine, dialect, clock or own, **options)
-    try:
-        with database.translated():
-            _ensure_schema(engine, create)
-            dialect.find_snapshots()
-        with database.write():
-            pass  # Tells the time.
-    except BaseException:
-        database.close()
-        raise
-    return database
-
-
-def _ensure_schema(engine: Engine, create: bool) -> None:
+def _prepare(engine: Engine, dialect: MssqlDialect, create: bool) -> None:
     """Programs that start at once make one database: those that are late find it made."""
     for left in reversed(range(TRIES)):
         try:
             ensure_schema(engine, create)
-            return
+            break
         except DBAPIError as error:
             if number_of(error) not in LOCKED | ALREADY_THERE or not left:
                 raise
         time.sleep(random.uniform(0.1, 1.0))
+    dialect.find_snapshots()
 
 
-def open_stores(
-    url: str, clock: Clock | None = None, create: bool = True, **options: Any
-) -> QueueStores:
-    database = open_database(url, clock, create, **options)
-    stores = stores_of(database)
-    return stores._replace(database_clock=database.clock) if clock is None else stores
-
-
-def database_schema(url: str) -> SchemaState:
-    """What schema the database at `url` has, known or not."""
-    with _unchecked(url) as database:
-        return schema_state(database.engine)
-
-
-def upgrade_database(url: str) -> tuple[str, str]:
-    """Migrate the database at `url`; the revision before and after."""
-    with _unchecked(url) as database:
-        return upgrade_known(database.engine)
-
-
-@contextmanager
-def _unchecked(url: str) -> Iterator[Database]:
-    """The database at `url`, whatever its schema."""
-    engine = _engine(url)
-    database = Database(engine, MssqlDialect(engine), ServerClock())
-    try:
-        with database.translated():
-            yield database
-    finally:
-        database.close()
+_servers = Servers(_engine, MssqlDialect, _prepare)
+open_database, open_stores = _servers.open_database, _servers.open_stores
+database_schema, upgrade_database = _servers.database_schema, _servers.upgrade_database

@@ -6,9 +6,7 @@ goes with its type: what a driver or a server guesses differs from one to the ot
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
-from functools import partial
 from types import UnionType
 from typing import Any
 
@@ -29,12 +27,11 @@ from sqlalchemy import (
 from sqlalchemy.dialects.mssql.base import MSTypeCompiler
 from sqlalchemy.engine import URL
 from sqlalchemy.engine.cursor import FullyBufferedCursorFetchStrategy
-from sqlalchemy.exc import ArgumentError, InvalidatePoolError
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.types import TypeEngine
 
 from casparian.adapters.odbc import find_driver
-from casparian.adapters.queue.database import WITHOUT_PING
+from casparian.adapters.queue.pings import ping_after
 from casparian.adapters.queue.statements import LONGEST
 from casparian.domain.errors import ConfigurationError
 
@@ -73,8 +70,7 @@ def mssql_engine(url: str) -> Engine:
     types: Any = BinaryText(engine.dialect)
     engine.dialect.type_compiler_instance = types
     event.listen(engine, "connect", _on_connect)
-    event.listen(engine, "checkin", _on_checkin)
-    event.listen(engine, "checkout", partial(_on_checkout, engine))
+    ping_after(PING_AFTER_S, engine, pyodbc.Error)
     event.listen(engine, "before_cursor_execute", _with_types, retval=True)
     event.listen(engine, "after_cursor_execute", _read_all)
     return engine
@@ -117,24 +113,6 @@ def _on_connect(connection: Any, _record: object) -> None:
         cursor.execute(statement)
     cursor.close()
     connection.commit()
-
-
-def _on_checkin(_connection: object, record: ConnectionPoolEntry) -> None:
-    record.info["used_at"] = time.monotonic()
-
-
-def _on_checkout(
-    engine: Engine, connection: Any, record: ConnectionPoolEntry, _proxy: object
-) -> None:
-    """What `pool_pre_ping` does, but for connections that were in use a moment ago."""
-    resting_s = time.monotonic() - record.info.get("used_at", time.monotonic())
-    if resting_s < PING_AFTER_S or WITHOUT_PING.get():
-        return
-    try:
-        engine.dialect.do_ping(connection)
-    except pyodbc.Error as error:
-        # The pool lets go of all that it has, and tries a new one.
-        raise InvalidatePoolError from error
 
 
 def _read_all(

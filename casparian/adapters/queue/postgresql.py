@@ -8,7 +8,7 @@ other's work begin or end meanwhile. The server ends what a host leaves open tha
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import Any
@@ -32,17 +32,15 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from casparian.adapters.queue.claims import claim_parts, with_file
-from casparian.adapters.queue.common import QueueStores
-from casparian.adapters.queue.database import Claimer, ClaimParts, Database
+from casparian.adapters.queue.database import Claimer, ClaimParts
 from casparian.adapters.queue.postgresql_engine import ALONE, SHARED, postgresql_engine
 from casparian.adapters.queue.postgresql_notices import Notices
-from casparian.adapters.queue.schema import SchemaState, ensure_schema, schema_state, upgrade_known
+from casparian.adapters.queue.schema import ensure_schema
 from casparian.adapters.queue.server_clock import ServerClock
+from casparian.adapters.queue.servers import Servers
 from casparian.adapters.queue.statements import RowInsert
-from casparian.adapters.queue.stores import stores_of
 from casparian.adapters.queue.tables import file_version
 from casparian.domain.errors import BusyError, ConfigurationError, UnavailableError
-from casparian.domain.ports import Clock
 
 
 class PostgresqlDialect:
@@ -169,53 +167,10 @@ def _first_line(cause: BaseException | None) -> str:
     return (str(cause).strip().splitlines() or [type(cause).__name__])[0].rstrip(".")
 
 
-def open_database(
-    url: str, clock: Clock | None = None, create: bool = True, **options: Any
-) -> Database:
-    """The database at `url` with its schema checked, or made where `create` allows it. Its own
-    clock is used where none is given."""
-    engine = postgresql_engine(url)
-    own = ServerClock()
-    dialect = PostgresqlDialect(engine, own if clock is None else None)
-    database = Database(engine, dialect, clock or own, **options)
-    try:
-        with database.translated():
-            ensure_schema(engine, create)
-        with database.write(shared=True):
-            pass  # Tells the time.
-    except BaseException:
-        database.close()
-        raise
-    return database
+def _prepare(engine: Engine, _: PostgresqlDialect, create: bool) -> None:
+    ensure_schema(engine, create)
 
 
-def open_stores(
-    url: str, clock: Clock | None = None, create: bool = True, **options: Any
-) -> QueueStores:
-    database = open_database(url, clock, create, **options)
-    stores = stores_of(database)
-    return stores._replace(database_clock=database.clock) if clock is None else stores
-
-
-def database_schema(url: str) -> SchemaState:
-    """What schema the database at `url` has, known or not."""
-    with _unchecked(url) as database:
-        return schema_state(database.engine)
-
-
-def upgrade_database(url: str) -> tuple[str, str]:
-    """Migrate the database at `url`; the revision before and after."""
-    with _unchecked(url) as database:
-        return upgrade_known(database.engine)
-
-
-@contextlib.contextmanager
-def _unchecked(url: str) -> Iterator[Database]:
-    """The database at `url`, whatever its schema."""
-    engine = postgresql_engine(url)
-    database = Database(engine, PostgresqlDialect(engine), ServerClock())
-    try:
-        with database.translated():
-            yield database
-    finally:
-        database.close()
+_servers = Servers(postgresql_engine, PostgresqlDialect, _prepare)
+open_database, open_stores = _servers.open_database, _servers.open_stores
+database_schema, upgrade_database = _servers.database_schema, _servers.upgrade_database

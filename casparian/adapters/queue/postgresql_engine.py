@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import time
-from functools import partial
 from typing import Any
 
 import psycopg
 from psycopg import errors
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, InvalidatePoolError
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.exc import ArgumentError
 
-from casparian.adapters.queue.database import WITHOUT_PING
+from casparian.adapters.queue.pings import ping_after
 from casparian.domain.errors import ConfigurationError
 
 SESSION = {
@@ -65,8 +62,7 @@ def postgresql_engine(url: str) -> Engine:
     event.listen(engine, "begin", _on_begin)
     event.listen(engine, "connect", _on_connect)
     event.listen(engine, "after_cursor_execute", _after_execute)
-    event.listen(engine, "checkin", _on_checkin)
-    event.listen(engine, "checkout", partial(_on_checkout, engine))
+    ping_after(PING_AFTER_S, engine, psycopg.Error)
     return engine
 
 
@@ -88,24 +84,6 @@ def _after_execute(
     if many:
         driver: Any = connection.connection.driver_connection
         driver.execute("SELECT 1")
-
-
-def _on_checkin(_connection: object, record: ConnectionPoolEntry) -> None:
-    record.info["used_at"] = time.monotonic()
-
-
-def _on_checkout(
-    engine: Engine, connection: Any, record: ConnectionPoolEntry, _proxy: object
-) -> None:
-    """What `pool_pre_ping` does, but for connections that were in use a moment ago."""
-    resting_s = time.monotonic() - record.info.get("used_at", time.monotonic())
-    if resting_s < PING_AFTER_S or WITHOUT_PING.get():
-        return
-    try:
-        engine.dialect.do_ping(connection)
-    except psycopg.Error as error:
-        # The pool lets go of all that it has, and tries a new one.
-        raise InvalidatePoolError from error
 
 
 def _on_begin(connection: Connection) -> None:
