@@ -67,7 +67,7 @@ sink-machines: $(VENV)/.installed-test
 
 crash-matrix: $(VENV)/.installed-test
 	CASPARIAN_CRASH_POINTS=all $(BIN)/python -m pytest -s tests/faults/test_crash_points.py \
-		tests/faults/test_purge_crash_points.py tests/faults/test_crash_adopt.py \
+		tests/faults/test_purge_crash_points.py tests/faults/test_crash_adopt.py tests/faults/test_crash_deploy.py \
 		tests/faults/test_schedules_steps.py
 
 SECONDS ?= 600

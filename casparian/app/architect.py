@@ -25,6 +25,7 @@ from casparian.domain.deployments import (
     DeployCheck,
     DeployRefusedError,
     Signed,
+    not_loaded,
 )
 from casparian.domain.errors import ConfigurationError, UnavailableError
 from casparian.domain.instructions import (
@@ -163,11 +164,7 @@ class Architect:
         failure = self._tried(LivePlugin(verified.config, body.sha256), arrived.code)
         installed = self._deployer.install(verified, failure)
         if failure:
-            raise DeployRefusedError(
-                DeployCheck.CONTRACT,
-                f"Version {body.version} of plugin {body.plugin} is recorded, and not live, since "
-                f"it could not be loaded: {failure}",
-            )
+            raise not_loaded(installed)
         self._count(INSTALLED)
         self._on_installed()
         log.info("deployed", plugin=installed.plugin, version=installed.version)

@@ -1,25 +1,31 @@
-"""The sender of a deployment: finds an engine that lives, sends DEPLOY, hears the verdict."""
+"""The sender of a deployment: finds an engine that lives, sends DEPLOY, hears the verdict, or finds
+on record what came of it where the engine died before it could say so."""
 
 from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 
 from casparian.adapters.transport import connection_for
 from casparian.domain.deployments import (
     LARGEST_PLUGIN_BYTES,
     DeployCheck,
+    Deployment,
     DeployRefusedError,
     Signed,
+    Verdict,
+    not_loaded,
 )
 from casparian.domain.documents import WorkerDocument
 from casparian.domain.errors import CasparianError, ConfigurationError, UnavailableError
 from casparian.domain.messages import Deploy, Deployed, DeployRefused, decode_from_router, encode
 from casparian.domain.peers import Connection, PeerGone
+from casparian.domain.ports import PluginStore
 from casparian.domain.wire import RemoteProtocolError
 
+CONFIRMED_BY = "`casparian deployments` says whether the version is installed."
 VERDICT_S = 180.0
 TRY_AGAIN = (DeployCheck.BUSY, DeployCheck.STOPPING, DeployCheck.DATABASE)
 
@@ -43,6 +49,49 @@ def reachable(workers: Sequence[WorkerDocument], host_key: str) -> list[WorkerDo
             'there, or give one [transport] adapter = "zmq-tcp".'
         )
     return sorted(near, key=lambda w: w["heartbeat_at"], reverse=True)
+
+
+def deploy_to(
+    engines: Sequence[WorkerDocument],
+    store: PluginStore,
+    plugin: str,
+    sign: Callable[[], Signed],
+    code: bytes,
+    access: Mapping[str, str] | None = None,
+) -> tuple[Deployed, str]:
+    """What is live now, and the engine that it was sent to: the first that gives a verdict, or one
+    that ended before it could, and has installed it.
+
+    Raises as `send` does.
+    """
+    sent: dict[bytes, str] = {}
+    failure: CasparianError | None = None
+    for engine in engines:
+        # Signed for each anew, since the one before may have used it.
+        signed = sign()
+        sent[signed.body] = engine["id"]
+        try:
+            return send(engine, signed, code, access), engine["id"]
+        except UnavailableError as error:
+            failure = error
+        except DeployRefusedError as error:
+            if error.check is not DeployCheck.VERSION:
+                raise
+            failure = error
+        for one in store.deployments(plugin):
+            if one.signed is not None and one.signed.body in sent:
+                return _recorded(one), sent[one.signed.body]
+        if isinstance(failure, DeployRefusedError):
+            break
+    assert failure is not None
+    raise failure
+
+
+def _recorded(deployment: Deployment) -> Deployed:
+    """The verdict that was not heard. Raises DeployRefusedError, as the engine would have said."""
+    if deployment.verdict is Verdict.FAILED:
+        raise not_loaded(deployment)
+    return Deployed(deployment.plugin, deployment.version, deployment.content_hash)
 
 
 def send(
@@ -74,12 +123,10 @@ def send(
                     raise _refusal(answer)
         except PeerGone as error:
             raise UnavailableError(
-                f"The engine {worker['id']} ended before its verdict came: `casparian "
-                "deployments` says whether the version is installed."
+                f"The engine {worker['id']} ended before its verdict came: {CONFIRMED_BY}"
             ) from error
     raise UnavailableError(
-        f"The engine {worker['id']} gave no verdict within {VERDICT_S:g} s: `casparian "
-        "deployments` says whether the version is installed."
+        f"The engine {worker['id']} gave no verdict within {VERDICT_S:g} s: {CONFIRMED_BY}"
     )
 
 

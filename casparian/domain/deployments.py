@@ -70,6 +70,23 @@ class DeployRefusedError(CasparianError):
         self.check = check
 
 
+def used_nonce(plugin: str) -> DeployRefusedError:
+    return DeployRefusedError(
+        DeployCheck.NONCE,
+        "Refused, and nothing was changed: this very deployment came before. `casparian "
+        f"deployments {plugin}` says what came of it; if that is not enough, deploy again, which "
+        "signs anew.",
+    )
+
+
+def used_version(plugin: str, version: int, newest: int) -> DeployRefusedError:
+    return DeployRefusedError(
+        DeployCheck.VERSION,
+        f"Refused, and nothing was changed: version {version} of plugin {plugin} is not above its "
+        f"newest, {newest}. Look at it by `casparian deployments {plugin}`, and deploy again.",
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Signed:
     """A signature with the exact bytes that it is of, kept to be verified at every load."""
@@ -94,6 +111,14 @@ class Deployment:
     message: str = ""
     actor: str = ""
     signed: Signed | None = None
+
+
+def not_loaded(deployment: Deployment) -> DeployRefusedError:
+    return DeployRefusedError(
+        DeployCheck.CONTRACT,
+        f"Version {deployment.version} of plugin {deployment.plugin} is recorded, and not live, "
+        f"since it could not be loaded: {deployment.message}",
+    )
 
 
 @dataclass(frozen=True, slots=True)

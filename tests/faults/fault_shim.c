@@ -2,6 +2,7 @@
  * threads, and at the n-th dies by SIGKILL, or lets it fail. A write dies or fails half done.
  *
  * CRASH_AT   n: die in place of this call. Without it and FAIL_AT: only count
+ * CRASH_FROM a file: calls count from when it is there
  * CRASH_LOG  a file that gets one line for each call: number, call, path
  * CRASH_CUT  file systems, by a directory in each, that stop without their logs right before it
  *            dies, as if the power went: separated by colons
@@ -34,6 +35,7 @@ static long crash_at, fail_at, fail_times;
 static int fail_errno;
 static int log_fd = -1;
 static char *cut;
+static char *from;
 
 static long number_of(const char *variable, long unset) {
     const char *value = getenv(variable);
@@ -48,6 +50,7 @@ __attribute__((constructor)) void count_from_here(void) {
     fail_times = number_of("FAIL_TIMES", 1);
     fail_errno = number_of("FAIL_ERRNO", 0);
     cut = getenv("CRASH_CUT") ? strdup(getenv("CRASH_CUT")) : NULL;
+    from = getenv("CRASH_FROM") ? strdup(getenv("CRASH_FROM")) : NULL;
     if (path) {
         int opened = syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
         /* Out of the way of descriptors that the program or its shell redirects. */
@@ -59,6 +62,11 @@ __attribute__((constructor)) void count_from_here(void) {
 
 /* True when this call is one to die in, or to fail. */
 static int reached(const char *call, const char *path) {
+    if (from) {
+        int before = errno, there = !syscall(SYS_faccessat, AT_FDCWD, from, F_OK);
+        errno = before;
+        if (!there) return 0;
+    }
     long n = atomic_fetch_add(&calls, 1) + 1;
     if (crash_at > 0 && n > crash_at) pause(); /* Another thread is dying: nothing more is done. */
     if (log_fd >= 0) {

@@ -34,13 +34,15 @@ def spread(total: int, chance: random.Random, few: int | None = None) -> list[in
     return [chance.randrange(a, b) for a, b in itertools.pairwise(edges)]
 
 
-def until_killed(total: int, chance: random.Random, killed: Counter[str]) -> Iterator[int]:
+def until_killed(
+    total: int, chance: random.Random, killed: Counter[str], few: int | None = None
+) -> Iterator[int]:
     """The points of this run, and others nearer to the beginning while nothing was killed.
 
     How many calls a program makes differs a little from run to run: a point may lie beyond the
     last. Where even the first call kills nobody there is no more to draw, and the test fails.
     """
-    points = spread(total, chance)
+    points = spread(total, chance, few)
     yield from points
     point = points[-1]
     while not killed and point > 1:

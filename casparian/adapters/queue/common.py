@@ -11,7 +11,6 @@ from typing import NamedTuple
 from casparian.domain.adoption import AdoptingQueue
 from casparian.domain.audit import AuditedQueue
 from casparian.domain.backfill import Backfills
-from casparian.domain.deployments import DeployCheck, Deployment, DeployRefusedError
 from casparian.domain.errors import (
     ConfigurationError,
     IllegalTransitionError,
@@ -210,20 +209,6 @@ def unknown_manifest(content_hash: str, plugin: str | None = None) -> Configurat
     of = f" of plugin {plugin!r}" if plugin else ""
     return ConfigurationError(
         f"The database has no code {content_hash!r}{of}. `casparian plugins` lists what it has."
-    )
-
-
-def used_nonce() -> DeployRefusedError:
-    return DeployRefusedError(
-        DeployCheck.NONCE, "Refused, and nothing was changed: this very deployment came before."
-    )
-
-
-def used_version(deployment: Deployment, newest: int) -> DeployRefusedError:
-    return DeployRefusedError(
-        DeployCheck.VERSION,
-        f"Refused, and nothing was changed: version {deployment.version} of plugin "
-        f"{deployment.plugin} is not above its newest, {newest}.",
     )
 
 

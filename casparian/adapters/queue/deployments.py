@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
-from casparian.adapters.queue.common import unknown_manifest, used_nonce, used_version
+from casparian.adapters.queue.common import unknown_manifest
 from casparian.adapters.queue.database import Database
 from casparian.adapters.queue.statements import storable
 from casparian.adapters.queue.tables import (
@@ -27,6 +27,8 @@ from casparian.domain.deployments import (
     RefusedDeploy,
     Signed,
     Verdict,
+    used_nonce,
+    used_version,
 )
 from casparian.domain.plugins import PluginManifest
 
@@ -53,11 +55,11 @@ class SqlDeployments:
     ) -> Deployment:
         with self._db.write() as connection:
             if nonce:
-                _take_nonce(connection, nonce, deployment.at_us, nonces_since_us)
+                _take_nonce(connection, deployment, nonce, nonces_since_us)
             newest = _newest(connection, deployment.plugin)
             installed = replace(deployment, version=deployment.version or newest + 1)
             if installed.version <= newest:
-                raise used_version(installed, newest)
+                raise used_version(installed.plugin, installed.version, newest)
             _store_code(connection, installed, code)
             _note_version(connection, installed)
             if installed.verdict is Verdict.INSTALLED:
@@ -166,11 +168,13 @@ def _knows(connection: Connection, nonce: str) -> bool:
     return connection.execute(select(_nonce.nonce).where(_nonce.nonce == nonce)).first() is not None
 
 
-def _take_nonce(connection: Connection, nonce: str, now_us: int, since_us: int) -> None:
+def _take_nonce(
+    connection: Connection, deployment: Deployment, nonce: str, since_us: int
+) -> None:
     connection.execute(delete(deploy_nonce).where(_nonce.used_at_us < since_us))
     if _knows(connection, nonce):
-        raise used_nonce()
-    connection.execute(insert(deploy_nonce).values(nonce=nonce, used_at_us=now_us))
+        raise used_nonce(deployment.plugin)
+    connection.execute(insert(deploy_nonce).values(nonce=nonce, used_at_us=deployment.at_us))
 
 
 def _has_code(connection: Connection, deployment: Deployment) -> bool:

@@ -22,6 +22,8 @@ from casparian.domain.deployments import (
     RefusedDeploy,
     Signed,
     Verdict,
+    used_nonce,
+    used_version,
 )
 from casparian.domain.errors import ConfigurationError
 from casparian.domain.plugins import LivePlugin, PluginConfig
@@ -79,17 +81,10 @@ class SystemDeployer:
                 f"[plugin.{body.plugin}], which says what it is for and where its rows go.",
             )
         if self._store.knows_nonce(body.nonce):
-            raise DeployRefusedError(
-                DeployCheck.NONCE,
-                "Refused, and nothing was changed: this very deployment came before.",
-            )
+            raise used_nonce(body.plugin)
         newest = self._store.newest_version(body.plugin)
         if body.version <= newest:
-            raise DeployRefusedError(
-                DeployCheck.VERSION,
-                f"Refused, and nothing was changed: version {body.version} of plugin "
-                f"{body.plugin} is not above its newest, {newest}.",
-            )
+            raise used_version(body.plugin, body.version, newest)
         scheme = key.scheme.value if key is not None else ""
         return Verified(body, replace(signed, scheme=scheme), config, code)
 

@@ -15,12 +15,13 @@ import typer
 from casparian.app.cli._output import show_json
 from casparian.app.cli._shadow import shadow_document, show_shadow
 from casparian.app.cli._shared import ConfigOption, JsonOption, load_settings, open_stores
-from casparian.domain.errors import ConfigurationError, UnavailableError
+from casparian.domain.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from casparian.adapters.queue import QueueStores
     from casparian.app.cli.shapes import DeployedDocument, ShadowDocument
     from casparian.app.settings import Settings
+    from casparian.domain.deployments import Signed
     from casparian.domain.messages import Deployed
     from casparian.domain.signing import SigningKey
 
@@ -144,7 +145,7 @@ def _deploy(
 ) -> tuple[Deployed, str]:
     """What is live now, and the engine that says so."""
     from casparian.app.context import EtlContext
-    from casparian.app.deploying import reachable, send
+    from casparian.app.deploying import deploy_to, reachable
     from casparian.domain.signing import NONCE_BYTES, sign
 
     context = EtlContext.capture()
@@ -154,14 +155,9 @@ def _deploy(
         context.seat.leave()
     version = stores.store.newest_version(plugin) + 1
     audience = stores.ledger.installation
-    unheard: UnavailableError | None = None
-    for engine in engines:
-        # Signed for each anew, since the one before may have used it.
+
+    def signed() -> Signed:
         nonce, now = secrets.token_bytes(NONCE_BYTES), int(time.time())
-        signed = sign(key, plugin, version, code, audience, now, nonce)
-        try:
-            return send(engine, signed, code, access), engine["id"]
-        except UnavailableError as error:
-            unheard = error
-    assert unheard is not None
-    raise unheard
+        return sign(key, plugin, version, code, audience, now, nonce)
+
+    return deploy_to(engines, stores.store, plugin, signed, code, access)

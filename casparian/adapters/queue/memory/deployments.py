@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from casparian.adapters.queue.common import unknown_manifest, used_nonce, used_version
+from casparian.adapters.queue.common import unknown_manifest
 from casparian.adapters.queue.memory.state import Code, MemoryState
 from casparian.domain.deployments import (
     MOST_REFUSALS,
@@ -13,6 +13,8 @@ from casparian.domain.deployments import (
     Origin,
     RefusedDeploy,
     Verdict,
+    used_nonce,
+    used_version,
 )
 from casparian.domain.plugins import PluginManifest
 
@@ -30,11 +32,11 @@ class MemoryDeployments(MemoryState):
         with self.lock:
             kept = {n: at for n, at in self.nonces.items() if at >= nonces_since_us}
             if nonce in kept:
-                raise used_nonce()
+                raise used_nonce(deployment.plugin)
             newest = self.newest_version(deployment.plugin)
             installed = replace(deployment, version=deployment.version or newest + 1)
             if installed.version <= newest:
-                raise used_version(installed, newest)
+                raise used_version(installed.plugin, installed.version, newest)
             self._store_code(installed, code)
             if nonce:
                 self.nonces = {**kept, nonce: deployment.at_us}
