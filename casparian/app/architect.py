@@ -1,30 +1,29 @@
 """The Architect: takes what a DEPLOY brought, and answers when its verdict stands.
 
-One thread verifies what comes, and answers at once what does not hold. Another tries and installs,
-one deployment at a time, so that of two the later is held against the earlier. Meanwhile the newest
-of each plugin waits; an older one is not tried any more, and answered so. The router hands over and
-is told what to answer; it waits for nothing.
+One thread verifies what comes, and answers at once what does not hold. Others try and install,
+several plugins beside each other, of each one deployment at a time, so that of two the later is
+held against the earlier. Meanwhile the newest of that plugin waits; an older one is not tried any
+more, and answered so. The router hands over and is told what to answer; it waits for nothing.
 """
 
 from __future__ import annotations
 
-import base64
 import queue
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import structlog
 
+from casparian.app.arrivals import Arrived, arrived_by, not_the_newest
 from casparian.app.builtins.system_deployer import SystemDeployer, Verified
 from casparian.app.mailboxes import Mailboxes
-from casparian.app.tryouts import StoppingError, TryOuts
+from casparian.app.stopping import StoppingError
+from casparian.app.tryouts import TryOuts
 from casparian.domain.deployments import (
     INSTALLED,
     DeployCheck,
     DeployRefusedError,
-    Signed,
     not_loaded,
 )
 from casparian.domain.errors import ConfigurationError, UnavailableError
@@ -40,30 +39,22 @@ from casparian.domain.messages import Deployed, DeployRefused
 from casparian.domain.plugins import LivePlugin
 from casparian.domain.requirements import EnvironmentFailedError
 from casparian.domain.router import Router
-from casparian.domain.signing import claimed
-from casparian.domain.wire import Json
 
 MOST_UNVERIFIED = 16
 """Each may bring as much code as a plugin may have."""
-LONGEST_FIELD = 8192
+AT_ONCE = 4
+"""Plugins whose deployments are tried beside each other: installing packages takes long."""
+BUSY = (
+    f"Refused, and nothing was changed: {MOST_UNVERIFIED} deployments wait already to be verified "
+    "by this engine. Deploy again in a few seconds."
+)
 
 Answer = Deployed | DeployRefused
 Prepare = Callable[[str, str, bytes], None]
 """Given a plugin's name, and its code with the hash. Raises ConfigurationError or
-EnvironmentFailedError where that cannot be had."""
+EnvironmentFailedError where that cannot be had, StoppingError where the engine stops meanwhile."""
 
 log = structlog.get_logger("casparian.architect")
-
-
-@dataclass(frozen=True, slots=True)
-class _Arrived:
-    """A deployment. The plugin and version that it names are not to be believed unverified."""
-
-    peer: bytes
-    signed: Signed
-    code: bytes
-    plugin: str
-    version: int
 
 
 class Architect:
@@ -90,11 +81,15 @@ class Architect:
         self.counts: Counter[str] = Counter()
         self._counting = threading.Lock()
         self._orders: queue.Queue[TakeDeploy | RefuseDeploy | None] = queue.Queue(MOST_UNVERIFIED)
-        self._waiting: Mailboxes[_Arrived] = Mailboxes()
+        self._turned_away = 0
+        self._waiting: Mailboxes[Arrived] = Mailboxes()
         self._closing = False
         self._threads = [
             threading.Thread(target=self._receive, name="casparian-architect", daemon=True),
-            threading.Thread(target=self._install, name="casparian-deployer", daemon=True),
+            *(
+                threading.Thread(target=self._install, name=f"casparian-deployer-{n}", daemon=True)
+                for n in range(1, AT_ONCE + 1)
+            ),
         ]
 
     def start(self) -> None:
@@ -120,13 +115,10 @@ class Architect:
         try:
             self._orders.put_nowait(instruction)
         except queue.Full:
-            # Not in the audit either: it would have to wait for the same database.
-            self._count(DeployCheck.BUSY)
-            text = (
-                f"Refused, and nothing was changed: {MOST_UNVERIFIED} deployments came at once; "
-                "try again."
-            )
-            self._say(instruction.peer, DeployRefused(DeployCheck.BUSY, text))
+            with self._counting:
+                self.counts[DeployCheck.BUSY] += 1
+                self._turned_away += 1
+            self._say(instruction.peer, DeployRefused(DeployCheck.BUSY, BUSY))
 
     # --- the thread that verifies ---------------------------------------------------------
 
@@ -135,29 +127,47 @@ class Architect:
             if isinstance(order, RefuseDeploy):
                 refusal = DeployRefusedError(order.check, order.message)
                 self._refuse(order.peer, refusal, order.plugin)
-                continue
-            try:
-                arrived = _arrived(order)
-            except DeployRefusedError as error:
-                self._refuse(order.peer, error)
             else:
-                self._answer_failures(arrived, self._admit)
+                self._take(order)
+            self._audit_turned_away()
         self._waiting.close()
 
-    def _admit(self, arrived: _Arrived) -> None:
+    def _take(self, order: TakeDeploy) -> None:
+        try:
+            arrived = arrived_by(order)
+        except DeployRefusedError as error:
+            self._refuse(order.peer, error)
+        else:
+            self._answer_failures(arrived, self._admit)
+
+    def _admit(self, arrived: Arrived) -> None:
         """Let it wait for its turn, where it holds."""
         body = self._verified(arrived).body
         past = self._waiting.put(body.plugin, body.version, arrived)
         if past is not None:
-            self._refuse_arrived(past.item, _not_the_newest(past.item, past.version))
+            self._refuse_arrived(past.item, not_the_newest(past.item, past.version))
 
-    # --- the thread that tries and installs -----------------------------------------------
+    def _audit_turned_away(self) -> None:
+        """Those for whom there was no room; once for all since, and not by the router's thread,
+        which must not wait for the database."""
+        with self._counting:
+            turned_away, self._turned_away = self._turned_away, 0
+        if turned_away:
+            log.warning("deployments refused", check=DeployCheck.BUSY, deployments=turned_away)
+            text = f"{BUSY} (Refused so: {turned_away}.)"
+            self._audit(DeployRefusedError(DeployCheck.BUSY, text))
+
+    # --- the threads that try and install -------------------------------------------------
 
     def _install(self) -> None:
-        while (arrived := self._waiting.take()) is not None:
-            self._answer_failures(arrived, self._deploy)
+        while (taken := self._waiting.take()) is not None:
+            plugin, arrived = taken
+            try:
+                self._answer_failures(arrived, self._deploy)
+            finally:
+                self._waiting.done(plugin)
 
-    def _deploy(self, arrived: _Arrived) -> None:
+    def _deploy(self, arrived: Arrived) -> None:
         # Once more: since then another may have been installed, or the key revoked.
         verified = self._verified(arrived)
         body = verified.body
@@ -175,18 +185,15 @@ class Architect:
         """Why the code cannot be loaded; empty where it can."""
         try:
             self._prepare(plugin.name, plugin.content_hash, code)
-        except (ConfigurationError, EnvironmentFailedError) as error:
-            if self._closing:
-                raise _stopping() from error
-            return str(error)
-        try:
             return self._try_outs.try_out(plugin, code)
+        except (ConfigurationError, EnvironmentFailedError) as error:
+            return str(error)
         except StoppingError as error:
             raise _stopping() from error
 
     # --- either ---------------------------------------------------------------------------
 
-    def _verified(self, arrived: _Arrived) -> Verified:
+    def _verified(self, arrived: Arrived) -> Verified:
         if self._closing:
             raise _stopping()
         try:
@@ -199,7 +206,7 @@ class Architect:
                 "its log says why.",
             ) from error
 
-    def _answer_failures(self, arrived: _Arrived, step: Callable[[_Arrived], None]) -> None:
+    def _answer_failures(self, arrived: Arrived, step: Callable[[Arrived], None]) -> None:
         try:
             step(arrived)
         except DeployRefusedError as error:
@@ -217,7 +224,7 @@ class Architect:
             text = f"The engine failed at it ({type(error).__name__}); its log says where."
             self._refuse_arrived(arrived, DeployRefusedError(DeployCheck.ENGINE, text))
 
-    def _refuse_arrived(self, arrived: _Arrived, error: DeployRefusedError) -> None:
+    def _refuse_arrived(self, arrived: Arrived, error: DeployRefusedError) -> None:
         key_id = arrived.signed.key_id
         self._refuse(arrived.peer, error, arrived.plugin, arrived.version, key_id)
 
@@ -232,11 +239,16 @@ class Architect:
         self._count(error.check)
         log.warning("deployment refused", check=error.check, plugin=plugin, reason=str(error))
         if error.check is not DeployCheck.CONTRACT:
-            try:
-                self._deployer.refused(error, plugin, version, key_id)
-            except UnavailableError as unavailable:
-                log.error("a refused deployment is not in the audit", error=str(unavailable))
+            self._audit(error, plugin, version, key_id)
         self._say(peer, DeployRefused(error.check, str(error)))
+
+    def _audit(
+        self, error: DeployRefusedError, plugin: str = "", version: int = 0, key_id: str = ""
+    ) -> None:
+        try:
+            self._deployer.refused(error, plugin, version, key_id)
+        except UnavailableError as unavailable:
+            log.error("a refused deployment is not in the audit", error=str(unavailable))
 
     def _count(self, outcome: str) -> None:
         with self._counting:
@@ -251,41 +263,3 @@ def _stopping() -> DeployRefusedError:
     return DeployRefusedError(
         DeployCheck.STOPPING, "Refused, and nothing was changed: the engine is stopping."
     )
-
-
-def _arrived(order: TakeDeploy) -> _Arrived:
-    """Raises DeployRefusedError for what is no deployment."""
-    signed = _signed(order.metadata)
-    return _Arrived(order.peer, signed, bytes(order.payload), *claimed(signed.body))
-
-
-def _not_the_newest(older: _Arrived, version: int) -> DeployRefusedError:
-    """Another one waits, of that version."""
-    other = f"Refused, and nothing was changed: version {version} of plugin {older.plugin} came "
-    if version == older.version:
-        return DeployRefusedError(DeployCheck.VERSION, f"{other}before.")
-    text = f"{other}before version {older.version} was tried."
-    return DeployRefusedError(DeployCheck.SUPERSEDED, text)
-
-
-def _signed(metadata: Mapping[str, Json]) -> Signed:
-    """What a DEPLOY's metadata holds. Raises DeployRefusedError for anything else."""
-    try:
-        if set(metadata) != {"key_id", "body", "signature"}:
-            raise ValueError
-        fields = [metadata[name] for name in ("key_id", "body", "signature")]
-        if not all(isinstance(f, str) and len(f) <= LONGEST_FIELD for f in fields):
-            raise ValueError
-        key_id, body, signature = (str(f) for f in fields)
-        return Signed(
-            key_id,
-            "",
-            base64.b64decode(body, validate=True),
-            base64.b64decode(signature, validate=True),
-        )
-    except ValueError as error:
-        raise DeployRefusedError(
-            DeployCheck.FORM,
-            "Refused, and nothing was changed: a DEPLOY has the metadata key_id, body and "
-            "signature, the latter two in base64.",
-        ) from error

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from casparian.app.stopping import StoppingError
 from casparian.domain.errors import ConfigurationError
 from casparian.domain.requirements import (
     Environment,
@@ -103,10 +104,15 @@ class Environments:
         """Have what this code needs, now, in the caller's thread.
 
         Raises ConfigurationError for metadata that is wrong, EnvironmentFailedError where its
-        packages cannot be had.
+        packages cannot be had, StoppingError once this is closed.
         """
         needed = self._needed(plugin, code)
-        found = None if needed is None else self._places.make(needed, self._stop)
+        try:
+            found = None if needed is None else self._places.make(needed, self._stop)
+        except EnvironmentFailedError as error:
+            if self._stop.is_set():
+                raise StoppingError from error
+            raise
         with self._news:
             self._found[content_hash] = found
 

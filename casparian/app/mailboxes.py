@@ -1,4 +1,4 @@
-"""What waits while another of its kind is worked at: the newest alone, one for each name."""
+"""What waits while another of its name is worked at: the newest alone, one for each name."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ class Superseded(NamedTuple, Generic[Item]):
 
 
 class Mailboxes(Generic[Item]):
-    """Who came first to an empty mailbox is taken first, whichever item it holds by then."""
+    """Who came first to an empty mailbox is taken first, whichever item it holds by then; of one
+    name the next is taken when the one before is done."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._waiting: dict[str, tuple[int, Item]] = {}
+        self._taken: set[str] = set()
         self._closed = False
 
     def put(self, name: str, version: int, item: Item) -> Superseded[Item] | None:
@@ -34,14 +36,23 @@ class Mailboxes(Generic[Item]):
             self._changed.notify()
             return None if before is None else Superseded(before[1], version)
 
-    def take(self) -> Item | None:
-        """Waits for one; None once all that came before `close` is taken."""
+    def take(self) -> tuple[str, Item] | None:
+        """Waits for one, with its name; None once all that came before `close` is taken. `done` is
+        to be called when it is."""
         with self._changed:
-            while not self._waiting:
-                if self._closed:
+            while True:
+                name = next((n for n in self._waiting if n not in self._taken), None)
+                if name is not None:
+                    self._taken.add(name)
+                    return name, self._waiting.pop(name)[1]
+                if self._closed and not self._waiting:
                     return None
                 self._changed.wait()
-            return self._waiting.pop(next(iter(self._waiting)))[1]
+
+    def done(self, name: str) -> None:
+        with self._changed:
+            self._taken.remove(name)
+            self._changed.notify_all()
 
     def close(self) -> None:
         """Nothing more will be put."""

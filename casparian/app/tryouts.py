@@ -8,14 +8,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from casparian.domain.errors import CasparianError
+from casparian.app.stopping import StoppingError
 from casparian.domain.instructions import Instruction, TrialEnded
 from casparian.domain.plugins import LivePlugin
 from casparian.domain.router import Router
-
-
-class StoppingError(CasparianError):
-    """The engine stops, and the trial with it."""
 
 
 @dataclass(slots=True)

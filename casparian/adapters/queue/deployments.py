@@ -168,9 +168,7 @@ def _knows(connection: Connection, nonce: str) -> bool:
     return connection.execute(select(_nonce.nonce).where(_nonce.nonce == nonce)).first() is not None
 
 
-def _take_nonce(
-    connection: Connection, deployment: Deployment, nonce: str, since_us: int
-) -> None:
+def _take_nonce(connection: Connection, deployment: Deployment, nonce: str, since_us: int) -> None:
     connection.execute(delete(deploy_nonce).where(_nonce.used_at_us < since_us))
     if _knows(connection, nonce):
         raise used_nonce(deployment.plugin)
