@@ -90,6 +90,12 @@ class Crashes:
         code = self.project.drain(shim=self.shim, **environment)
         return code, log.read_text(errors="replace").splitlines()
 
+    def calls_before_sinks(self, calls: list[str]) -> int:
+        """How many calls there are before the first that is about a place to publish to."""
+        places = tuple(f"{self.project.directory}/{name}" for name in ("out", ".out"))
+        about = (call.split(maxsplit=2)[-1].startswith(places) for call in calls)
+        return list(about).index(True)
+
     def expected(self, topic: str) -> list[Group]:
         """What the topic's readers are to see once all is drained."""
         groups = []
@@ -193,15 +199,17 @@ def test_a_first_run_survives_a_crash_at_any_call(
     code, made = counted.drain()
     assert code == 0, counted.project.log()
     counted.check()
+    # A queue is made in the same way beside any sink: its calls are taken once.
+    made_queue = 0 if (kind, mode) == COMBINATIONS[0] else counted.calls_before_sinks(made)
     killed: Counter[str] = Counter()
-    for point in until_killed(len(made), chance, killed):
+    for point in until_killed(len(made), chance, killed, after=made_queue):
         directory = tmp_path / f"at-{point}"
         crashes = Crashes(Project(directory), shim, kind, mode)
         crashes.write("a")
         crashes.write("b")
         _interrupt(crashes, [point], killed)
         shutil.rmtree(directory)
-    covered(f"{kind} {mode}, first versions", len(made), killed)
+    covered(f"{kind} {mode}, first versions", len(made) - made_queue, killed)
 
 
 def _interrupt(crashes: Crashes, points: list[int], killed: Counter[str]) -> None:

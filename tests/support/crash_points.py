@@ -24,25 +24,31 @@ def seeded() -> random.Random:
     return random.Random(seed)
 
 
-def spread(total: int, chance: random.Random, few: int | None = None) -> list[int]:
-    """All, or one from each of as many equal parts: `few`, where no number was asked for."""
+def spread(total: int, chance: random.Random, few: int | None = None, after: int = 0) -> list[int]:
+    """All after this one, or one from each of as many equal parts: `few`, where no number was
+    asked for."""
     if POINTS == "all":
-        return list(range(int(SLICE), total + 1, int(SLICES)))
+        return list(range(after + int(SLICE), total + 1, int(SLICES)))
     asked_for = few is None or "CASPARIAN_CRASH_POINTS" in os.environ
+    total -= after
     parts = min(int(POINTS) if asked_for else few or 1, total)
-    edges = [1 + total * n // parts for n in range(parts + 1)]
+    edges = [after + 1 + total * n // parts for n in range(parts + 1)]
     return [chance.randrange(a, b) for a, b in itertools.pairwise(edges)]
 
 
 def until_killed(
-    total: int, chance: random.Random, killed: Counter[str], few: int | None = None
+    total: int,
+    chance: random.Random,
+    killed: Counter[str],
+    few: int | None = None,
+    after: int = 0,
 ) -> Iterator[int]:
     """The points of this run, and others nearer to the beginning while nothing was killed.
 
     How many calls a program makes differs a little from run to run: a point may lie beyond the
     last. Where even the first call kills nobody there is no more to draw, and the test fails.
     """
-    points = spread(total, chance, few)
+    points = spread(total, chance, few, after)
     yield from points
     point = points[-1]
     while not killed and point > 1:
