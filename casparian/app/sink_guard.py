@@ -9,9 +9,13 @@ import structlog
 
 from casparian.app.targets import Targets
 from casparian.domain.adoption import Owner, owner_of
-from casparian.domain.errors import ConfigurationError, ForeignInstallationError
+from casparian.domain.errors import (
+    ConfigurationError,
+    ForeignInstallationError,
+    UnavailableError,
+)
 from casparian.domain.plugins import LivePlugin
-from casparian.domain.ports import PublishLedger, Sink
+from casparian.domain.ports import KnownPlaces, LastingSink, PublishLedger, Sink
 from casparian.domain.publish import Marker, Target
 
 BATCH = 500
@@ -38,13 +42,16 @@ class SinkGuard:
         return True
 
     def check(self, plugin: LivePlugin) -> None:
-        """Raise ConfigurationError or ForeignInstallationError for a sink not to be used."""
+        """Raise ConfigurationError or ForeignInstallationError for a sink not to be used,
+        UnavailableError for one that is not there."""
         for sink in self._targets.configured([plugin]):
             self.check_sink(sink)
 
     def check_sink(self, sink: Sink) -> None:
         """The same for one sink, wherever it stands."""
         if id(sink) not in self._checked:
+            if missing := missing_place(sink, self._ledger):
+                raise UnavailableError(missing)
             sink.check()
             self._check_rows(sink)
             self._checked.add(id(sink))
@@ -53,6 +60,15 @@ class SinkGuard:
         for target, marker, owner in owners(sink, self._ledger):
             if owner is not Owner.MINE:
                 raise ForeignInstallationError(f"{doubt(target, marker, owner)} {ways_out(marker)}")
+
+
+def missing_place(sink: Sink, ledger: PublishLedger) -> str:
+    """What is to be said where this queue has published to a place that is not there."""
+    if not isinstance(sink, LastingSink) or not isinstance(ledger, KnownPlaces):
+        return ""
+    if not ledger.has_published_to(sink.scheme, sink.location):
+        return ""
+    return sink.missing()
 
 
 def owners(

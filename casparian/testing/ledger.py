@@ -11,7 +11,7 @@ import pytest
 from casparian.domain.errors import IllegalTransitionError
 from casparian.domain.jobs import Claim, JobStatus, RetryPolicy
 from casparian.domain.plugins import Mode
-from casparian.domain.ports import PublishLedger
+from casparian.domain.ports import KnownPlaces, PublishLedger
 from casparian.domain.publish import (
     Completion,
     Generation,
@@ -192,6 +192,19 @@ class PublishLedgerContract(BundleContract):
         assert list(ledger.schemas([target])) == [target]
         (taken,) = ledger.take_over("w2", 1, LEASE_US, ["worker-1"])
         assert taken.manifest == manifest
+
+    def test_places_that_were_published_to(self, world: World, ledger: PublishLedger) -> None:
+        """KnownPlaces, promise 1."""
+        if not isinstance(ledger, KnownPlaces):
+            pytest.skip("this ledger does not tell what it has published to")
+        world.record((b"a.csv", "1"))
+        target = TARGET._replace(location="/out/\udcfe")
+        decision = world.decision(world.claim_one(), schemas=[SchemaChange(target, None, NARROW)])
+        assert not ledger.has_published_to("parquet", "/out/\udcfe")
+        assert ledger.decide([decision]) == {}
+        assert ledger.has_published_to("parquet", "/out/\udcfe")
+        assert not ledger.has_published_to("parquet", "/out")
+        assert not ledger.has_published_to("sqlite", "/out/\udcfe")
 
     def test_many_threads_decide(self, world: World, ledger: PublishLedger) -> None:
         """Promises 1 and 3: of ten versions of one file, one at a time holds the lock."""

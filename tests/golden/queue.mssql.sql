@@ -164,6 +164,8 @@ SELECT content_doer.plugin_name, content_doer.content_hash, content_doer.job_id,
 
 SELECT count(*) AS count_1, coalesce(sum(processing_job.rows), ?) AS coalesce_1 FROM processing_job WHERE processing_job.finished_at_us > ? AND processing_job.finished_at_us IS NOT NULL AND processing_job.status = ?
 
+SELECT count(*) AS targets FROM target_schema WHERE target_schema.scheme = ? AND target_schema.location = ?
+
 SELECT count(processing_job.id) AS count_1 FROM processing_job WHERE processing_job.id <= ? AND processing_job.status IN (?, ?)
 
 SELECT deploy_nonce.nonce FROM deploy_nonce WHERE deploy_nonce.nonce = ?

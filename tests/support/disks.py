@@ -65,16 +65,22 @@ class Disk:
 
     def power_up(self) -> None:
         """Mount it again; nobody may have a file of it open."""
-        self._unmount()
+        self.unmount()
+        self.mount()
+
+    def mount(self) -> None:
         failed = self._mount()
         assert not failed, failed
 
-    def remove(self) -> None:
-        self._unmount()
-        self._detach()
+    def unmount(self, lazily: bool = False) -> None:
+        """Lazily: also while files of it are open, and for those later."""
+        how = ["-l"] if lazily else []
+        wait_for(lambda: _tried("umount", *how, str(self.path)) is None, timeout=10)
 
-    def _unmount(self) -> None:
-        wait_for(lambda: _tried("umount", str(self.path)) is None, timeout=10)
+    def remove(self) -> None:
+        if os.path.ismount(self.path):
+            self.unmount()
+        self._detach()
 
     def _detach(self) -> None:
         _run("losetup", "--detach", self._device)

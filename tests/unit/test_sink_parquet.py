@@ -93,7 +93,8 @@ def test_the_working_directory_of_a_mount_point_lies_within_it(
     sink.check()
     target = Target("parquet", str(root), "orders")
     Job(sink, target, 1).publish(batch(values(2), 1))
-    assert below(root)[:3] == [".casparian", ".casparian/replaced", ".casparian/staging"]
+    own = [".casparian", ".casparian/place", ".casparian/replaced", ".casparian/staging"]
+    assert below(root)[:4] == own
     assert not (tmp_path / ".out.casparian").exists()
     assert published(target) == numbered(1, 2)
 
@@ -241,7 +242,7 @@ def test_a_promoter_may_stop_at_any_step_and_the_next_one_completes(
         fresh.discard(holder.key)
         fresh.clean(2**62)
         assert fresh.stagings() == []
-        assert below(tmp_path / f".{at}.casparian") == ["replaced", "staging"]
+        assert below(tmp_path / f".{at}.casparian") == ["place", "replaced", "staging"]
     expected = {"read_marker", "sync"} | ({"exchange"} if replacing else {"rename_new"})
     assert expected <= set(seen)
 

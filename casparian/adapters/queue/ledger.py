@@ -22,6 +22,7 @@ from casparian.adapters.queue.rows import log_events
 from casparian.adapters.queue.slots import (
     bundle_states,
     forget_published,
+    is_published_to,
     let_go,
     locked_heads,
     note_installed,
@@ -79,6 +80,10 @@ class SqlLedger:
         with self._db.read() as connection:
             standing = standing_schemas(connection, targets)
         return {target: TargetSchema.from_json(text) for target, text in standing.items()}
+
+    def has_published_to(self, scheme: str, location: str) -> bool:
+        with self._db.read() as connection:
+            return is_published_to(connection, scheme, location)
 
     def bundles(self, keys: Iterable[BundleKey]) -> dict[BundleKey, BundleState]:
         wanted = list(keys)

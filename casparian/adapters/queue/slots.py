@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, func, select, update
 
 from casparian.adapters.queue.among import Among, locations_by_plugin
 from casparian.adapters.queue.common import slot_order
@@ -242,6 +242,15 @@ def standing_schemas(connection: Connection, targets: Iterable[Target]) -> dict[
         rows = connection.execute(statement.where(_schema.target_key.in_(list(keys))))
         found.update((by_key[key], schema_json) for key, schema_json in rows)
     return found
+
+
+def is_published_to(connection: Connection, scheme: str, location: str) -> bool:
+    """Whether any target of a place has a schema."""
+    place = target_values(Target(scheme, location, ""))
+    statement = select(func.count().label("targets")).where(
+        _schema.scheme == place["scheme"], _schema.location == place["location"]
+    )
+    return bool(connection.execute(statement).scalar_one())
 
 
 def set_schema(connection: Connection, change: SchemaChange) -> None:

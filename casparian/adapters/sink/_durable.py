@@ -30,6 +30,7 @@ class Syncer:
         self._syncfs_from = syncfs_from
         self._lock = threading.Lock()
         self._descriptor: int | None = None
+        self._close: Callable[[], object] | None = None
         self._syncfs_reports = False
         self._epoch = 0
 
@@ -39,9 +40,17 @@ class Syncer:
             if self._descriptor is None:
                 # Errors are reported to descriptors that were open when they happened.
                 self._descriptor = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
-                weakref.finalize(self, os.close, self._descriptor)
+                self._close = weakref.finalize(self, os.close, self._descriptor)
                 self._syncfs_reports = syncfs_reports_errors(self._path)
             return self._epoch
+
+    def reopen(self) -> None:
+        """The file system was away: whatever was not synced before counts as lost."""
+        with self._lock:
+            self._epoch += 1
+            if self._close is not None:
+                self._close()
+            self._descriptor = self._close = None
 
     def sync(self, paths: Collection[str], began: int) -> None:
         """Make these files and directories durable. `began`: the lowest of their epochs.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from typing import Any
@@ -94,5 +95,7 @@ def move_in(source: str, place: str, *, first: bool) -> None:
     try:
         rename_new(source, place)
     except FileNotFoundError:
-        os.makedirs(os.path.dirname(place), exist_ok=True)
+        # The topic's directory only: a root is never made by the way.
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(os.path.dirname(place))
         rename_new(source, place)

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 
 from casparian.adapters.sink._durable import Syncer, make_directories
 from casparian.adapters.sink._errors import disk_error
+from casparian.adapters.sink._kept_place import KeptPlace
 from casparian.adapters.sink._libc import rename_new
 from casparian.domain.publish import StagingKey
 
@@ -26,10 +27,11 @@ GRACE_US = 600 * 1_000_000
 
 
 class Places:
-    """Stagings and replaced directories of one sink."""
+    """Stagings and replaced directories of one sink. `path` is what it publishes to."""
 
-    def __init__(self, working: str) -> None:
+    def __init__(self, working: str, path: str) -> None:
         self.working = working
+        self.kept = KeptPlace(path, working)
         self.staging = os.path.join(working, "staging")
         self.replaced = os.path.join(working, "replaced")
         self.syncer = Syncer(self.staging)
@@ -37,7 +39,14 @@ class Places:
         self._epochs: dict[str, int] = {}
         self._opened: dict[str, list[str]] = {}
 
+    def look(self) -> None:
+        """Raises OSError where what was kept is gone, or another one."""
+        if self.kept.look():
+            self.syncer.reopen()
+
     def make(self) -> None:
+        """Raises OSError, also where what was kept is gone: it is not made anew."""
+        self.look()
         for directory in (self.working, self.staging, self.replaced):
             make_directories(directory)
 
@@ -94,6 +103,7 @@ class Places:
 
     def epoch(self, keys: Sequence[StagingKey] = ()) -> int:
         """The syncer's epoch before the first of these stagings was opened, or now."""
+        self.look()
         try:
             now = self.syncer.epoch()
         except FileNotFoundError:

@@ -33,7 +33,12 @@ from casparian.adapters.sink._slot_names import SlotNames
 from casparian.adapters.sink._uri import absolute, after_scheme, topic_target_name
 from casparian.domain.adoption import Renewal, StandingSlot
 from casparian.domain.audit import Holding
-from casparian.domain.errors import ConfigurationError, JobError, is_infrastructure
+from casparian.domain.errors import (
+    ConfigurationError,
+    JobError,
+    UnavailableError,
+    is_infrastructure,
+)
 from casparian.domain.ports import Clock, PromoteItem, Sink, StageRequest, Staging
 from casparian.domain.publish import (
     InstallCase,
@@ -69,7 +74,7 @@ class ParquetSink:
     ) -> None:
         self.location = location
         self._root = os.path.realpath(location)
-        self._places = Places(beside(self._root))
+        self._places = Places(beside(self._root), self._root)
         self._names = SlotNames(self._root)
         self._adoption = ParquetAdoption(SCHEME, location, self._root, self._names)
         self._audit = ParquetAudit(SCHEME, location, self._root, self._places.working)
@@ -80,10 +85,24 @@ class ParquetSink:
         self._grace_us = grace_us
         self._file_bytes = file_bytes
 
+    def missing(self) -> str:
+        """Port `LastingSink`."""
+        kept, working = self._places.kept, self._places.working
+        if all(os.path.isdir(path) for path in (self._root, working)) and kept.same():
+            return ""
+        return (
+            f"The sink {SCHEME}://{self.location}: {kept.gone()} Mount it, or bring "
+            f"the directories {self._root} and {working} back. Where those rows are not wanted any "
+            f"more, make the place anew: `mkdir -p {self._root} {working}`."
+        )
+
     def check(self) -> None:
+        if self._places.kept.kept and (missing := self.missing()):
+            raise UnavailableError(missing)
         try:
             make_directories(self._root)
             self._places.make()
+            self._places.kept.keep()
         except OSError as error:
             raise ConfigurationError(
                 f"The sink {SCHEME}://{self.location} needs to write into {self._root} and, for "
@@ -95,7 +114,10 @@ class ParquetSink:
     # --- staging ------------------------------------------------------------------------
 
     def stage(self, request: StageRequest, known: TargetSchema | None) -> Staging:
-        place = self._held.place(request.key, rows_part(request.target))
+        try:
+            place = self._held.place(request.key, rows_part(request.target))
+        except OSError as error:
+            raise disk_error(f"Opening a staging in {self._places.staging}", error) from error
         return ParquetStaging(place, request, known, self._file_bytes)
 
     def stage_empty(self, manifest: Manifest, item: ManifestItem, key: StagingKey) -> None:

@@ -7,6 +7,7 @@ would not be one step. Marker and generation are read inside the transaction tha
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
 import threading
@@ -52,14 +53,36 @@ class SqliteSink:
     def __init__(self, location: str, busy_s: float = BUSY_S) -> None:
         self.location = location
         self._file = os.path.realpath(location)
-        self._places = Places(beside(self._file))
+        self._places = Places(beside(self._file), self._file)
+        self._kept = self._places.kept
         self._promotion = SqlitePromotion(self._file, self._places)
         self._busy_s = busy_s
         self._lock = threading.Lock()
         self._known_ours: set[str] = set()
 
+    def missing(self) -> str:
+        """Port `LastingSink`. An empty file is taken for an operator's word."""
+        name = f"{SCHEME}://{self.location}"
+        if not os.path.exists(self._file) or not self._kept.same():
+            return (
+                f"The sink {name}: {self._kept.gone()} Mount it, or bring the file back. Where "
+                f"those rows are not wanted any more, make an empty one: `touch {self._file}`."
+            )
+        with self._reading() as db:
+            if not self._is_a_strangers(db):
+                return ""
+        return (
+            f"The sink {name}: rows were published there, and {self._file} is a database that has "
+            "none. Bring the one back that has, or publish elsewhere."
+        )
+
+    def _is_a_strangers(self, db: sqlite3.Connection) -> bool:
+        return os.path.getsize(self._file) > 0 and not tables.has_own_tables(db)
+
     def check(self) -> None:
         name = f"{SCHEME}://{self.location}"
+        if self._kept.kept and (missing := self.missing()):
+            raise UnavailableError(missing)
         try:
             fresh = not os.path.exists(self._file)
             self._places.make()
@@ -67,6 +90,7 @@ class SqliteSink:
                 tables.make_own_tables(db)
             if fresh:
                 fsync_all([os.path.dirname(self._file)])
+            self._kept.keep()
         except (OSError, sqlite3.Error) as error:
             if isinstance(error, sqlite3.Error) and passes(error):
                 raise UnavailableError(
@@ -81,7 +105,11 @@ class SqliteSink:
     def _connect(self) -> contextlib.closing[sqlite3.Connection]:
         return contextlib.closing(
             sqlite3.connect(
-                file_uri(self._file, "rwc"), uri=True, timeout=self._busy_s, isolation_level=None
+                # What is kept is not made anew by whoever looks for it.
+                file_uri(self._file, "rw" if self._kept.kept else "rwc"),
+                uri=True,
+                timeout=self._busy_s,
+                isolation_level=None,
             )
         )
 
@@ -148,8 +176,11 @@ class SqliteSink:
 
     def promote(self, items: Sequence[PromoteItem]) -> list[Receipt]:
         receipts: list[Receipt] = []
+        self._places.look()
         try:
             with self._connect() as db:
+                if self._kept.kept and self._is_a_strangers(db):
+                    raise OSError(errno.ENODEV, self._kept.gone())
                 _prepare(db)
                 # Side files cannot be attached within a transaction, and only so many at once.
                 most = max(1, db.getlimit(sqlite3.SQLITE_LIMIT_ATTACHED))

@@ -15,7 +15,7 @@ from casparian.app.places import inside
 from casparian.app.registry import Registry
 from casparian.app.root_rules import described
 from casparian.app.settings import Settings
-from casparian.app.sink_guard import doubt, owners, ways_out
+from casparian.app.sink_guard import doubt, missing_place, owners, ways_out
 from casparian.app.targets import Targets
 from casparian.domain.adoption import Owner
 from casparian.domain.errors import CasparianError, ConfigurationError, UnavailableError
@@ -172,6 +172,8 @@ def check_sinks(settings: Settings, targets: Targets, registry: Registry) -> Fin
         for sink in sinks:
             where = f"{sink.scheme}://{sink.location}"
             try:
+                if ledger is not None and (missing := missing_place(sink, ledger)):
+                    raise UnavailableError(missing)
                 sink.check()
                 foreign = _foreign_rows(sink, ledger)
             except CasparianError as error:

@@ -18,13 +18,14 @@ from casparian.domain.ports.files import (
     FileSource,
     WalkError,
 )
-from casparian.domain.ports.ledger import Promoting, PublishLedger
+from casparian.domain.ports.ledger import KnownPlaces, Promoting, PublishLedger
 from casparian.domain.ports.plugin_host import PluginHost, SidecarExit, SidecarSpec
 from casparian.domain.ports.plugin_store import Applied, PluginStore
 from casparian.domain.ports.queue import JobQueue, Lost, Pruned, PurgesBegun, Unfinished, WorkerNode
 from casparian.domain.ports.reports import Reports
 from casparian.domain.ports.sinks import (
     Bundler,
+    LastingSink,
     PromoteItem,
     Sink,
     SinkFactory,
@@ -48,6 +49,8 @@ __all__ = [
     "FileSource",
     "Incoming",
     "JobQueue",
+    "KnownPlaces",
+    "LastingSink",
     "Lost",
     "PeerBusy",
     "PeerGone",

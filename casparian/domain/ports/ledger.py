@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from casparian.domain.bundles import BundleState
 from casparian.domain.publish import (
@@ -27,6 +27,16 @@ class Promoting(NamedTuple):
     attempt: int
     manifest: Manifest
     emptied_known: bool = True
+
+
+@runtime_checkable
+class KnownPlaces(Protocol):
+    """What a ledger can do besides: tell whether rows were published to a place.
+
+    1. True from the decision on of the first job with rows for any target there.
+    """
+
+    def has_published_to(self, scheme: str, location: str) -> bool: ...
 
 
 class PublishLedger(Protocol):

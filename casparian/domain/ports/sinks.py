@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 from casparian.domain.errors import JobError
 from casparian.domain.lineage import JobLineage
@@ -141,6 +141,19 @@ def bundler_of(sink: Sink) -> Bundler | None:
     """The sink, if it can put the rows of several jobs into one place."""
     # A check against the protocol itself costs as much as parsing a small file's header.
     return cast(Bundler, sink) if callable(getattr(sink, "seal", None)) else None
+
+
+@runtime_checkable
+class LastingSink(Protocol):
+    """What a sink can do besides: tell that the place it published to is not there, such as a
+    disk that is not mounted.
+
+    1. `missing` says what is missing and what can be done, or is empty. It makes nothing.
+    2. Once `check` has passed, the sink does not make its place anew: what is staged fails
+       with INFRASTRUCTURE, what is promoted has a transient error, until it is back.
+    """
+
+    def missing(self) -> str: ...
 
 
 class SinkFactory(Protocol):

@@ -58,6 +58,10 @@ class MemoryLedger(MemoryDuplicates):
                 if target in self.target_schemas
             }
 
+    def has_published_to(self, scheme: str, location: str) -> bool:
+        with self.lock:
+            return any((t.scheme, t.location) == (scheme, location) for t in self.target_schemas)
+
     def bundles(self, keys: Iterable[BundleKey]) -> dict[BundleKey, BundleState]:
         with self.lock:
             return {key: self.bundle_states.get(key, BundleState()) for key in keys}

@@ -1,0 +1,153 @@
+"""The disk of an output is not mounted, or its file is gone: nothing is published into what lies
+below the mount point, and the jobs wait until it is back."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.test_resources import content, numbers, published, quick, waited_for
+from tests.support.audit import violations_of
+from tests.support.disks import Disk
+from tests.support.project import Project, wait_for
+
+pytestmark = pytest.mark.slow
+SINKS = {
+    "root": "parquet://./disk",
+    "parquet": "parquet://./disk/output",
+    "sqlite": "sqlite://disk/out.db/output",
+}
+QUEUED = "select error_class, tries from processing_job where status = 'QUEUED'"
+
+
+@pytest.fixture
+def mounted(project: Project) -> Iterator[Disk]:
+    disk = Disk.made(project.directory / "disk", "ext4")
+    yield disk
+    disk.remove()
+
+
+def rows(project: Project, kind: str) -> list[int]:
+    return published(project, kind, "disk" if kind == "root" else "disk/output")
+
+
+def drained(project: Project, files: int) -> None:
+    assert project.drain() == 0, project.log()
+    assert project.statuses() == {"COMPLETED": files}
+
+
+@pytest.mark.parametrize("kind", SINKS)
+def test_a_disk_that_is_unmounted_under_an_engine_is_waited_for(
+    project: Project, mounted: Disk, kind: str
+) -> None:
+    """Lazily, as files of it are open; it comes back as it was."""
+    project.csv_to(SINKS[kind])
+    quick(project)
+    project.drop("a.csv", content(0))
+    with project.running() as engine:
+        wait_for(lambda: project.statuses() == {"COMPLETED": 1})
+        mounted.unmount(lazily=True)
+        project.drop("b.csv", content(10))
+        wait_for(lambda: project.query(QUEUED) == [("INFRASTRUCTURE", 0)])
+        wait_for(lambda: "mounted" in waited_for(project).get("plugin csv_table", ""))
+        assert list(mounted.path.iterdir()) == [], "something was made below the mount point"
+        mounted.mount()
+        wait_for(lambda: project.statuses() == {"COMPLETED": 2})
+        wait_for(lambda: waited_for(project) == {})
+        assert engine.poll() is None
+    assert rows(project, kind) == numbers(range(20))
+    assert violations_of(project.database) == []
+
+
+@pytest.mark.parametrize("kind", SINKS)
+def test_an_engine_does_not_start_without_the_disk_that_it_has_published_to(
+    project: Project, mounted: Disk, kind: str
+) -> None:
+    project.csv_to(SINKS[kind])
+    project.drop("a.csv", content(0))
+    drained(project, 1)
+    mounted.unmount()
+    project.drop("b.csv", content(10))
+    assert project.drain() == 3
+    assert "Is its disk mounted?" in project.log()
+    assert "Is its disk mounted?" in project.casparian("check", code=1).stdout
+    assert list(mounted.path.iterdir()) == [], "something was made below the mount point"
+    assert not list(project.directory.glob(".disk*")), "something was made beside it"
+    mounted.mount()
+    drained(project, 2)
+    assert rows(project, kind) == numbers(range(20))
+    assert violations_of(project.database) == []
+
+
+@pytest.mark.parametrize("gone", ["removed", "replaced"])
+def test_a_file_of_a_sink_that_is_gone_is_not_made_anew(project: Project, gone: str) -> None:
+    """Under an engine, and at the next start. An operator may give it up."""
+    project.csv_to("sqlite://out.db/output")
+    quick(project)
+    file, away = project.directory / "out.db", project.directory / "away.db"
+    project.drop("a.csv", content(0))
+    with project.running() as engine:
+        wait_for(lambda: project.statuses() == {"COMPLETED": 1})
+        file.rename(away)
+        if gone == "replaced":
+            with contextlib.closing(sqlite3.connect(file)) as db:
+                db.execute("create table other (a)")
+        project.drop("b.csv", content(10))
+        wait_for(lambda: str(file) in " ".join(waited_for(project).values()))
+        away.replace(file)
+        wait_for(lambda: project.statuses() == {"COMPLETED": 2})
+        assert engine.poll() is None
+    with contextlib.closing(sqlite3.connect(file)) as db:
+        assert sorted(a for (a,) in db.execute("select a from output")) == numbers(range(20))
+    assert violations_of(project.database) == []
+    file.unlink()
+    if gone == "replaced":
+        with contextlib.closing(sqlite3.connect(file)) as db:
+            db.execute("create table other (a)")
+    project.drop("c.csv", content(20))
+    assert project.drain() == 3
+    assert "rows were published there" in project.log()
+    file.unlink(missing_ok=True)
+    file.touch()
+    drained(project, 3)
+    with contextlib.closing(sqlite3.connect(file)) as db:
+        assert sorted(a for (a,) in db.execute("select a from output")) == numbers(range(20, 30))
+
+
+def test_a_directory_of_a_sink_that_is_gone_is_not_made_anew(project: Project) -> None:
+    project.csv_to("parquet://./output")
+    quick(project)
+    root = project.directory / "output"
+    project.drop("a.csv", content(0))
+    with project.running() as engine:
+        wait_for(lambda: project.statuses() == {"COMPLETED": 1})
+        root.rename(project.directory / "away")
+        project.drop("b.csv", content(10))
+        wait_for(lambda: str(root) in " ".join(waited_for(project).values()))
+        assert not root.exists()
+        (project.directory / "away").rename(root)
+        wait_for(lambda: project.statuses() == {"COMPLETED": 2})
+        assert engine.poll() is None
+    assert published(project) == numbers(range(20))
+    shutil.rmtree(root)
+    project.drop("c.csv", content(20))
+    assert project.drain() == 3
+    root.mkdir()
+    drained(project, 3)
+    assert published(project) == numbers(range(20, 30))
+
+
+def test_a_place_that_nothing_was_published_to_is_made(project: Project, tmp_path: Path) -> None:
+    """As at a first start: also where the queue has published elsewhere."""
+    project.csv_to("parquet://./output")
+    project.drop("a.csv", content(0))
+    drained(project, 1)
+    project.csv_to("parquet://./elsewhere/output")
+    project.drop("b.csv", content(10))
+    drained(project, 2)
+    assert published(project, root="elsewhere/output") == numbers(range(10, 20))
