@@ -90,7 +90,8 @@ power-loss: $(VENV)/.installed-test
 
 resources: $(VENV)/.installed-test
 	CASPARIAN_RESOURCES=full $(BIN)/python -m pytest tests/faults/test_resources.py \
-		tests/faults/test_locked_queue.py tests/faults/test_bad_input_storage.py
+		tests/faults/test_locked_queue.py tests/faults/test_bad_input_storage.py \
+		tests/faults/test_missing_places.py tests/faults/test_read_only_queue.py
 
 claimers: $(VENV)/.installed-test
 	CASPARIAN_CLAIMERS=full $(BIN)/python -m tests.support.postgres_server \

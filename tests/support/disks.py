@@ -63,6 +63,16 @@ class Disk:
         finally:
             os.close(descriptor)
 
+    def turn_read_only(self) -> None:
+        """As ext4 does by itself at an error in its own structures: with all files of it open.
+        Only another mount takes that back."""
+        failed = _tried("mount", "-o", "remount,errors=remount-ro", str(self.path))
+        assert not failed, failed
+        trigger = Path("/sys/fs/ext4") / Path(self._device).name / "trigger_fs_error"
+        if not trigger.exists():
+            pytest.skip(f"this kernel has no {trigger}")
+        trigger.write_text("the test")
+
     def power_up(self) -> None:
         """Mount it again; nobody may have a file of it open."""
         self.unmount()
