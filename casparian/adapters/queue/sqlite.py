@@ -7,6 +7,7 @@ file, not even its journal mode, before its schema was found to be known.
 from __future__ import annotations
 
 import os
+import random
 import secrets
 import sqlite3
 import threading
@@ -50,7 +51,9 @@ _IDS_IN_A_TOKEN = 1 << 32
 _OWN = {"casparian_only": "sqlite"}
 BUSY_S = 30.0
 """How long a writer waits for another process's transaction."""
-TRIAL_MS = 2000
+SHORTEST_WAIT_S, LONGEST_WAIT_S = 0.001, 0.02
+"""Between two looks whether it has ended at most: the second time twice as long, and so on."""
+TRIAL_S = 2.0
 LEAST_ROOM = 64 << 10
 
 
@@ -88,8 +91,38 @@ def _on_begin(connection: Connection) -> None:
         # Between transactions only: within one it would change nothing.
         connection.exec_driver_sql(f"PRAGMA foreign_keys = {'ON' if checked else 'OFF'}")
         info["casparian_checked"] = checked
-    kind = "IMMEDIATE" if options.get("casparian_write") else "DEFERRED"
-    connection.exec_driver_sql(f"BEGIN {kind}")
+    if options.get("casparian_write"):
+        _begin_writing(connection, options.get("casparian_patience_s", BUSY_S))
+    else:
+        connection.exec_driver_sql("BEGIN DEFERRED")
+
+
+def _begin_writing(connection: Connection, at_most_s: float) -> None:
+    """Become the one writer. SQLite's own wait looks every 100 ms whether another one has ended:
+    where many come and go, one could look in vain for ever, and time passes without a writer."""
+    driver: Any = connection.connection.dbapi_connection
+    deadline = time.monotonic() + at_most_s
+    longest_s = SHORTEST_WAIT_S
+    driver.execute("PRAGMA busy_timeout = 0")
+    try:
+        while _is_held(driver) and time.monotonic() < deadline:
+            time.sleep(random.uniform(0, longest_s))
+            longest_s = min(2 * longest_s, LONGEST_WAIT_S)
+        if not driver.in_transaction:
+            # Once more, and what is in the way is raised as of any statement.
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+    finally:
+        driver.execute(f"PRAGMA busy_timeout = {BUSY_S * 1000:.0f}")
+
+
+def _is_held(driver: sqlite3.Connection) -> bool:
+    """Whether another one writes. Where nobody does, and nothing else is in the way, a transaction
+    has begun."""
+    try:
+        driver.execute("BEGIN IMMEDIATE")
+    except sqlite3.DatabaseError as error:
+        return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+    return False
 
 
 def _on_error(context: ExceptionContext) -> None:
@@ -174,8 +207,7 @@ class SqliteDialect:
         room = os.statvfs(path)
         if room.f_bavail * room.f_frsize < LEAST_ROOM:
             raise UnavailableError(_unusable(path, "the disk is full"))
-        raw: Any = connection.connection.dbapi_connection
-        raw.execute(f"PRAGMA busy_timeout = {TRIAL_MS}")
+        connection.execution_options(casparian_patience_s=TRIAL_S)
         try:
             self.begin_write(connection, shared=False)
         except DBAPIError as error:
