@@ -41,6 +41,8 @@ class CodeGuard:
         `audiences` whom it may have been signed for.
         """
         again = f"Deploy the plugin again: `casparian deploy FILE --plugin {plugin.name}`."
+        if deployment is not None and deployment.altered:
+            return f"Its version was altered in the database: {deployment.altered} {again}"
         if code_hash(manifest.code) != plugin.content_hash:
             return f"Its code in the database is not the code that its hash is of. {again}"
         if deployment is None or deployment.content_hash != plugin.content_hash:

@@ -11,6 +11,8 @@ import structlog
 from casparian.adapters.files.plain_access import directory_id
 from casparian.app.code_guard import CodeGuard
 from casparian.app.environments import Environments
+from casparian.domain.deployments import Deployment
+from casparian.domain.errors import ConfigurationError
 from casparian.domain.plugins import DirectoryId, LivePlugin
 from casparian.domain.ports import PluginStore, PublishLedger
 from casparian.domain.publish import Target
@@ -120,22 +122,32 @@ class LivePlugins:
         while True:
             revision, store = self._store.revision(), self._store
             live, standing, audiences = store.live(), store.standing(), store.audiences()
-            manifests = {p.name: store.manifest(p.content_hash, p.name) for p in live}
+            refused: dict[str, str] = {}
+            for plugin in live:
+                problem = self._problem(plugin, standing.get(plugin.name), audiences)
+                if problem:
+                    refused[plugin.name] = problem
             if store.revision() == revision:
                 break  # else it changed between two of these looks
-        refused: dict[str, str] = {}
-        for plugin in live:
-            name, manifest = plugin.name, manifests[plugin.name]
-            problem = self._guard.problem(plugin, manifest, standing.get(name), audiences)
-            if not problem:
-                self._codes[plugin.content_hash] = manifest.code
-                continue
-            refused[name] = problem
+        for name, problem in refused.items():
             if self.refused.get(name) != problem:
                 log.error("plugin not run, its jobs wait", plugin=name, reason=problem)
         self.refused = refused
         self._verify_again_at = time.monotonic() + REFUSED_AGE_S
         return revision, [plugin for plugin in live if plugin.name not in refused]
+
+    def _problem(
+        self, plugin: LivePlugin, standing: Deployment | None, audiences: frozenset[str]
+    ) -> str:
+        """Why it may not be run; empty where it may, and then its code is at hand."""
+        try:
+            manifest = self._store.manifest(plugin.content_hash, plugin.name)
+        except ConfigurationError as error:
+            return str(error)
+        problem = self._guard.problem(plugin, manifest, standing, audiences)
+        if not problem:
+            self._codes[plugin.content_hash] = manifest.code
+        return problem
 
     def last_seen(self, name: str) -> LivePlugin:
         """A plugin's configuration, also after it has gone: its running jobs keep it."""

@@ -111,6 +111,8 @@ class Deployment:
     message: str = ""
     actor: str = ""
     signed: Signed | None = None
+    altered: str = ""
+    """What the database holds of it that this program never wrote, as sentences."""
 
 
 def not_loaded(deployment: Deployment) -> DeployRefusedError:

@@ -242,7 +242,7 @@ SELECT max(alembic_version.version_num) AS max_1 FROM alembic_version
 
 SELECT max(deploy_refusal.id) AS max_1 FROM deploy_refusal
 
-SELECT max(plugin_deployment.version) AS max_1 FROM plugin_deployment WHERE plugin_deployment.plugin_name = ?
+SELECT max(plugin_deployment.version) AS max_1 FROM plugin_deployment WHERE plugin_deployment.plugin_name = ? AND plugin_deployment.version <= ?
 
 SELECT max(processing_job.id) AS max_1 FROM processing_job
 

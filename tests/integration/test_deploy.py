@@ -143,6 +143,8 @@ def test_a_restart_keeps_what_was_deployed(engine: Project) -> None:
         "update plugin_deployment set signature = zeroblob(32) where version = 2",
         "delete from plugin_deployment where version = 2",
         "update plugin_manifest set live = (version = 1)",
+        "update plugin_manifest set code = cast(code as text) where live",
+        "update plugin_deployment set signature = 'text' where version = 2",
     ],
 )
 def test_code_altered_in_the_database_is_not_loaded(tmp_path: Path, change: str) -> None:

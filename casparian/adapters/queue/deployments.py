@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
+from casparian.adapters.queue.altered import deployment_of, refusal_of
 from casparian.adapters.queue.common import unknown_manifest
 from casparian.adapters.queue.database import Database
 from casparian.adapters.queue.statements import storable
@@ -21,16 +22,15 @@ from casparian.adapters.queue.tables import (
 )
 from casparian.domain.deployments import (
     MOST_REFUSALS,
-    DeployCheck,
     Deployment,
     Origin,
     RefusedDeploy,
-    Signed,
     Verdict,
     used_nonce,
     used_version,
 )
 from casparian.domain.plugins import PluginManifest
+from casparian.domain.signing import LARGEST_VERSION
 
 _code, _version, _nonce, _refusal = (
     plugin_manifest.c,
@@ -99,24 +99,15 @@ class SqlDeployments:
         if plugin is not None:
             statement = statement.where(_refusal.plugin_name == plugin)
         with self._db.read() as connection:
-            return [
-                RefusedDeploy(
-                    row.at_us,
-                    DeployCheck(row.failed_check),
-                    row.message,
-                    row.plugin_name,
-                    row.version,
-                    row.key_id,
-                )
-                for row in connection.execute(statement.order_by(_refusal.id))
-            ]
+            rows = connection.execute(statement.order_by(_refusal.id))
+            return [refusal_of(row) for row in rows]
 
     def standing(self) -> Mapping[str, Deployment]:
         same = (_version.plugin_name == _code.plugin_name) & (_version.version == _code.version)
         statement = select(plugin_deployment).join(plugin_manifest, same).where(_code.live)
         with self._db.read() as connection:
             rows = connection.execute(statement.order_by(_version.plugin_name))
-            return {row.plugin_name: deployment_of(row) for row in rows}
+            return {one.plugin: one for one in map(deployment_of, rows)}
 
     def newest_version(self, plugin: str) -> int:
         with self._db.read() as connection:
@@ -160,8 +151,10 @@ def take_directory(connection: Connection, manifest: PluginManifest, now_us: int
 
 
 def _newest(connection: Connection, plugin: str) -> int:
-    newest = select(func.max(_version.version)).where(_version.plugin_name == plugin)
-    return connection.execute(newest).scalar() or 0
+    # What somebody has put there that is no version must not become the newest for ever.
+    able = (_version.plugin_name == plugin, _version.version <= LARGEST_VERSION)
+    newest = connection.execute(select(func.max(_version.version)).where(*able)).scalar()
+    return int(newest or 0)
 
 
 def _knows(connection: Connection, nonce: str) -> bool:
@@ -230,21 +223,4 @@ def _note_version(connection: Connection, deployment: Deployment) -> None:
             body=signed.body if signed else None,
             signature=signed.signature if signed else None,
         )
-    )
-
-
-def deployment_of(row: Row[Any]) -> Deployment:
-    signed = None
-    if row.key_id is not None:
-        signed = Signed(row.key_id, row.scheme, bytes(row.body), bytes(row.signature))
-    return Deployment(
-        row.plugin_name,
-        row.version,
-        row.content_hash,
-        Origin(row.origin),
-        row.at_us,
-        Verdict(row.verdict),
-        row.message,
-        row.actor,
-        signed,
     )

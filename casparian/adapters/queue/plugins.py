@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, case, insert, select, update
 
+from casparian.adapters.queue.altered import manifest_of
 from casparian.adapters.queue.changes import RoutingChange
 from casparian.adapters.queue.common import unknown_manifest
 from casparian.adapters.queue.deployments import SqlDeployments, raise_revision, take_directory
@@ -15,7 +16,7 @@ from casparian.adapters.queue.duplicate_choices import apply_choices, skipping_p
 from casparian.adapters.queue.duplicates import Due
 from casparian.adapters.queue.enqueue import enqueue_added
 from casparian.adapters.queue.environments import environments_in, note_environment
-from casparian.adapters.queue.rows import dumps, manifest_of
+from casparian.adapters.queue.rows import dumps
 from casparian.adapters.queue.statements import storable
 from casparian.adapters.queue.tables import (
     installation,

@@ -19,7 +19,6 @@ from casparian.adapters.queue.rows import (
     JOB_COLUMNS,
     job_of,
     location_of,
-    manifest_of,
     version_of,
 )
 from casparian.adapters.queue.statements import chunks
@@ -43,6 +42,7 @@ from casparian.adapters.queue.tables import (
 from casparian.adapters.queue.workers import read_workers
 from casparian.domain.files import SourceRoot, path_text
 from casparian.domain.jobs import JobKind, JobStatus
+from casparian.domain.plugins import PluginManifest
 
 if TYPE_CHECKING:
     from casparian.domain.documents import (
@@ -281,13 +281,19 @@ def _plugin_documents(
         documents.plugin_document(
             config,
             name in active,
-            manifest_of(live[name]) if name in live else None,
+            _without_code(live[name]) if name in live else None,
             live[name].quarantine_reason if name in live else None,
             environments.get(live[name].environment) if name in live else None,
             {status: n for (status, plugin), n in counts.items() if plugin == name},
         )
         for name, config in configs.items()
     ]
+
+
+def _without_code(row: Any) -> PluginManifest:
+    """For people; whatever somebody may have made of it."""
+    version = row.version if isinstance(row.version, int) else 0
+    return PluginManifest(str(row.content_hash), row.plugin_name, b"", str(row.origin), version)
 
 
 def _completed_since(connection: Connection, since_us: int) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from casparian.adapters.queue.tables import file_tag, installation, job_event, p
 from casparian.domain.errors import ErrorClass
 from casparian.domain.files import FileLocation, FileVersion, StatIdentity, path_bytes, path_text
 from casparian.domain.jobs import JobEventKind, JobKind, JobStatus, ProcessingJob
-from casparian.domain.plugins import Mode, PluginManifest
+from casparian.domain.plugins import Mode
 from casparian.domain.publish import PublishedSlot, SlotKey, Target
 
 _SIGN, _RANGE = 1 << 63, 1 << 64
@@ -179,12 +179,6 @@ _AGEING = select(installation.c.ageing_us)
 
 def ageing_us(connection: Connection) -> int:
     return connection.execute(_AGEING).scalar_one()
-
-
-def manifest_of(row: Any) -> PluginManifest:
-    return PluginManifest(
-        row.content_hash, row.plugin_name, row.code, row.origin, row.version, row.created_at_us
-    )
 
 
 def published_of(row: Any) -> PublishedSlot:

@@ -7,10 +7,13 @@ Unicode; lengths are what SQL Server can index, other databases keep longer valu
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Dialect,
     Double,
     Float,
     ForeignKey,
@@ -20,6 +23,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    TypeDecorator,
     Unicode,
     UnicodeText,
     UniqueConstraint,
@@ -43,6 +47,16 @@ Name = Unicode(100)
 BundleName = Unicode(150)
 # What PostgreSQL calls a FLOAT of this size when it is asked.
 Seconds = Float().with_variant(Double(), "postgresql")
+
+
+class Raw(TypeDecorator[Any]):
+    """Bytes, read as what lies there: SQLite keeps a text as well, which others would choke on."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> None:
+        return None
 
 
 def _table(name: str, *items: Column[object] | Index | UniqueConstraint) -> Table:
@@ -212,7 +226,7 @@ plugin_manifest = _table(
     _id(),
     Column("plugin_name", Name, nullable=False),
     Column("content_hash", Hash, nullable=False, index=True),
-    Column("code", LargeBinary, nullable=False),
+    Column("code", Raw, nullable=False),
     Column("origin", Unicode(200), nullable=False),
     _whole("version"),
     _whole("created_at_us"),
@@ -250,8 +264,8 @@ plugin_deployment = _table(
     Column("actor", Unicode(200), nullable=False),
     Column("key_id", String(64)),
     Column("scheme", String(20)),
-    Column("body", LargeBinary),
-    Column("signature", LargeBinary),
+    Column("body", Raw),
+    Column("signature", Raw),
     UniqueConstraint("plugin_name", "version"),
 )
 

@@ -4,7 +4,7 @@ against what it was when jobs ran in it."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from threading import Event
 
 from casparian.app.cli._findings import Finding, Findings, ok, problem, warning
@@ -49,7 +49,10 @@ def _codes(settings: Settings, store: PluginStore | None) -> dict[str, bytes]:
     if store is not None:
         standing = store.standing()
         for name in deployed_plugins(store):
-            codes[name] = store.manifest(standing[name].content_hash, name).code
+            # Code that was altered is told of elsewhere.
+            codes.pop(name, None)
+            with suppress(ConfigurationError):
+                codes[name] = store.manifest(standing[name].content_hash, name).code
     return codes
 
 
