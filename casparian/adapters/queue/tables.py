@@ -7,8 +7,6 @@ Unicode; lengths are what SQL Server can index, other databases keep longer valu
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -23,7 +21,6 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
-    TypeDecorator,
     Unicode,
     UnicodeText,
     UniqueConstraint,
@@ -49,11 +46,8 @@ BundleName = Unicode(150)
 Seconds = Float().with_variant(Double(), "postgresql")
 
 
-class Raw(TypeDecorator[Any]):
+class Raw(LargeBinary):
     """Bytes, read as what lies there: SQLite keeps a text as well, which others would choke on."""
-
-    impl = LargeBinary
-    cache_ok = True
 
     def result_processor(self, dialect: Dialect, coltype: object) -> None:
         return None

@@ -51,6 +51,7 @@ def _kind(column: Any) -> str:
         "Boolean": "boolean",
         "Float": "number",
         "LargeBinary": "bytes",
+        "Raw": "bytes",
     }.get(type(column.type).__name__, "text")
     return f"{name} or NULL" if column.nullable else name
 
