@@ -25,6 +25,7 @@ from casparian.app.registry import Registry
 from casparian.domain.ports import SinkFactory
 from casparian.domain.publish import Target
 from casparian.testing.sink_audit import AuditedSinkContract
+from casparian.testing.sink_readback import ReadableSinkContract
 from casparian.testing.sink_renewal import RenewingSinkContract
 from tests.support import mssql_sink, postgresql_sink
 
@@ -98,26 +99,26 @@ class MssqlPlace:
         return mssql_sink.read(self.url, target)
 
 
-class TestParquet(RenewingSinkContract, AuditedSinkContract):
+class TestParquet(RenewingSinkContract, AuditedSinkContract, ReadableSinkContract):
     @pytest.fixture
     def place(self, tmp_path: Path) -> Any:
         return ParquetPlace(ParquetSinkFactory(), "parquet://./out", str(tmp_path))
 
 
-class TestSqlite(RenewingSinkContract, AuditedSinkContract):
+class TestSqlite(RenewingSinkContract, AuditedSinkContract, ReadableSinkContract):
     @pytest.fixture
     def place(self, tmp_path: Path) -> Any:
         return SqlitePlace(SqliteSinkFactory(), "sqlite://out.db/{topic}", str(tmp_path))
 
 
-class TestMemory(RenewingSinkContract, AuditedSinkContract):
+class TestMemory(RenewingSinkContract, AuditedSinkContract, ReadableSinkContract):
     @pytest.fixture
     def place(self, tmp_path: Path) -> Any:
         store = MemoryStore()
         return MemoryPlace(store, MemorySinkFactory(store), "memory://out", str(tmp_path))
 
 
-class TestPostgresql(RenewingSinkContract, AuditedSinkContract):
+class TestPostgresql(RenewingSinkContract, AuditedSinkContract, ReadableSinkContract):
     @pytest.fixture
     def place(self, postgresql_url: str) -> Any:
         factory = PostgresqlSinkFactory(PostgresqlSinkSettings(url=postgresql_url))
@@ -126,7 +127,7 @@ class TestPostgresql(RenewingSinkContract, AuditedSinkContract):
             yield PostgresqlPlace(postgresql_url, factory, uri, "/")
 
 
-class TestMssql(RenewingSinkContract, AuditedSinkContract):
+class TestMssql(RenewingSinkContract, AuditedSinkContract, ReadableSinkContract):
     """Run by `make test-mssql` against the server that CASPARIAN_TEST_MSSQL_URL names."""
 
     @pytest.fixture

@@ -87,6 +87,7 @@ def statements() -> list[str]:
         sql.count_rows("sales", "or]ders"),
         sql.versions_of_rows("sales", "or]ders"),
         sql.row_numbers("sales", "or]ders"),
+        sql.next_row("sales", "or]ders"),
         sql.read_rows("sales", "or]ders", [*columns, ("paid", "decimal(9,2)"), ("at", "time(6)")]),
     ]
 

@@ -106,12 +106,12 @@ def _read(path: str, file: BundleFile) -> Iterator[tuple[pa.Table, dict[str, Any
             "retry the jobs of the files whose rows it held.",
         )
     table = pq.ParquetFile(io.BytesIO(content)).read()
-    table = pa.Table.from_arrays(table.columns, schema=_as_staged(table.schema))
+    table = pa.Table.from_arrays(table.columns, schema=as_staged(table.schema))
     for job in jobs_in(io.BytesIO(content)):
         yield table.slice(job["first_row"], job["rows"]), job
 
 
-def _as_staged(schema: pa.Schema) -> pa.Schema:
+def as_staged(schema: pa.Schema) -> pa.Schema:
     """A schema without what Parquet adds to it when it is read."""
     fields = []
     for column in schema:

@@ -7,7 +7,9 @@ or go without one, and none comes back.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -17,12 +19,13 @@ from casparian.adapters.sink import _mssql_tables as tables
 from casparian.adapters.sink import _sqlite_values as text_values
 from casparian.adapters.sink._mssql_session import STATEMENT_S, MssqlSession
 from casparian.adapters.sink._mssql_values import declared, digestible, encode
+from casparian.adapters.sink._readback import TableRows
 from casparian.adapters.sink._rowdigest import RowDigest
 from casparian.adapters.sink._schema import with_lineage
 from casparian.adapters.sink._sql_audit import Counted, holding
 from casparian.domain.audit import Holding
 from casparian.domain.errors import UnavailableError
-from casparian.domain.publish import Marker, Target
+from casparian.domain.publish import Marker, PublishedSlot, Target
 
 PORTION = 16_384
 LOOKS = 5
@@ -96,6 +99,27 @@ def _at_one_moment(db: MssqlTables, target: Target) -> Holding:
     )
 
 
+@contextlib.contextmanager
+def reading(session: MssqlSession, place: PublishedSlot) -> Iterator[TableRows | None]:
+    """The rows of a slot, in whose place no others have come by the end."""
+    schema, table = place.target.location, place.target.name
+    slot, db = (table, place.slot), MssqlTables(session, schema)
+    session.limit(0)
+    marker = tables.standing_markers(session, schema, [slot]).get(slot)
+    if marker is None:
+        yield None
+    else:
+        yield TableRows(
+            marker,
+            str(place.target),
+            partial(read_rows, session, schema, table, marker.job_id),
+            partial(db.digest, table, marker.job_id),
+        )
+    if tables.standing_markers(session, schema, [slot]).get(slot) != marker:
+        raise UnavailableError(f"{place.target} was published to while its rows were read.")
+    session.limit(STATEMENT_S)
+
+
 def full_schema(session: MssqlSession, schema: str, table: str) -> pa.Schema:
     """A table's columns as Arrow types, with lineage."""
     columns = tables.standing_schema(session, schema, table)
@@ -110,9 +134,11 @@ def read_rows(
     """The rows of one job, in their order, as the Arrow types they were published with."""
     arrow = full_schema(session, schema, table)
     kinds = [(field.name, str(declared(field.type))) for field in arrow]
-    statement = sql.read_rows(schema, table, kinds)
+    statement, following = sql.read_rows(schema, table, kinds), sql.next_row(schema, table)
     start = 0
-    while rows := session.rows(statement, job_id, start, start + PORTION):
+    # Somebody may have taken rows out.
+    while (start := session.rows(following, job_id, start)[0][0]) is not None:
+        rows = session.rows(statement, job_id, start, start + PORTION)
         values = zip(*rows, strict=True)
         arrays = [_decoded(list(v), f.type) for v, f in zip(values, arrow, strict=True)]
         yield pa.RecordBatch.from_arrays(arrays, schema=arrow)

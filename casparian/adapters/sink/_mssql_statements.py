@@ -316,6 +316,11 @@ def row_numbers(schema: str, table: str) -> str:
     return f"SELECT {row} FROM {place(schema, table)} WHERE {job} = ? ORDER BY {row}"
 
 
+def next_row(schema: str, table: str) -> str:
+    job, row = quote(lineage.JOB_ID), quote(lineage.ROW)
+    return f"SELECT MIN({row}) FROM {place(schema, table)} WHERE {job} = ? AND {row} >= ?"
+
+
 def read_rows(schema: str, table: str, columns: Sequence[tuple[str, str]]) -> str:
     """Those of one job between two numbers; `columns` with their types. Times and decimals come
     as text, so that no driver's conversion has a say."""

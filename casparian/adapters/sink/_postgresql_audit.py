@@ -6,6 +6,7 @@ Times and decimals are read as numbers and text, so that no conversion of the dr
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -14,12 +15,13 @@ from casparian.adapters.sink import _postgresql_tables as tables
 from casparian.adapters.sink import _sqlite_values as json_values
 from casparian.adapters.sink._postgresql_session import PostgresqlSession, qualified
 from casparian.adapters.sink._postgresql_values import declared, digestible, encode
+from casparian.adapters.sink._readback import TableRows
 from casparian.adapters.sink._rowdigest import RowDigest
 from casparian.adapters.sink._schema import with_lineage
 from casparian.adapters.sink._sql_audit import Counted
 from casparian.adapters.sink._sql_names import quote
 from casparian.domain import lineage
-from casparian.domain.publish import Marker, Target
+from casparian.domain.publish import Marker, PublishedSlot, Target
 
 ONE_MOMENT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 PORTION = 16_384
@@ -78,6 +80,20 @@ class PostgresqlTables:
         return qualified(self._schema, table)
 
 
+def standing_rows(session: PostgresqlSession, place: PublishedSlot) -> TableRows | None:
+    target = place.target
+    slot = (target.name, place.slot)
+    marker = tables.standing_markers(session, target.location, [slot]).get(slot)
+    if marker is None:
+        return None
+    return TableRows(
+        marker,
+        str(target),
+        partial(read_rows, session, target, marker.job_id),
+        partial(digest_of_rows, session, target, marker.job_id),
+    )
+
+
 def digest_of_rows(session: PostgresqlSession, target: Target, job_id: int) -> str:
     """The digest of one job's rows, computed anew from what the table holds."""
     digest = RowDigest()
@@ -102,18 +118,18 @@ def read_rows(session: PostgresqlSession, target: Target, job_id: int) -> Iterat
     """The rows of one job, in their order, as the Arrow types they were published with."""
     schema = full_schema(session, target)
     names = ", ".join(_selected(field) for field in schema)
+    rows_of_job = f"FROM {qualified(target.location, target.name)} WHERE {lineage.JOB_ID} = $1"
+    following = f"SELECT min({lineage.ROW}) {rows_of_job} AND {lineage.ROW} >= $2"
     start = 0
-    while True:
+    # Somebody may have taken rows out.
+    while (start := session.rows(following, job_id, start)[0][0]) is not None:
         rows = session.rows(
-            f"SELECT {names} FROM {qualified(target.location, target.name)} "
-            f"WHERE {lineage.JOB_ID} = $1 AND {lineage.ROW} >= $2 AND {lineage.ROW} < $3 "
+            f"SELECT {names} {rows_of_job} AND {lineage.ROW} >= $2 AND {lineage.ROW} < $3 "
             f"ORDER BY {lineage.ROW}",
             job_id,
             start,
             start + PORTION,
         )
-        if not rows:
-            return
         values = zip(*rows, strict=True)
         arrays = [_decoded(list(v), f.type) for v, f in zip(values, schema, strict=True)]
         yield pa.RecordBatch.from_arrays(arrays, schema=schema)

@@ -11,6 +11,9 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
+import pyarrow as pa
+
+from casparian.adapters.sink._plain import stored_rows
 from casparian.adapters.sink._sql_errors import reading, staging
 from casparian.adapters.sink._sql_pool import Pool, Session
 from casparian.adapters.sink._sql_promote import Begin, promote
@@ -148,6 +151,10 @@ class SqlSink(Generic[S]):
             session.commit()
         for table, marker in found:
             yield Target(self.scheme, self.location, table), marker
+
+    def plain(self, rows: pa.RecordBatch, where: str) -> pa.RecordBatch:
+        """For `ReadableSink`."""
+        return stored_rows(rows, self._forms, where)
 
     # --- taking over --------------------------------------------------------------------
 

@@ -1,15 +1,21 @@
-"""What `_sql_audit` looks at in an SQLite file, in one transaction of the caller's."""
+"""What `_sql_audit` looks at in an SQLite file, and the rows of a slot read back, in one
+transaction of the caller's."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator
+from functools import partial
+
+import pyarrow as pa
 
 from casparian.adapters.sink import _sqlite_target as tables
+from casparian.adapters.sink._readback import TableRows
 from casparian.adapters.sink._sql_audit import Counted
-from casparian.adapters.sink._sqlite_staging import quote
+from casparian.adapters.sink._sqlite_staging import quote, refuse_unsupported
+from casparian.adapters.sink._sqlite_values import encode
 from casparian.domain import lineage
-from casparian.domain.publish import Marker
+from casparian.domain.publish import Marker, PublishedSlot
 
 
 class SqliteTables:
@@ -50,3 +56,29 @@ class SqliteTables:
 
     def digest(self, table: str, job_id: int) -> str:
         return tables.digest_of_rows(self._db, table, job_id)
+
+
+def standing_rows(db: sqlite3.Connection, place: PublishedSlot) -> TableRows | None:
+    table = place.target.name
+    marker = tables.standing_marker(db, table, place.slot)
+    if marker is None:
+        return None
+    return TableRows(
+        marker,
+        str(place.target),
+        partial(tables.read_rows, db, table, marker.job_id),
+        partial(tables.digest_of_rows, db, table, marker.job_id),
+    )
+
+
+class SqliteForms:
+    """`Forms`."""
+
+    def refuse_unsupported(self, schema: pa.Schema, where: str) -> None:
+        refuse_unsupported(schema, where)
+
+    def encode(self, array: pa.Array, column: str, where: str) -> pa.Array:
+        return encode(array, column, where)
+
+    def digestible(self, array: pa.Array, stored: pa.Array) -> pa.Array:
+        return stored

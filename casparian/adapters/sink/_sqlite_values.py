@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
@@ -132,12 +133,17 @@ def _encode_nested(array: pa.Array) -> pa.Array:
 
 def _objects(array: pa.Array) -> list[Any]:
     """The values as JSON has them: structs as objects, lists as arrays, maps as pairs."""
+    return objects(array, _leaves)
+
+
+def objects(array: pa.Array, leaves: Callable[[pa.Array], list[Any]]) -> list[Any]:
+    """The same, with what `leaves` makes of the values that nest nothing."""
     kind, t = array.type, pa.types
     if isinstance(kind, pa.BaseExtensionType):
-        return _objects(array.storage)
+        return objects(array.storage, leaves)
     if t.is_struct(kind):
         names = [kind.field(i).name for i in range(kind.num_fields)]
-        columns = [_objects(child) for child in array.flatten()]
+        columns = [objects(child, leaves) for child in array.flatten()]
         rows = zip(*columns, strict=True) if columns else [()] * len(array)
         valid = array.is_valid().to_pylist()
         return [
@@ -148,14 +154,19 @@ def _objects(array: pa.Array) -> list[Any]:
         pairs = array.cast(pa.list_(pa.struct([("key", kind.key_type), ("value", kind.item_type)])))
         return [
             None if row is None else [[pair["key"], pair["value"]] for pair in row]
-            for row in _objects(pairs)
+            for row in objects(pairs, leaves)
         ]
     if _is_nested(kind):
-        items, at, rows_ = _objects(array.flatten()), 0, []
+        items, at, rows_ = objects(array.flatten(), leaves), 0, []
         for length in pc.list_value_length(array).to_pylist():
             rows_.append(None if length is None else items[at : at + length])
             at += length or 0
         return rows_
+    return leaves(array)
+
+
+def _leaves(array: pa.Array) -> list[Any]:
+    kind, t = array.type, pa.types
     if t.is_boolean(kind):
         return list(array.to_pylist())
     if t.is_binary(kind) or t.is_fixed_size_binary(kind):

@@ -5,6 +5,7 @@ What a store holds is shared by every sink that was given it; there is no other 
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ from typing import Any
 import pyarrow as pa
 
 from casparian.adapters.sink._errors import failed, foreign, taken_over, withheld
+from casparian.adapters.sink._plain import plain_rows
+from casparian.adapters.sink._readback import TableRows
 from casparian.adapters.sink._rows import digest_of_rows
 from casparian.adapters.sink._schema import Shaper, reshape, to_domain
 from casparian.adapters.sink._uri import after_scheme, topic_target_name
@@ -26,6 +29,7 @@ from casparian.domain.publish import (
     ManifestItem,
     Marker,
     MarkerCase,
+    PublishedSlot,
     Receipt,
     SlotKey,
     StagingKey,
@@ -169,6 +173,24 @@ class MemorySink:
             if target.location == self.location:
                 rows = {} if slot.rows is None else {slot.marker.job_id: _found(slot.rows)}
                 yield Holding(target, str(target), (slot.marker,), rows)
+
+    @contextlib.contextmanager
+    def reading(self, place: PublishedSlot) -> Iterator[TableRows | None]:
+        with self._store.lock:
+            slot = self._store.slots.get((place.target, place.slot))
+        if slot is None:
+            yield None
+            return
+        marker, rows = slot.marker, slot.rows
+        yield TableRows(
+            marker,
+            str(place.target),
+            lambda: iter(() if rows is None else rows.to_batches()),
+            lambda: marker.digest if rows is None else digest_of_rows(rows),
+        )
+
+    def plain(self, rows: pa.RecordBatch, where: str) -> pa.RecordBatch:
+        return plain_rows(rows)
 
     def standing(self) -> Iterator[StandingSlot]:
         for target, marker in self.markers():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -19,6 +20,7 @@ from casparian.adapters.sink._mssql_session import (
     connection_string,
 )
 from casparian.adapters.sink._mssql_values import MOST_NAME
+from casparian.adapters.sink._readback import TableRows
 from casparian.adapters.sink._sql_errors import PassingError, reading, staging
 from casparian.adapters.sink._sql_names import table_target
 from casparian.adapters.sink._sql_pool import Pool
@@ -27,7 +29,7 @@ from casparian.adapters.sink._sql_staging import Rows
 from casparian.domain.audit import Holding
 from casparian.domain.errors import ConfigurationError, UnavailableError
 from casparian.domain.ports import Sink, StageRequest
-from casparian.domain.publish import Target
+from casparian.domain.publish import PublishedSlot, Target
 
 SCHEME = "mssql"
 
@@ -60,7 +62,7 @@ class MssqlChunks:
 
 
 class MssqlSink(SqlSink[MssqlSession]):
-    """Port `Sink`, `RenewingSink` and `AuditedSink`. `location` is the schema."""
+    """Port `Sink`, `RenewingSink`, `AuditedSink` and `ReadableSink`. `location` is the schema."""
 
     scheme = SCHEME
 
@@ -89,6 +91,16 @@ class MssqlSink(SqlSink[MssqlSession]):
         with self._looking() as session:
             if tables.has_own_tables(session, self.location):
                 yield from _mssql_audit.holdings(session, SCHEME, self.location)
+
+    @contextlib.contextmanager
+    def reading(self, place: PublishedSlot) -> Iterator[TableRows | None]:
+        with self._looking() as session:
+            if tables.has_own_tables(session, self.location):
+                with _mssql_audit.reading(session, place) as found:
+                    yield found
+            else:
+                yield None
+            session.commit()
 
 
 class MssqlSinkSettings(BaseModel):

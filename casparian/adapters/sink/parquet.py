@@ -15,7 +15,11 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 
+import pyarrow as pa
+
+from casparian.adapters.sink import _parquet_readback
 from casparian.adapters.sink._durable import make_directories
 from casparian.adapters.sink._errors import disk_error, failed, is_passing, taken_over, withheld
 from casparian.adapters.sink._held import HeldStagings
@@ -23,14 +27,21 @@ from casparian.adapters.sink._marked import MARKER, move_in, read_marker, read_m
 from casparian.adapters.sink._parquet_adoption import ParquetAdoption, directories
 from casparian.adapters.sink._parquet_audit import ParquetAudit
 from casparian.adapters.sink._parquet_bundles import ParquetBundles
-from casparian.adapters.sink._parquet_staging import FILE_BYTES, ParquetStaging
+from casparian.adapters.sink._parquet_staging import (
+    FILE_BYTES,
+    ParquetStaging,
+    refuse_unsupported,
+)
 from casparian.adapters.sink._parts import part_of, rows_part
 from casparian.adapters.sink._places import GRACE_US, Places, beside
+from casparian.adapters.sink._plain import plain_rows
 from casparian.adapters.sink._probe import probe
 from casparian.adapters.sink._round import PromoteRound
+from casparian.adapters.sink._schema import to_domain
 from casparian.adapters.sink._sealing import Sealing
 from casparian.adapters.sink._slot_names import SlotNames
 from casparian.adapters.sink._uri import absolute, after_scheme, topic_target_name
+from casparian.domain import lineage
 from casparian.domain.adoption import Renewal, StandingSlot
 from casparian.domain.audit import Holding
 from casparian.domain.errors import (
@@ -46,6 +57,7 @@ from casparian.domain.publish import (
     ManifestItem,
     Marker,
     MarkerCase,
+    PublishedSlot,
     Receipt,
     StagingKey,
     Target,
@@ -268,6 +280,18 @@ class ParquetSink:
 
     def holdings(self) -> Iterator[Holding]:
         return self._audit.holdings()
+
+    def reading(
+        self, place: PublishedSlot
+    ) -> AbstractContextManager[_parquet_readback.SlotFiles | None]:
+        topic = place.target.name
+        name = place.bundle or self._names.directory(topic, place.slot.name)
+        path = os.path.join(self._root, topic, name)
+        return _parquet_readback.reading(path, place.slot, str(place.target))
+
+    def plain(self, rows: pa.RecordBatch, where: str) -> pa.RecordBatch:
+        refuse_unsupported(to_domain(rows.drop_columns(list(lineage.COLUMNS)).schema), where)
+        return plain_rows(rows)
 
     # --- taking over --------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.util import find_spec
@@ -12,7 +13,11 @@ from casparian.adapters.sink import _postgresql_staging as stagings
 from casparian.adapters.sink import _postgresql_tables as tables
 from casparian.adapters.sink import _postgresql_values as forms
 from casparian.adapters.sink import _sql_audit
-from casparian.adapters.sink._postgresql_audit import ONE_MOMENT, PostgresqlTables
+from casparian.adapters.sink._postgresql_audit import (
+    ONE_MOMENT,
+    PostgresqlTables,
+    standing_rows,
+)
 from casparian.adapters.sink._postgresql_promotion import promoting
 from casparian.adapters.sink._postgresql_session import (
     DatabaseError,
@@ -21,6 +26,7 @@ from casparian.adapters.sink._postgresql_session import (
     driver_uri,
 )
 from casparian.adapters.sink._postgresql_values import MOST_NAME
+from casparian.adapters.sink._readback import TableRows
 from casparian.adapters.sink._sql_errors import PassingError
 from casparian.adapters.sink._sql_names import quote, table_target
 from casparian.adapters.sink._sql_pool import Pool
@@ -28,13 +34,13 @@ from casparian.adapters.sink._sql_sink import SqlSink
 from casparian.domain.audit import Holding
 from casparian.domain.errors import ConfigurationError, UnavailableError
 from casparian.domain.ports import Sink
-from casparian.domain.publish import Target
+from casparian.domain.publish import PublishedSlot, Target
 
 SCHEME = "postgresql"
 
 
 class PostgresqlSink(SqlSink[PostgresqlSession]):
-    """Port `Sink`, `RenewingSink` and `AuditedSink`. `location` is the schema."""
+    """Port `Sink`, `RenewingSink`, `AuditedSink` and `ReadableSink`. `location` is the schema."""
 
     scheme = SCHEME
 
@@ -71,6 +77,14 @@ class PostgresqlSink(SqlSink[PostgresqlSession]):
             if tables.has_own_tables(session, self.location):
                 looked = PostgresqlTables(session, self.location)
                 yield from _sql_audit.holdings(looked, SCHEME, self.location)
+            session.commit()
+
+    @contextlib.contextmanager
+    def reading(self, place: PublishedSlot) -> Iterator[TableRows | None]:
+        with self._looking() as session:
+            session.run(ONE_MOMENT)
+            made = tables.has_own_tables(session, self.location)
+            yield standing_rows(session, place) if made else None
             session.commit()
 
 

@@ -13,6 +13,8 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 
+import pyarrow as pa
+
 from casparian.adapters.sink import _sql_audit
 from casparian.adapters.sink import _sqlite_target as tables
 from casparian.adapters.sink._durable import fsync_all
@@ -21,7 +23,9 @@ from casparian.adapters.sink._errors import (
     failed,
 )
 from casparian.adapters.sink._places import Places, beside
-from casparian.adapters.sink._sqlite_audit import SqliteTables
+from casparian.adapters.sink._plain import stored_rows
+from casparian.adapters.sink._readback import TableRows
+from casparian.adapters.sink._sqlite_audit import SqliteForms, SqliteTables, standing_rows
 from casparian.adapters.sink._sqlite_promotion import SqlitePromotion, file_uri, passes
 from casparian.adapters.sink._sqlite_staging import SqliteStaging
 from casparian.adapters.sink._uri import absolute, after_scheme, topic_target_name
@@ -34,6 +38,7 @@ from casparian.domain.publish import (
     Manifest,
     ManifestItem,
     Marker,
+    PublishedSlot,
     Receipt,
     StagingKey,
     Target,
@@ -227,6 +232,18 @@ class SqliteSink:
             db.execute("BEGIN")
             if tables.has_own_tables(db):
                 yield from _sql_audit.holdings(SqliteTables(db), SCHEME, self.location)
+
+    @contextlib.contextmanager
+    def reading(self, place: PublishedSlot) -> Iterator[TableRows | None]:
+        if not os.path.exists(self._file):
+            yield None
+            return
+        with self._reading() as db:
+            db.execute("BEGIN")
+            yield standing_rows(db, place) if tables.has_own_tables(db) else None
+
+    def plain(self, rows: pa.RecordBatch, where: str) -> pa.RecordBatch:
+        return stored_rows(rows, SqliteForms(), where)
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
