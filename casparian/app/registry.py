@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any, cast
 
 from casparian.adapters.queue import SCHEMES, QueueStores
-from casparian.app.adapters import Adapter, built_in, given, of_entry_points, pick
+from casparian.app.adapters import BUILT_IN, Adapter, built_in, given, of_entry_points, pick
 from casparian.app.settings import Settings
 from casparian.app.settings_errors import nearest
 from casparian.domain.errors import ConfigurationError
@@ -169,7 +169,8 @@ class _LazySinkFactory:
         """The url of the queue's database, for a built-in sink of the same kind of server."""
         url = self._settings.database_url
         same = url.partition("://")[0].partition("+")[0] == self.scheme
-        return {"url": url} if same and self.scheme in _ON_SERVERS else {}
+        built_in_one = self._adapter.origin == BUILT_IN and self.scheme in _ON_SERVERS
+        return {"url": url} if same and built_in_one else {}
 
     def prepare(self) -> None:
         """Load it now. Raises ConfigurationError."""

@@ -38,7 +38,7 @@ class ReadableSink(Protocol):
        cannot be read; JobError (FOREIGN_ROWS) for what was not published by Casparian.
     3. `plain` gives rows as columns of int64, uint64, string, binary or null. Two rows are equal in
        it just where the target, by the sink's documented mapping, keeps the same of both: a NaN is
-       equal to a NaN. It raises JobError (DATA) for rows that `stage` would refuse.
+       equal to a NaN. It raises JobError (DATA) for columns and values that the target cannot hold.
     4. Nothing is written.
     """
 

@@ -16,7 +16,7 @@ import structlog
 import typer
 
 from casparian import Engine, Settings
-from casparian.app.cli import json_reference, main, operator, reference, shapes
+from casparian.app.cli import json_reference, main, operator, reference, shadow_shapes, shapes
 from casparian.domain.deployments import DeployCheck, RefusedDeploy
 from tests.support.project import Project, wait_for
 from tests.support.shapes import Shapes, may_be_null
@@ -82,10 +82,13 @@ days = ["mon", "sun"]
 
 
 SHADOWS = (
-    shapes.ShadowDocument,
-    shapes.ShadowFileDocument,
-    shapes.ShadowTopicDocument,
-    shapes.ShadowColumnDocument,
+    shadow_shapes.ShadowDocument,
+    shadow_shapes.ShadowFileDocument,
+    shadow_shapes.ShadowTopicDocument,
+    shadow_shapes.ShadowColumnDocument,
+    shadow_shapes.ShadowReasonDocument,
+    shadow_shapes.ShadowRowDocument,
+    shadow_shapes.ShadowValueDocument,
 )
 NOT_IN_THIS_HISTORY = {
     # Shadow runs: test_shadow.py.

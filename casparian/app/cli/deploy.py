@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from casparian.app.cli._output import show_json
+from casparian.app.cli._output import count, show_json
 from casparian.app.cli._shadow import shadow_document, show_shadow
 from casparian.app.cli._shared import ConfigOption, JsonOption, load_settings, open_stores
 from casparian.domain.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from casparian.adapters.queue import QueueStores
-    from casparian.app.cli.shapes import DeployedDocument, ShadowDocument
+    from casparian.app.cli.shadow_shapes import ShadowDocument
+    from casparian.app.cli.shapes import DeployedDocument
     from casparian.app.settings import Settings
     from casparian.domain.deployments import Signed
     from casparian.domain.messages import Deployed
@@ -47,10 +48,17 @@ def deploy(
             "--shadow",
             metavar="N",
             min=1,
-            help="First run it on the last N files published, and show what would change.",
+            help="First run it on the last N file versions, and show what would change.",
         ),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    uncompared: Annotated[
+        bool,
+        typer.Option(
+            "--uncompared",
+            help="With --shadow and --yes, also where some file could not be compared.",
+        ),
+    ] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -61,12 +69,14 @@ def deploy(
     cannot be loaded is recorded, and what was live stays. From then on the plugin's file in the
     plugin directory is not used. The plugin must be in the configuration.
 
-    With --shadow the new code is run before that, in a sidecar, on the last files that the plugin
-    has published, and what it makes is compared with what the code makes that published them;
+    With --shadow the new code is run before that, in sidecars, on the last versions of files that
+    the plugin is to publish, and what it makes is compared with the rows that stand in the targets;
     nothing of it is published. Without --yes it is then deployed only where somebody can be asked.
+    Differences do not keep --yes from deploying. A file whose published rows could not be read
+    does, unless --uncompared is given.
 
     On a terminal it asks first. Exits with 1 when the deployment is refused, saying by which
-    check, and with 3 when no engine is running.
+    check, or kept back by --shadow, and with 3 when no engine is running.
 
     Example: casparian deploy csv_table.py --plugin csv_table --key-id office-2026 --shadow 20
     """
@@ -91,12 +101,19 @@ def deploy(
             document["shadow"] = found = _shadow(settings, stores, plugin, code, shadow)
             if not as_json:
                 show_shadow(found)
-        if not _agreed(stores, plugin, file, yes=yes, as_json=as_json, shown=shadow is not None):
+        unknown = document["shadow"]["uncompared"] if document["shadow"] else 0
+        kept_back = bool(yes and unknown and not uncompared)
+        if kept_back or not _agreed(stores, plugin, file, document["shadow"], yes, as_json):
             if as_json:
                 show_json(document)
+            elif kept_back:
+                print(
+                    f"Nothing was deployed, since {count(unknown, 'file')} could not be compared. "
+                    "With --uncompared it is deployed all the same."
+                )
             else:
                 print("Nothing was deployed.")
-            return
+            raise typer.Exit(1 if kept_back else 0)
         installed, engine = _deploy(stores, key, plugin, code, client_access(settings))
     if as_json:
         document["version"], document["engine"] = installed.version, engine
@@ -118,26 +135,36 @@ def _read(file: Path) -> bytes:
 def _shadow(
     settings: Settings, stores: QueueStores, plugin: str, code: bytes, limit: int
 ) -> ShadowDocument:
+    from casparian.app.logs import configure_logs
     from casparian.app.shadow import shadow_run
 
+    # Its engine would tell of jobs that are none, and of failures that the document tells.
+    configure_logs("error", as_json=False)
     return shadow_document(shadow_run(settings, stores, plugin, code, limit))
 
 
 def _agreed(
-    stores: QueueStores, plugin: str, file: Path, *, yes: bool, as_json: bool, shown: bool
+    stores: QueueStores,
+    plugin: str,
+    file: Path,
+    shown: ShadowDocument | None,
+    yes: bool,
+    as_json: bool,
 ) -> bool:
-    """`shown`: what would change was shown, to be judged first."""
+    """`shown`: what would change, which is to be judged first."""
     if yes:
         return True
     if as_json or not (sys.stdin.isatty() and sys.stdout.isatty()):
-        return not shown
+        return shown is None
     standing = stores.store.standing().get(plugin)
     former = (
         f"version {standing.version}, of {standing.origin}, is live"
         if standing
         else "no code is live"
     )
-    return typer.confirm(f"Plugin {plugin}: {former}. Deploy {file}?")
+    unknown = shown["uncompared"] if shown else 0
+    doubt = f" {count(unknown, 'file')} could not be compared." if unknown else ""
+    return typer.confirm(f"Plugin {plugin}: {former}.{doubt} Deploy {file}?")
 
 
 def _deploy(

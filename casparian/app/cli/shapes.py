@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Annotated, Any, TypedDict
 
 from casparian.app.cli._findings import Level
+from casparian.app.cli.shadow_shapes import ShadowDocument
 from casparian.domain.adoption import Owner
 from casparian.domain.deployments import DeployCheck, Origin, Verdict
 from casparian.domain.documents import (
@@ -221,51 +222,6 @@ class AdoptedDocument(TypedDict):
     left: Annotated[list[StandingRowsDocument], "Rows that are still not known to this queue."]
     slots: Annotated[int, "Slots that changed their owner."]
     jobs: Annotated[RenumberedDocument, "What became of jobs."]
-
-
-class ShadowColumnDocument(TypedDict):
-    """A column that is another one by the new code."""
-
-    name: Annotated[str, "Its name."]
-    before: Annotated[str | None, "Its type before; null where it was not there."]
-    now: Annotated[str | None, "Its type now; null where it is not there."]
-
-
-class ShadowTopicDocument(TypedDict):
-    """What two codes made of one topic, over all files."""
-
-    topic: Annotated[str, "The topic."]
-    rows_before: Annotated[int, "Rows by the code that published."]
-    rows_now: Annotated[int, "Rows by the new code."]
-    only_before: Annotated[int, "Rows that the new code does not make."]
-    only_now: Annotated[int, "Rows that only the new code makes."]
-    columns: Annotated[list[ShadowColumnDocument], "Columns that differ."]
-    examples: Annotated[list[str], "A few such rows: `-` those gone, `+` those new."]
-
-
-class ShadowFileDocument(TypedDict):
-    """A file on which the new code was run."""
-
-    path: Annotated[str, "Its path below the source root."]
-    source_root: Annotated[str, "The source root."]
-    job_id: Annotated[int, "The job that published its rows."]
-    plugin_hash: Annotated[str, "The code that this job ran."]
-    rows_published: Annotated[int, "Rows that it published."]
-    rows_before: Annotated[int, "Rows that this code makes now."]
-    rows_now: Annotated[int, "Rows that the new code makes."]
-    rejects_before: Annotated[int, "Rows that it rejects."]
-    rejects_now: Annotated[int, "Rows that the new code rejects."]
-    error_before: Annotated[str | None, "Why it fails now; null where it does not."]
-    error_now: Annotated[str | None, "Why the new code fails; null where it does not."]
-    drifted: Annotated[bool, "What the old code makes now is not as many as it published."]
-
-
-class ShadowDocument(TypedDict):
-    """What `casparian deploy --shadow` found. Nothing of it is published."""
-
-    same: Annotated[bool, "Both codes make the same rows, rejects and errors."]
-    files: Annotated[list[ShadowFileDocument], "The files, the one published last first."]
-    topics: Annotated[list[ShadowTopicDocument], "What differs, by topic."]
 
 
 class DeployedDocument(TypedDict):

@@ -50,6 +50,11 @@ class MemoryLedger(MemoryDuplicates):
         published = tuple(sorted(self.published_slots.get(key, ()), key=slot_order))
         return SlotState(row.generation, row.holder, published)
 
+    def stands(self, target: Target, schema: TargetSchema) -> None:
+        """Take it that a target has this schema, unless it has one here already."""
+        with self.lock:
+            self.target_schemas.setdefault(target, schema.to_json())
+
     def schemas(self, targets: Sequence[Target]) -> dict[Target, TargetSchema]:
         with self.lock:
             return {
