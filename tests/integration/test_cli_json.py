@@ -116,6 +116,14 @@ NOT_IN_THIS_HISTORY = {
     ),
     *((p, "quarantined", "value") for p in ("PluginDocument", "PluginStateDocument")),
     ("PluginStateDocument", "refused", "value"),
+    # Packages of a plugin's own: test_environments.py.
+    *(("EnvironmentDocument", f, "value") for f in ("digest", "directory", "python", "packages")),
+    *(
+        (job, field, "value")
+        for job in ("JobDocument", "JobStoryDocument", "SubscribedJobDocument")
+        for field in ("environment", "environment_digest")
+    ),
+    *((plugin, "environment", "value") for plugin in ("PluginDocument", "PluginStateDocument")),
     # Roots that an engine scans meanwhile.
     ("ScanDocument", "left", "value"),
     ("SourceRootDocument", "scout", "value"),
