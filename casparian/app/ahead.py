@@ -1,7 +1,7 @@
-"""A sidecar is launched before the engine itself is loaded, where there is work for one.
+"""What sidecars are forked from is started before the engine itself is loaded, where there is work.
 
-It takes a sidecar about as long to load as the engine: so neither waits for the other. What it is
-to run it is told later. A guess that was wrong costs the start of a process, which is ended unused.
+It takes about as long to load as the engine: so neither waits for the other. A guess that was wrong
+costs the start of a process, which is ended unused.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from casparian.adapters.host.launch import launch_ahead
+from casparian.adapters.host.forking import start_ahead
 from casparian.app.settings import Settings
 
 FILES = "sqlite:///"
 MOST_LOOKED_AT = 1000
 
 
-def launch_sidecar_ahead(settings: Settings, drain: bool) -> None:
+def start_sidecars_ahead(settings: Settings, drain: bool) -> None:
     """To be called by the main thread, for an engine that runs jobs."""
     if settings.plugin_host.adapter != "subprocess" or not settings.plugin:
         return
     # One that runs for ever starts its sidecars anyhow, so that no first file waits for them.
     if not drain or something_is_new(settings):
-        launch_ahead(settings.plugin_host.sidecars)
+        start_ahead(settings.plugin_host.sidecars)
 
 
 def something_is_new(settings: Settings) -> bool:

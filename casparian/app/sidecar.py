@@ -1,13 +1,12 @@
 """The process that runs one plugin: its sandbox first, then the plugin, until told to stop.
 
-Started by the subprocess host with its instructions as one JSON line on standard input, which
-stays open as a lifeline: when the engine is gone, so is this process.
+Started by the subprocess host, or forked for it, with its instructions as one JSON line on standard
+input, which stays open as a lifeline: when the engine is gone, so is this process.
 """
 
 from __future__ import annotations
 
 import base64
-import contextlib
 import io
 import json
 import logging
@@ -35,16 +34,13 @@ def main() -> int:
     the engine went away without a word."""
     line = sys.stdin.buffer.readline()
     if not line.endswith(b"\n"):
-        # Launched ahead of its instructions, and there came none: nobody else clears up.
-        with contextlib.suppress(OSError):
-            os.rmdir(os.environ["TMPDIR"])
         return ENGINE_GONE
     instructions: dict[str, Any] = json.loads(line)
     lifeline = _take_lifeline()
     sandbox = Sandbox(_plan(instructions))
     sandbox.before_connecting()
     if os.getppid() != instructions["parent_pid"]:
-        # The engine went before this process was bound to end with it.
+        # It, or the engine, went before this process was bound to end with it.
         return ENGINE_GONE
     threading.Thread(
         target=_watch, args=(lifeline,), name="casparian-lifeline", daemon=True

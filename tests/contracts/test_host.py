@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import os
+import re
+import resource
 import signal
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from casparian.adapters.host import launch
+from casparian.adapters.host import forking, launch
 from casparian.adapters.host import subprocess as subprocess_host
+from casparian.adapters.host.forking import ForkServer
 from casparian.adapters.host.inline import InlineHost
-from casparian.adapters.host.launch import Launched
 from casparian.adapters.host.subprocess import SubprocessHost
 from casparian.adapters.transport import connection_for
 from casparian.adapters.transport.memory import MemoryTransport
 from casparian.adapters.transport.zmq_ipc import ZmqIpcTransport
-from casparian.app.sidecar import ENGINE_GONE
-from casparian.domain.errors import ConfigurationError
+from casparian.domain.errors import ConfigurationError, ErrorClass
+from casparian.domain.instructions import FailJob, FinishJob
 from casparian.domain.plugins import LivePlugin, PluginConfig
 from casparian.domain.ports import PluginHost, SidecarSpec, Transport
 from casparian.testing.host import Loop, OpenHost, PluginHostContract, ProcessHostContract
 
+ANEW = (sys.executable, "-B", "-I", "-m", "casparian.app.sidecar")
 ENGINE = """
 import sys
 from pathlib import Path
@@ -96,45 +101,177 @@ class Handler(BasePlugin):
         assert "".join(line for line in lines if "x" in line) == "x" * 5000
 
 
-class TestLaunchedAhead:
-    """A process that was launched before it was known what for."""
+class TestStartedAnew(TestSubprocess):
+    """By another command, as by another interpreter, nothing can be forked."""
 
     @pytest.fixture
-    def launched(self) -> Iterator[Launched]:
-        launch.launch_ahead(2)
-        ((_, _, launched),) = launch._ahead
-        yield launched
-        launch.discard_ahead()
-        assert not Path(launched.scratch.path).exists()
+    def open_host(self) -> OpenHost:
+        return lambda on_exit: SubprocessHost(on_exit, command=ANEW)
 
-    def test_the_host_takes_it(self, launched: Launched, tmp_path: Path, short_dir: Path) -> None:
+
+class TestForkServer:
+    """What sidecars are forked from."""
+
+    @pytest.fixture
+    def loop(self, tmp_path: Path, short_dir: Path) -> Iterator[Loop]:
         loop = Loop(ZmqIpcTransport(str(short_dir / "r.ipc")), SubprocessHost, tmp_path)
+        yield loop
+        loop.close()
+
+    @pytest.fixture
+    def ahead(self) -> Iterator[ForkServer]:
+        forking.start_ahead(2)
+        (server,) = forking._ahead
+        yield server
+        forking.discard_ahead()
+        assert server.gone
+        assert not Path(server._scratch.path).exists()
+
+    def test_sidecars_are_its_children_and_are_called_sidecars(self, loop: Loop) -> None:
+        loop.configure()
+        _, row = loop.started("wait.csv")
+        server = server_of(loop)._popen.pid
+        stat = Path(f"/proc/{row['pid']}/stat").read_text()
+        assert int(stat.rpartition(")")[2].split()[1]) == server
+        command = Path(f"/proc/{row['pid']}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+        assert command == [os.fsencode(part) for part in launch.COMMAND]
+
+    def test_it_ends_with_its_host(self, loop: Loop) -> None:
+        loop.configure()
+        loop.run("lines.csv")
+        server = server_of(loop)
+        loop.host.close()
+        assert server.gone
+        assert not Path(server._scratch.path).exists()
+
+    def test_where_it_is_killed_its_sidecars_are_and_another_one_comes(self, loop: Loop) -> None:
+        loop.configure()
+        loop.started("wait.csv")
+        server = server_of(loop)
+        os.kill(server._popen.pid, signal.SIGKILL)
+        loop.until(lambda: loop.ends)
+        assert [e.code for e in loop.exits] == [-signal.SIGKILL]
+        (failed,) = loop.ends.values()
+        assert isinstance(failed, FailJob)
+        assert failed.error_class is ErrorClass.CRASH
+        for _ in range(2):
+            (after,) = loop.run("lines.csv")
+            assert isinstance(after, FinishJob)
+        assert server_of(loop) is not server
+
+    def test_where_it_cannot_be_had_sidecars_are_started_anew(
+        self, loop: Loop, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        broken = (sys.executable, "-c", "import sys; sys.exit('a thread was started')")
+        monkeypatch.setattr(forking, "COMMAND", broken)
+        warned: list[str] = []
+
+        class Log:
+            def warning(self, event: str, reason: str) -> None:
+                assert event == "a sidecar is started anew, not forked"
+                warned.append(reason)
+
+        monkeypatch.setattr(subprocess_host, "log", Log())
+        loop.configure()
+        (done,) = loop.run("lines.csv")
+        assert isinstance(done, FinishJob)
+        (reason,) = warned
+        assert reason == "the fork server ended, exit code 1. a thread was started"
+
+    def test_what_it_cannot_fork_is_an_exit(self, loop: Loop) -> None:
+        """And leaves nothing behind: the next one is forked."""
+        loop.configure()
+        loop.run("lines.csv")
+        pid = server_of(loop)._popen.pid
+        opened = len(os.listdir(f"/proc/{pid}/fd"))
+        usual = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        # Room for what it is sent, and not for the handle of what it forks.
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (opened + 2, usual[1]))
+        spec = loop.specs[0]
+        loop.host.start(replace(spec, session="another"))
+        loop.until(lambda: loop.exits)
+        (exit_,) = loop.exits
+        assert (exit_.session, exit_.code) == ("another", 127)
+        assert exit_.tail.endswith("Too many open files")
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, usual)
+        assert len(os.listdir(f"/proc/{pid}/fd")) == opened
+        loop.host.kill(spec.session)
+        loop.until(lambda: len(loop.exits) == 2)
+        (done,) = loop.run("lines.csv")
+        assert isinstance(done, FinishJob)
+        assert server_of(loop)._popen.pid == pid
+
+    def test_a_sidecar_holds_what_one_that_is_started_anew_does(
+        self, loop: Loop, tmp_path: Path, short_dir: Path
+    ) -> None:
+        """Descriptors, by kind, and variables."""
+        transport = ZmqIpcTransport(str(short_dir / "anew.ipc"))
+        anew = Loop(transport, lambda told: SubprocessHost(told, command=ANEW), tmp_path)
+        held = []
         try:
-            loop.configure()
-            loop.run("any.csv")
-            assert launch.take_ahead(launch.COMMAND, launch.environment(2)) is None
-            (process,) = loop.host._processes.values()  # type: ignore[attr-defined]
-            assert process.launched is launched
+            for one in (loop, anew):
+                one.configure()
+                one.run("surroundings.csv")
+                (seen,) = one.rows(1)
+                # Sockets, pipes and the like have numbers of their own.
+                kinds = Counter(re.sub(r"\d+|casparian-sidecar-\w+", "", p) for p in seen["open"])
+                held.append((kinds, seen["environment"]))
+        finally:
+            anew.close()
+        assert held[0] == held[1]
+
+    def test_chance_differs_from_sidecar_to_sidecar(self, tmp_path: Path, short_dir: Path) -> None:
+        code = b"""
+import os, random, time, uuid
+import numpy
+from casparian.sdk import BasePlugin
+
+class Handler(BasePlugin):
+    def execute(self, file_path):
+        self.publish("rows", [{"pid": os.getpid(), "drawn": [
+            str(random.random()), str(numpy.random.random()), str(uuid.uuid4())
+        ]}])
+        while not os.path.exists(self.config["go"]):
+            time.sleep(0.01)
+"""
+        loop = Loop(ZmqIpcTransport(str(short_dir / "r.ipc")), SubprocessHost, tmp_path, sidecars=2)
+        try:
+            loop.configure(code)
+            numbers = loop.offer("a.csv", "b.csv")
+            loop.until(lambda: all(loop.rows(number) for number in numbers))
+            one, other = (loop.rows(number)[0] for number in numbers)
+            assert one["pid"] != other["pid"]
+            assert len({*one["drawn"], *other["drawn"]}) == 6
         finally:
             loop.close()
 
-    def test_one_with_another_environment_is_not_what_was_asked_for(
-        self, launched: Launched, monkeypatch: pytest.MonkeyPatch
+    def test_the_host_takes_the_one_that_was_started_ahead(
+        self, ahead: ForkServer, loop: Loop
     ) -> None:
-        assert launch.take_ahead([*launch.COMMAND, "more"], launch.environment(2)) is None
+        loop.configure()
+        loop.run("lines.csv")
+        assert server_of(loop) is ahead
+        loop.host.close()
+
+    def test_one_with_another_environment_is_not_what_was_asked_for(
+        self, ahead: ForkServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setenv("TZ", "Asia/Kathmandu")
-        assert launch.take_ahead(launch.COMMAND, launch.environment(2)) is None
+        assert forking.take_ahead(launch.environment(2)) is None
 
-    def test_one_that_nobody_took_ends(self, launched: Launched) -> None:
-        launch.discard_ahead()
-        assert launched.popen.returncode == -signal.SIGKILL
+    def test_one_that_has_ended_is_not_taken(self, ahead: ForkServer) -> None:
+        ahead._popen.kill()
+        ahead._popen.wait()
+        assert forking.take_ahead(launch.environment(2)) is None
 
-    def test_it_ends_with_an_engine_that_never_instructed_it(self, launched: Launched) -> None:
-        launched.stdin.close()
-        assert launched.popen.wait(60) == ENGINE_GONE
-        assert launched.stderr.read() == b""
-        assert not Path(launched.scratch.path).exists()
-        assert launch.take_ahead(launch.COMMAND, launch.environment(2)) is None
+    def test_it_ends_when_nobody_can_ask_it_any_more(self, ahead: ForkServer) -> None:
+        ahead._door.close()
+        assert ahead._popen.wait(60) == 0
+
+
+def server_of(loop: Loop) -> ForkServer:
+    server: ForkServer = loop.host._fork_server  # type: ignore[attr-defined]
+    return server
 
 
 def test_a_system_without_handles_of_processes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -199,21 +199,31 @@ mode = "{mode}"
         return sorted(str(p.relative_to(self.directory)) for p in places)
 
     def sidecar_pids(self, engine: int) -> list[int]:
-        """The engine's child processes that are sidecars."""
+        """The engine's sidecars: its own child processes, or forked from one of these."""
+        servers = _children(engine, b"casparian.app.fork_server")
         return [
-            int(p.name)
-            for p in Path("/proc").iterdir()
-            if p.name.isdigit() and _is_sidecar_of(p, engine)
+            pid
+            for parent in (engine, *servers)
+            for pid in _children(parent, b"casparian.app.sidecar")
         ]
 
 
-def _is_sidecar_of(process: Path, parent: int) -> bool:
+def _children(parent: int, module: bytes) -> list[int]:
+    """Those that run a module."""
+    return [
+        int(p.name)
+        for p in Path("/proc").iterdir()
+        if p.name.isdigit() and _is_child_of(p, parent, module)
+    ]
+
+
+def _is_child_of(process: Path, parent: int, module: bytes) -> bool:
     try:
         fields = (process / "stat").read_text().rpartition(")")[2].split()
         command = (process / "cmdline").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return False
-    return int(fields[1]) == parent and b"casparian.app.sidecar" in command
+    return int(fields[1]) == parent and module in command.split(b"\0")
 
 
 def read_parquet(directory: Path) -> pa.Table:

@@ -1,4 +1,4 @@
-"""When a sidecar is launched before the engine is loaded: the guess that there is work for it."""
+"""When the fork server is started before the engine is loaded: the guess that there is work."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from casparian.app import ahead
-from casparian.app.ahead import launch_sidecar_ahead, something_is_new
+from casparian.app.ahead import something_is_new, start_sidecars_ahead
 from casparian.app.settings import Settings
 
 DATABASE = "casparian_flow.sqlite3"
@@ -29,10 +29,10 @@ def settings(tmp_path: Path) -> Callable[..., Settings]:
 
 
 @pytest.fixture
-def launched(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many sidecars a plugin may have, for each launch."""
+def started(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many sidecars a plugin may have, for each start."""
     calls: list[int] = []
-    monkeypatch.setattr(ahead, "launch_ahead", calls.append)
+    monkeypatch.setattr(ahead, "start_ahead", calls.append)
     return calls
 
 
@@ -57,20 +57,20 @@ def test_a_root_that_cannot_be_listed_is_left_to_the_scan(
 
 
 def test_an_engine_that_runs_for_ever_needs_sidecars_anyhow(
-    settings: Callable[..., Settings], tmp_path: Path, launched: list[int]
+    settings: Callable[..., Settings], tmp_path: Path, started: list[int]
 ) -> None:
-    launch_sidecar_ahead(settings(), drain=True)
-    assert launched == []
-    launch_sidecar_ahead(settings(plugin_host={"sidecars": 3}), drain=False)
+    start_sidecars_ahead(settings(), drain=True)
+    assert started == []
+    start_sidecars_ahead(settings(plugin_host={"sidecars": 3}), drain=False)
     (tmp_path / "inbox" / "a.csv").touch()
-    launch_sidecar_ahead(settings(), drain=True)
-    assert launched == [3, 2]
+    start_sidecars_ahead(settings(), drain=True)
+    assert started == [3, 2]
 
 
-def test_nothing_is_launched_that_no_job_could_use(
-    settings: Callable[..., Settings], launched: list[int]
+def test_nothing_is_started_that_no_job_could_use(
+    settings: Callable[..., Settings], started: list[int]
 ) -> None:
-    launch_sidecar_ahead(settings(plugin={}), drain=False)
+    start_sidecars_ahead(settings(plugin={}), drain=False)
     inline = {"plugin_host": {"adapter": "inline"}, "transport": {"adapter": "memory"}}
-    launch_sidecar_ahead(settings(**inline), drain=False)
-    assert launched == []
+    start_sidecars_ahead(settings(**inline), drain=False)
+    assert started == []

@@ -1,20 +1,14 @@
-"""A sidecar's process as it begins: it loads what every plugin needs and reads its instructions.
-
-One may be launched before it is known what it is for, so that it loads while the engine does; the
-first host of this process that would launch the same takes it.
-"""
+"""A sidecar's process as it begins: how one is started anew, by any interpreter or command."""
 
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Protocol
 
 from casparian.adapters.host.freed_memory import KEEP_FREED_MEMORY
 from casparian.adapters.host.scratch import Scratch
@@ -31,24 +25,28 @@ SEEN = ("TZ",)
 """The engine's variables that sidecars may see."""
 
 
+class Process(Protocol):
+    """One that has to be waited for once it has ended; until then its pid is its own."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def wait(self) -> int:
+        """The exit code, or minus the signal."""
+        ...
+
+
 @dataclass(slots=True)
 class Launched:
-    """A process that waits for its instructions. `scratch` is its directory, to be removed when
-    it has ended."""
+    """A process that waits for its instructions, and the process that it is to end with. `scratch`
+    is its directory, to be removed when it has ended; `pidfd` is to be closed."""
 
-    popen: subprocess.Popen[bytes]
+    process: Process
+    parent_pid: int
+    pidfd: int
     stdin: IO[bytes]
     stderr: IO[bytes]
     scratch: Scratch
-
-    def discard(self) -> None:
-        """End one that was given no instructions."""
-        if self.popen.poll() is None:
-            os.killpg(self.popen.pid, signal.SIGKILL)
-            self.popen.wait()
-        self.stdin.close()
-        self.stderr.close()
-        self.scratch.remove()
 
 
 def environment(sidecars: int, seen: Sequence[str] = SEEN) -> dict[str, str]:
@@ -66,56 +64,38 @@ def environment(sidecars: int, seen: Sequence[str] = SEEN) -> dict[str, str]:
     }
 
 
+def begin(
+    command: Sequence[str], variables: Mapping[str, str], scratch: Scratch, stdin: int
+) -> subprocess.Popen[bytes]:
+    """A process with these variables and no others, its own directory and group, and none of this
+    process's descriptors. Raises OSError. The kernel ends it when the thread that calls this is
+    gone, as soon as it has asked for that."""
+    return subprocess.Popen(
+        command,
+        stdin=stdin,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={**variables, "HOME": scratch.path, "TMPDIR": scratch.path},
+        cwd=scratch.path,
+        close_fds=True,
+        start_new_session=True,
+    )
+
+
 def launch(command: Sequence[str], variables: Mapping[str, str]) -> Launched:
-    """Raises OSError. The kernel ends the process when the thread that calls this is gone."""
-    scratch = Scratch()
-    try:
-        popen = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env={**variables, "HOME": scratch.path, "TMPDIR": scratch.path},
-            cwd=scratch.path,
-            close_fds=True,
-            start_new_session=True,
-        )
-    except OSError:
-        scratch.remove()
-        raise
-    assert popen.stdin is not None
-    assert popen.stderr is not None
-    return Launched(popen, popen.stdin, popen.stderr, scratch)
+    """Raises OSError."""
+    with ExitStack() as undo:
+        scratch = Scratch()
+        undo.callback(scratch.remove)
+        popen = begin(command, variables, scratch, subprocess.PIPE)
+        undo.callback(_end, popen)
+        assert popen.stdin is not None
+        assert popen.stderr is not None
+        pidfd = os.pidfd_open(popen.pid)
+        undo.pop_all()
+        return Launched(popen, os.getpid(), pidfd, popen.stdin, popen.stderr, scratch)
 
 
-# --- before it is known what for --------------------------------------------------------------
-
-_lock = threading.Lock()
-_ahead: list[tuple[tuple[str, ...], dict[str, str], Launched]] = []
-
-
-def launch_ahead(sidecars: int) -> None:
-    """Launch one for the host to come. To be called by the main thread: it must not end first."""
-    variables = environment(sidecars)
-    with suppress(OSError):  # The host will meet the same, and report it.
-        launched = launch(COMMAND, variables)
-        with _lock:
-            _ahead.append((COMMAND, variables, launched))
-
-
-def take_ahead(command: Sequence[str], variables: Mapping[str, str]) -> Launched | None:
-    """One that was launched ahead, lives, and is what `launch` would make; it is the caller's."""
-    with _lock:
-        for entry in _ahead:
-            if entry[:2] == (tuple(command), variables) and entry[2].popen.poll() is None:
-                _ahead.remove(entry)
-                return entry[2]
-    return None
-
-
-def discard_ahead() -> None:
-    """End what nobody took."""
-    with _lock:
-        entries, _ahead[:] = _ahead[:], []
-    for _, _, launched in entries:
-        launched.discard()
+def _end(popen: subprocess.Popen[bytes]) -> None:
+    popen.kill()
+    popen.communicate()

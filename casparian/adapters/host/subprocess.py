@@ -1,7 +1,8 @@
 """Each sidecar a process of its own: cleared environment, own process group, watched by handle.
 
-One thread starts, watches and ends them all. It lives as long as the host, which matters:
-the kernel ends a sidecar when the *thread* that started it is gone.
+Those that run by the engine's interpreter are forked from one process; others, and all where that
+cannot be had, are started anew. One thread starts, watches and ends them all. It lives as long as
+the host, which matters: the kernel ends a process when the *thread* that started it is gone.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import IO
 import structlog
 
 from casparian.adapters.host import launch
+from casparian.adapters.host.forking import ForkServer, ForkServerGoneError, take_ahead
 from casparian.adapters.host.job_note import JOB_ID, JOB_NOTE
 from casparian.adapters.host.launch import Launched
 from casparian.adapters.host.sandbox.layers import Mode
@@ -41,7 +43,6 @@ log = structlog.get_logger("casparian.host")
 class _Process:
     spec: SidecarSpec
     launched: Launched
-    pidfd: int
     tail: bytearray = field(default_factory=bytearray)
     line: bytearray = field(default_factory=bytearray)
     killed: bool = False
@@ -86,6 +87,7 @@ class SubprocessHost:
         self._orders: queue.SimpleQueue[SidecarSpec | str | None] = queue.SimpleQueue()
         self._exits: queue.SimpleQueue[SidecarExit] = queue.SimpleQueue()
         self._processes: dict[str, _Process] = {}
+        self._fork_server: ForkServer | None = None
         self._selector = selectors.DefaultSelector()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._closed = False
@@ -136,6 +138,7 @@ class SubprocessHost:
                     else:
                         self._ended(process)
         self._selector.close()
+        self._end_fork_server()
 
     def _obey(self) -> bool:
         """Carry out what was ordered; True when told to close."""
@@ -158,26 +161,48 @@ class SubprocessHost:
 
     def _start(self, spec: SidecarSpec) -> None:
         try:
-            command = [spec.python, *self._command[1:]] if spec.python else self._command
-            launched = launch.take_ahead(command, self._environment)
-            if launched is None:
-                launched = launch.launch(command, self._environment)
+            launched = self._launch(spec)
         except OSError as error:
             self._report(SidecarExit(spec.session, 127, f"cannot start a process: {error}"))
             return
         os.set_blocking(launched.stderr.fileno(), False)
-        process = _Process(spec, launched, os.pidfd_open(launched.popen.pid))
+        process = _Process(spec, launched)
         self._processes[spec.session] = process
-        self._selector.register(process.pidfd, selectors.EVENT_READ, (process, "pidfd"))
+        self._selector.register(launched.pidfd, selectors.EVENT_READ, (process, "pidfd"))
         self._selector.register(process.stderr, selectors.EVENT_READ, (process, "stderr"))
         # A sidecar that dies before reading is seen through its handle. The pipe stays open.
         with contextlib.suppress(BrokenPipeError):
-            launched.stdin.write(_instructions(spec, self._sandbox))
+            launched.stdin.write(_instructions(spec, self._sandbox, launched.parent_pid))
             launched.stdin.flush()
+
+    def _launch(self, spec: SidecarSpec) -> Launched:
+        """Raises OSError."""
+        if spec.python:
+            return launch.launch([spec.python, *self._command[1:]], self._environment)
+        if self._command == list(launch.COMMAND):
+            try:
+                return self._forking().launch()
+            except ForkServerGoneError as error:
+                log.warning("a sidecar is started anew, not forked", reason=str(error))
+                self._end_fork_server()
+        return launch.launch(self._command, self._environment)
+
+    def _forking(self) -> ForkServer:
+        if self._fork_server is None:
+            self._fork_server = take_ahead(self._environment) or ForkServer(self._environment)
+        return self._fork_server
+
+    def _end_fork_server(self) -> None:
+        if self._fork_server is not None:
+            self._fork_server.close()
+            self._fork_server = None
 
     def _kill(self, process: _Process) -> None:
         process.killed = True
-        _kill_group(process.launched.popen.pid)
+        _kill_group(process.launched.process.pid)
+        # One that was forked a moment ago may have no group yet.
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(process.launched.pidfd, signal.SIGKILL)
 
     def _read_stderr(self, process: _Process) -> None:
         try:
@@ -199,11 +224,11 @@ class SubprocessHost:
     def _ended(self, process: _Process) -> None:
         self._read_rest(process)
         _log_output(process, process.line)
-        code = process.launched.popen.wait()
         # What the plugin started in its process group ends with it.
-        _kill_group(process.launched.popen.pid)
-        self._selector.unregister(process.pidfd)
-        os.close(process.pidfd)
+        _kill_group(process.launched.process.pid)
+        code = process.launched.process.wait()
+        self._selector.unregister(process.launched.pidfd)
+        os.close(process.launched.pidfd)
         process.stderr.close()
         with contextlib.suppress(BrokenPipeError):
             process.launched.stdin.close()
@@ -262,11 +287,11 @@ def _kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-def _instructions(spec: SidecarSpec, mode: Mode) -> bytes:
+def _instructions(spec: SidecarSpec, mode: Mode, parent_pid: int) -> bytes:
     config = spec.plugin.config
     text = json.dumps(
         {
-            "parent_pid": os.getpid(),
+            "parent_pid": parent_pid,
             "session": spec.session,
             "plugin": config.plugin,
             "plugin_hash": spec.plugin.content_hash,

@@ -70,14 +70,14 @@ def run(
     from casparian.adapters.host.freed_memory import keep_freed_memory
 
     keep_freed_memory()
-    from casparian.adapters.host.launch import discard_ahead
-    from casparian.app.ahead import launch_sidecar_ahead
+    from casparian.adapters.host.forking import discard_ahead
+    from casparian.app.ahead import start_sidecars_ahead
     from casparian.app.settings import Settings
 
     settings = Settings.load(config or ctx.obj)
     try:
         if role is not Role.SCOUT:
-            launch_sidecar_ahead(settings, drain)
+            start_sidecars_ahead(settings, drain)
         result = _run(settings, drain, role, log_level, log_json)
     finally:
         discard_ahead()

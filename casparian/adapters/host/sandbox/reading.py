@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import sysconfig
+from functools import cache
 
 SYSTEM = (
     "/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/local/lib",
@@ -29,7 +30,8 @@ PROGRAMS = (
 _OF_A_PREFIX = ("lib", "lib64", "pyvenv.cfg")
 
 
-def interpreter_paths() -> list[str]:
+@cache
+def interpreter_paths() -> tuple[str, ...]:
     """Of the interpreter that runs this, its environment, and packages installed for editing."""
     prefixes = {sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix}
     paths = {os.path.join(prefix, name) for prefix in prefixes for name in _OF_A_PREFIX}
@@ -39,7 +41,7 @@ def interpreter_paths() -> list[str]:
     if os.path.dirname(own) not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
         # Beside this package lies what is no library, as in a checkout.
         paths.discard(os.path.dirname(own))
-    return sorted(paths | {own} | _edited_packages())
+    return tuple(sorted(paths | {own} | _edited_packages()))
 
 
 def _edited_packages() -> set[str]:
