@@ -19,7 +19,6 @@ import subprocess
 
 from casparian.sdk import BasePlugin
 
-ENGINE = os.getppid()
 LIBC = ctypes.CDLL(None, use_errno=True)
 LIBC.syscall.restype = ctypes.c_long
 HERE = 0 if platform.machine() == "x86_64" else 1
@@ -139,7 +138,7 @@ class Files:
         read("/proc/self/root" + at["secret"])
 
     def go_through_the_engines_directory_root(self, at):
-        read(f"/proc/{ENGINE}/cwd/casparian.toml")
+        read(f"/proc/{at['engine']}/cwd/casparian.toml")
 
     def list_the_scratch_of_another(self, at):
         os.listdir(at["neighbour"])
@@ -189,32 +188,32 @@ class Files:
 
 class Processes:
     def read_the_engines_environment(self, at):
-        read(f"/proc/{ENGINE}/environ")
+        read(f"/proc/{at['engine']}/environ")
 
     def read_the_environment_of_another(self, at):
         read(f"/proc/{at['victim']}/environ")
 
     def read_the_engines_memory(self, at):
-        open(f"/proc/{ENGINE}/mem", "rb").close()
+        open(f"/proc/{at['engine']}/mem", "rb").close()
 
     def read_the_engines_maps(self, at):
-        read(f"/proc/{ENGINE}/maps")
+        read(f"/proc/{at['engine']}/maps")
 
     def read_the_engines_command_line(self, at):
-        read(f"/proc/{ENGINE}/cmdline")
+        read(f"/proc/{at['engine']}/cmdline")
 
     def list_the_engines_descriptors(self, at):
-        os.listdir(f"/proc/{ENGINE}/fd")
+        os.listdir(f"/proc/{at['engine']}/fd")
 
     def signal_the_engine(self, at):
-        os.kill(ENGINE, 0)
+        os.kill(at["engine"], 0)
 
     def signal_the_engine_by_handle(self, at):
-        call("pidfd_send_signal", call("pidfd_open", ENGINE, 0), 0, None, 0)
+        call("pidfd_send_signal", call("pidfd_open", at["engine"], 0), 0, None, 0)
 
     def signal_the_engine_by_a_descriptor(self, at):
         with open(at["input"]) as file:
-            fcntl.fcntl(file, fcntl.F_SETOWN, ENGINE)
+            fcntl.fcntl(file, fcntl.F_SETOWN, at["engine"])
 
     def trace_another_process_root(self, at):
         call("ptrace", 0x4206, at["victim"], 0, 0)
@@ -236,19 +235,19 @@ class Processes:
                 raise
 
     def take_a_descriptor_of_the_engine_root(self, at):
-        os.close(call("pidfd_getfd", call("pidfd_open", ENGINE, 0), 2, 0))
+        os.close(call("pidfd_getfd", call("pidfd_open", at["engine"], 0), 2, 0))
 
     def limit_the_engine(self, at):
         resource.prlimit(
-            ENGINE, resource.RLIMIT_CORE, resource.prlimit(ENGINE, resource.RLIMIT_CORE)
+            at["engine"], resource.RLIMIT_CORE, resource.prlimit(at["engine"], resource.RLIMIT_CORE)
         )
 
     def slow_the_engine_down(self, at):
-        priority = os.getpriority(os.PRIO_PROCESS, ENGINE)
-        os.setpriority(os.PRIO_PROCESS, ENGINE, priority)
+        priority = os.getpriority(os.PRIO_PROCESS, at["engine"])
+        os.setpriority(os.PRIO_PROCESS, at["engine"], priority)
 
     def pin_the_engine(self, at):
-        os.sched_setaffinity(ENGINE, os.sched_getaffinity(ENGINE))
+        os.sched_setaffinity(at["engine"], os.sched_getaffinity(at["engine"]))
 
     def fork(self, at):
         self._reap(os.fork())
@@ -451,6 +450,15 @@ class Handler(BasePlugin):
         for group in (Files(), Processes(), Network(), Kernel(), Limits(), NotDenied()):
             names = [n for n in vars(type(group)) if not n.startswith("_")]
             self.publish("tried", [self.tried(group, name, at) for name in names])
+        self.publish("tried", list(self.at_the_fork_server(at)))
+
+    def at_the_fork_server(self, at):
+        """What is tried at the engine, at this process's parent."""
+        for name in vars(Processes):
+            if "the_engine" in name:
+                tried = self.tried(Processes(), name, {**at, "engine": os.getppid()})
+                what = name.replace("the_engine", "the_fork_server")
+                yield {**tried, "group": "ForkServer", "what": what}
 
     def tried(self, group, name, at):
         said = ""

@@ -34,7 +34,8 @@ class Tried(NamedTuple):
 
 
 @contextlib.contextmanager
-def engine(directory: Path, sandbox: str) -> Iterator[Project]:
+def engine(directory: Path, sandbox: str) -> Iterator[tuple[Project, int]]:
+    """With the pid of the engine."""
     project = Project(directory)
     for name in ("escapes", "neighbour"):
         project.plugin(name, ESCAPES)
@@ -54,13 +55,13 @@ sink = "parquet://./{name}"
     project.configure(
         f'{FAST}\n[plugins]\nsandbox = "{sandbox}"\n[[source_root]]\npath = "inbox"\n{tables}'
     )
-    with project.running(CASPARIAN_TEST_SECRET="hunter2"):
-        yield project
+    with project.running(CASPARIAN_TEST_SECRET="hunter2") as process:
+        yield project, process.pid
 
 
 def attempts(directory: Path, sandbox: str, places: Mapping[str, Any]) -> dict[str, Tried]:
     """What became of each attempt. Afterwards the engine runs another job, as before."""
-    with engine(directory, sandbox) as project:
+    with engine(directory, sandbox) as (project, pid):
         project.drop("neighbour.json", '{"say": "where"}')
         wait_for(lambda: project.statuses() == {"COMPLETED": 1})
         (neighbour,) = project.parquet("tried", "neighbour")["what"].to_pylist()
@@ -69,6 +70,7 @@ def attempts(directory: Path, sandbox: str, places: Mapping[str, Any]) -> dict[s
         beside.write_text("hunter2")
         at = {
             **places,
+            "engine": pid,
             "project": str(project.directory),
             "database": str(project.database),
             "configuration": str(project.directory / "casparian.toml"),
@@ -112,7 +114,7 @@ def free(tmp_path_factory: pytest.TempPathFactory, places: dict[str, Any]) -> di
     return tried
 
 
-GROUPS = ("Files", "Processes", "Network", "Kernel")
+GROUPS = ("Files", "Processes", "ForkServer", "Network", "Kernel")
 
 
 @pytest.mark.parametrize("group", GROUPS)
