@@ -354,10 +354,10 @@ class ProcessHostContract(PluginHostContract):
         loop.configure()
         number, row = loop.started(f"{how}.csv")
         if how == "freeze":
-            loop.until(lambda: _state(row["pid"]) == "T")
+            loop.until(lambda: state_of(row["pid"]) == "T")
         loop.host.kill(loop.specs[0].session)
         loop.until(lambda: loop.exits)
-        assert _state(row["pid"]) is None
+        assert state_of(row["pid"]) is None
         (exit_,) = loop.exits
         assert (exit_.code, exit_.job_id) == (-signal.SIGKILL, number)
 
@@ -365,14 +365,14 @@ class ProcessHostContract(PluginHostContract):
     def test_3_what_it_started_ends_with_it(self, loop: Loop, end: str) -> None:
         loop.configure(grants=Grants(allow_subprocess=True))
         _, row = loop.started(f"children.{end}")
-        assert _state(row["child"]) is not None
+        assert state_of(row["child"]) is not None
         if end == "kill":
             loop.host.kill(loop.specs[0].session)
         else:
             loop.until(lambda: loop.ends)
             loop.perform(loop.router.stop()[0])
         loop.until(lambda: loop.exits)
-        loop.until(lambda: _state(row["child"]) is None)
+        loop.until(lambda: state_of(row["child"]) is None)
 
     def test_3_a_death_by_another_hand_is_seen(self, loop: Loop) -> None:
         loop.configure()
@@ -391,10 +391,10 @@ class ProcessHostContract(PluginHostContract):
         with start_engine(tmp_path) as engine:
             assert engine.stdout is not None
             said = json.loads(engine.stdout.readline())
-            assert _state(said["pid"]) is not None
+            assert state_of(said["pid"]) is not None
             engine.kill()
         deadline = time.monotonic() + PATIENCE_S
-        while _state(said["pid"]) is not None:
+        while state_of(said["pid"]) is not None:
             assert time.monotonic() < deadline, "the sidecar outlived its engine"
             time.sleep(0.01)
 
@@ -462,8 +462,8 @@ class ProcessHostContract(PluginHostContract):
         loop.configure(grants=Grants(allow_subprocess=True))
         _, row = loop.started("children.csv")
         loop.host.close()
-        assert _state(row["pid"]) is None
-        loop.until(lambda: _state(row["child"]) is None)
+        assert state_of(row["pid"]) is None
+        loop.until(lambda: state_of(row["child"]) is None)
 
 
 def engine_with_a_sidecar(transport: Transport, open_host: OpenHost, directory: Path) -> None:
@@ -476,12 +476,12 @@ def engine_with_a_sidecar(transport: Transport, open_host: OpenHost, directory: 
     how = (directory / "how").read_text()
     _, row = loop.started(f"{how}.csv")
     if how == "freeze":
-        loop.until(lambda: _state(row["pid"]) == "T")
+        loop.until(lambda: state_of(row["pid"]) == "T")
     print(json.dumps(row), flush=True)
     threading.Event().wait()
 
 
-def _state(pid: int) -> str | None:
+def state_of(pid: int) -> str | None:
     """The letter of a process's state; None when it has ended."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()

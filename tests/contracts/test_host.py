@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,15 @@ from casparian.domain.errors import ConfigurationError, ErrorClass
 from casparian.domain.instructions import FailJob, FinishJob
 from casparian.domain.plugins import LivePlugin, PluginConfig
 from casparian.domain.ports import PluginHost, SidecarSpec, Transport
-from casparian.testing.host import Loop, OpenHost, PluginHostContract, ProcessHostContract
+from casparian.domain.sandbox import Grants
+from casparian.testing.host import (
+    Loop,
+    OpenHost,
+    PluginHostContract,
+    ProcessHostContract,
+    state_of,
+)
+from tests.support.project import wait_for
 
 ANEW = (sys.executable, "-B", "-I", "-m", "casparian.app.sidecar")
 ENGINE = """
@@ -99,6 +108,42 @@ class Handler(BasePlugin):
             "the last one, without an end",
         ]
         assert "".join(line for line in lines if "x" in line) == "x" * 5000
+
+
+class HeldLoop(Loop):
+    """Its host's thread waits in the first exit that it tells until it is let go."""
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        self.go_on = threading.Event()
+        super().__init__(*arguments, **more)
+
+    def _on_exit(self) -> None:
+        super()._on_exit()
+        assert self.go_on.wait(60)
+
+
+def test_an_end_is_seen_together_with_the_end_of_what_it_said(
+    tmp_path: Path, short_dir: Path
+) -> None:
+    """First the sidecar ends, then who shares its standard error, and then the host looks."""
+    transport = ZmqIpcTransport(str(short_dir / "r.ipc"))
+    loop = HeldLoop(transport, SubprocessHost, tmp_path, sidecars=2)
+    try:
+        loop.configure(grants=Grants(allow_subprocess=True))
+        _, first = loop.started("wait.csv")
+        _, second = loop.started("children.csv")
+        os.kill(first["pid"], signal.SIGKILL)
+        assert loop.told.wait(60)
+        for pid in (second["pid"], second["child"]):
+            os.kill(pid, signal.SIGKILL)
+            wait_for(lambda pid=pid: state_of(pid) is None)
+        loop.go_on.set()
+        loop.until(lambda: len(loop.exits) == 2)
+        (after,) = loop.run("lines.csv")
+        assert isinstance(after, FinishJob)
+    finally:
+        loop.go_on.set()
+        loop.close()
 
 
 class TestStartedAnew(TestSubprocess):

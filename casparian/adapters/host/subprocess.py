@@ -133,6 +133,8 @@ class SubprocessHost:
                     ending = self._obey() or ending
                 else:
                     process, source = key.data
+                    if process.spec.session not in self._processes:
+                        continue  # It ended by an event of this same round.
                     if source == "stderr":
                         self._read_stderr(process)
                     else:
