@@ -1,9 +1,10 @@
 """What it costs to start sidecars: until one has loaded its plugin, and to its end.
 
-    .venv/bin/python benchmarks/bench_sidecars.py [--starts N]
+    .venv/bin/python benchmarks/bench_sidecars.py [--starts N] [--anew]
 
 One after the other, as a trial of deployed code does: start, wait for the registration, end it. The
-wall time is the median of a start; CPU time is that of all processes that were started, per start.
+wall time is the median of a start; CPU time is that of all processes that were started, per start,
+the fork server's with it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import threading
 import time
 from pathlib import Path
 
+from casparian.adapters.host.launch import COMMAND
 from casparian.adapters.host.subprocess import SubprocessHost
 from casparian.adapters.transport.zmq_ipc import ZmqIpcTransport
 from casparian.domain.messages import Register, decode_from_sidecar
@@ -57,13 +59,17 @@ def start_one(host: SubprocessHost, transport: ZmqIpcTransport, endpoint: str) -
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--starts", type=int, default=20)
-    starts = parser.parse_args().starts
+    parser.add_argument("--anew", action="store_true", help="start each, fork none")
+    options = parser.parse_args()
+    starts: int = options.starts
+    # Only this very command is what the fork server does.
+    command = (COMMAND[0], "-B", *COMMAND[1:]) if options.anew else COMMAND
     before = children_s()
     with tempfile.TemporaryDirectory(prefix="cf-") as directory:
         transport = ZmqIpcTransport(str(Path(directory) / "r.ipc"))
         endpoint = transport.bind()
         ended = threading.Event()
-        host = SubprocessHost(ended.set)
+        host = SubprocessHost(ended.set, command=command)
         took: list[float] = []
         for _ in range(starts):
             ended.clear()

@@ -146,9 +146,9 @@ class Soak:
 
     def act(self) -> None:
         name = self.chance.choices(
-            ["kill engine", "kill sidecar", "stop engine", "stop sidecar", "pause engine",
-             "write", "new"],
-            [30, 25, 4, 8, 8, 30, 8 if len(self.versions) < 60 else 0],
+            ["kill engine", "kill sidecar", "kill server", "stop engine", "stop sidecar",
+             "pause engine", "write", "new"],
+            [30, 20, 5, 4, 8, 8, 30, 8 if len(self.versions) < 60 else 0],
         )[0]  # fmt: skip
         if name == "new":
             self.write(f"file{len(self.versions)}")
@@ -160,7 +160,11 @@ class Soak:
 
     def signal(self, what: str, whom: str) -> None:
         engine = self.chance.choice(self.engines)
-        pids = [engine.pid] if whom == "engine" else self.project.sidecar_pids(engine.pid)
+        pids = {
+            "engine": lambda: [engine.pid],
+            "server": lambda: self.project.fork_servers(engine.pid),
+            "sidecar": lambda: self.project.sidecar_pids(engine.pid),
+        }[whom]()
         if engine.poll() is not None or not pids:
             return
         pid = self.chance.choice(pids)

@@ -200,12 +200,15 @@ mode = "{mode}"
 
     def sidecar_pids(self, engine: int) -> list[int]:
         """The engine's sidecars: its own child processes, or forked from one of these."""
-        servers = _children(engine, b"casparian.app.fork_server")
         return [
             pid
-            for parent in (engine, *servers)
+            for parent in (engine, *self.fork_servers(engine))
             for pid in _children(parent, b"casparian.app.sidecar")
         ]
+
+    def fork_servers(self, engine: int) -> list[int]:
+        """What the engine's sidecars are forked from: one, once any is needed."""
+        return _children(engine, b"casparian.app.fork_server")
 
 
 def _children(parent: int, module: bytes) -> list[int]:
