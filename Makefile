@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALL_INPUTS := pyproject.toml setup.py casparian/_fastpath/_speed.pyx casparian/adapters/files/_walk.pyx \
 	casparian/adapters/sink/_copy_rows.pyx
 
-.PHONY: hot-reload help venv demo test test-pure test-mssql properties sink-machines crash-matrix failing-calls discipline power-loss resources soak fuzz claimers hosts bad-input-full torture lint audit docs schema reference bench bench-full clean
+.PHONY: hot-reload help venv demo test test-pure test-mssql properties sink-machines crash-matrix failing-calls discipline power-loss resources soak fuzz fuzz-coverage claimers hosts bad-input-full torture lint audit docs schema reference bench bench-full clean
 .DEFAULT_GOAL := help
 
 help:
@@ -20,6 +20,7 @@ help:
 	@echo "make failing-calls  an error at every call that changes files; takes hours"
 	@echo "make soak       engines and sidecars killed at random for SECONDS=600, readers beside them"
 	@echo "make fuzz       a million frames, 100,000 mutated Arrow streams; takes minutes"
+	@echo "make fuzz-coverage  the same code and more, led by coverage; SECONDS=600 for each target"
 	@echo "make discipline  how soon a sidecar that dies, hangs, loops, eats memory is ended: a table"
 	@echo "make power-loss  disks that lose their power at every step, without each fsync; needs root"
 	@echo "make resources  disks, descriptors, clock and time taken from an engine, and given back"
@@ -77,6 +78,11 @@ soak: $(VENV)/.installed-test
 fuzz: $(VENV)/.installed-test
 	$(BIN)/python -m tests.faults.fuzz frames --count 1000000
 	$(BIN)/python -m tests.faults.fuzz streams --count 100000
+
+TARGETS ?= heads frames session settings globs records
+fuzz-coverage: $(VENV)/.installed-fuzz
+	for target in $(TARGETS); do $(BIN)/python -m tests.faults.fuzz_coverage $$target \
+		-max_total_time=$(SECONDS) -print_final_stats=1 || exit; done
 
 failing-calls: $(VENV)/.installed-test
 	CASPARIAN_CRASH_POINTS=all $(BIN)/python -m pytest -s tests/faults/test_failing_calls.py
