@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from casparian.app.fork_server import LATER, SIDECAR
 from tests.support.project import Project, wait_for
 
 HEAVY = {
@@ -71,8 +72,8 @@ except SystemExit:
 
 
 def test_a_sidecar_loads_what_a_plugin_needs_and_no_more(tmp_path: Path) -> None:
-    connections = [f"casparian.adapters.transport.{scheme}_connection" for scheme in ("ipc", "tcp")]
-    code = f"import casparian.app.sidecar, {', '.join(connections)}"
+    """As its fork server does."""
+    code = f"import casparian.app.fork_server, {', '.join((SIDECAR, *LATER))}"
     assert loaded_after(code, tmp_path) & (HEAVY - {"numpy"}) == {"pyarrow", "zmq"}
 
 

@@ -34,7 +34,6 @@ from casparian.adapters.sink._parquet_staging import (
 )
 from casparian.adapters.sink._parts import part_of, rows_part
 from casparian.adapters.sink._places import GRACE_US, Places, beside
-from casparian.adapters.sink._plain import plain_rows
 from casparian.adapters.sink._probe import probe
 from casparian.adapters.sink._round import PromoteRound
 from casparian.adapters.sink._schema import to_domain
@@ -291,6 +290,9 @@ class ParquetSink:
 
     def plain(self, rows: pa.RecordBatch, where: str) -> pa.RecordBatch:
         refuse_unsupported(to_domain(rows.drop_columns(list(lineage.COLUMNS)).schema), where)
+        # It loads Arrow's functions, and only comparisons come here.
+        from casparian.adapters.sink._plain import plain_rows
+
         return plain_rows(rows)
 
     # --- taking over --------------------------------------------------------------------
