@@ -49,9 +49,10 @@ SECOND_US = 1_000_000
 
 def worker_config(settings: Settings, roles: tuple[str, ...]) -> WorkerConfig:
     worker = settings.worker
+    host = settings.plugin_host
     policy = RetryPolicy(worker.max_attempts, worker.max_crashes, int(worker.backoff_s * SECOND_US))
     return WorkerConfig(
-        rules=RouterRules(sidecars=settings.plugin_host.sidecars),
+        rules=RouterRules(sidecars=host.sidecars, start_s=host.start_s),
         policy=policy,
         lease_s=worker.lease_s,
         renew_s=worker.renew_s,

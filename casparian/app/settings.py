@@ -75,6 +75,8 @@ class PluginHostSection(Section):
     """subprocess, inline, or a name from an entry point."""
     sidecars: int = Field(default=2, ge=1, le=256)
     """Sidecars per plugin, at most."""
+    start_s: Seconds = 60.0
+    """A sidecar must have loaded its plugin by then, and deployed code on trial, too."""
     settings: dict[str, Any] = Field(default_factory=dict)
     """Of the adapter, where it has any."""
 

@@ -128,9 +128,7 @@ class Site:
     def drop(self) -> None:
         for _ in range(FILES):
             name = f"{len(self.dropped)}.csv"
-            whole = self.project.directory / name
-            whole.write_text(name)
-            whole.rename(self.project.inbox / name)
+            self.project.move_in(name, name)
             self.dropped.add(name)
 
     # --- what must hold -------------------------------------------------------------------

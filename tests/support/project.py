@@ -88,6 +88,12 @@ mode = "{mode}"
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         return path
 
+    def move_in(self, name: str, content: str) -> Path:
+        """Whole at once, as a careful producer would."""
+        path = self.directory / name
+        path.write_text(content)
+        return path.rename(self.inbox / name)
+
     # --- programs -------------------------------------------------------------------------
 
     def command(self, program: str, *arguments: str) -> list[str]:
