@@ -249,6 +249,45 @@ def test_output_in_a_source_root(project: Project, sink: str) -> None:
     assert "would be taken for input" in finding["what"]
 
 
+@pytest.mark.parametrize("granted", [False, True], ids=["source root", "grant"])
+def test_the_engines_own_where_plugins_may_read(project: Project, granted: bool) -> None:
+    """Each is named, with the place that holds it and what to do."""
+    here = project.directory
+    place = here / ("lookups" if granted else "inbox")
+    (place / "keys").mkdir(parents=True, mode=0o700)
+    project.config = place / "casparian.toml"
+    project.config.write_text(f'''
+[[source_root]]
+path = "{here}/inbox"
+[[rule]]
+pattern = "*.csv"
+tag = "csv"
+[plugin.csv_table]
+tags = ["csv"]
+{f'allow_read = ["{place}"]' if granted else ""}
+[plugin.csv_table.topics.output]
+sink = "parquet://{here}/output"
+[plugins]
+directory = "{here}/plugins"
+keys = "keys"
+[database]
+url = "sqlite:///queue.sqlite3"
+[worker]
+''')
+    open_sqlite(str(place / "queue.sqlite3"), wall_clock_us).close()
+    found = {finding["where"]: finding for finding in project.check()}
+    holder = "[plugin.csv_table] allow_read" if granted else "and every plugin may read it"
+    for own in ("queue.sqlite3", "keys", "casparian.toml"):
+        finding = found.pop(str(place / own))
+        assert finding["level"] == "warning"
+        assert str(place) in finding["what"]
+        assert holder in finding["what"]
+        assert "move" in finding["remedy"].lower()
+    assert not found
+    project.config.write_text(project.config.read_text() + 'verify = "snapshot"\n')
+    assert len(project.check()) == (3 if granted else 0)
+
+
 def test_a_sink_that_cannot_be_written(project: Project) -> None:
     (project.directory / "output").rmdir() if (project.directory / "output").exists() else None
     (project.directory / "output").touch()

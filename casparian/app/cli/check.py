@@ -69,6 +69,7 @@ def _findings(settings: Settings, deep: bool) -> list[Finding]:
         _check_host,
         _check_places,
         _check_plugins,
+        _check_readable,
         _check_secrets,
         _check_transport,
     )
@@ -98,6 +99,7 @@ def _findings(settings: Settings, deep: bool) -> list[Finding]:
     found += _check_environments.check_environments(settings, registry)
     found += _check_plugins.check_rules(settings, targets)
     found += _check_places.check_roots(settings)
+    found += _check_readable.check_readable(settings)
     found += _check_places.check_database(settings, registry)
     found += _check_places.check_sinks(settings, targets, registry)
     if deep:
