@@ -197,7 +197,8 @@ def check_outputs(settings: Settings, sinks: Iterable[Sink]) -> Findings:
             if os.path.isabs(path) and inside(path, root):
                 yield problem(
                     where,
-                    f"It lies in the source root {root}: what is written would be taken for input.",
+                    f"It lies in the source root {root}: what is written would be taken for input, "
+                    "and every plugin may read it.",
                     "Let it be written outside of every source root.",
                 )
 

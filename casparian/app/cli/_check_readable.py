@@ -9,12 +9,13 @@ from casparian.app.cli._findings import Findings, warning
 from casparian.app.places import inside
 from casparian.app.settings import Settings
 
+DATABASE = "The queue's database"
 KEYS_OF_TRANSPORT = ("key", "clients", "client_key")
 
 
 def check_readable(settings: Settings) -> Findings:
-    """The database, keys and the configuration file, below a source root or a plugin's grant.
-    Outputs below a source root are refused, and told elsewhere."""
+    """The database, keys and the configuration file, below a source root or a plugin's grant. What
+    the engine writes below a source root is told elsewhere: it would be taken for input, too."""
     if not settings.sandboxed:
         return  # Plugins may read all that the engine may, which is told already.
     roots = [str(settings.path(root.path)) for root in settings.source_root]
@@ -22,7 +23,7 @@ def check_readable(settings: Settings) -> Findings:
     every = [] if settings.worker.verify == "snapshot" else roots
     for what, place, move in _own(settings):
         for root in every:
-            if inside(place, root):
+            if what != DATABASE and inside(place, root):
                 yield warning(
                     place,
                     f"{what} lies in the source root {root}, and every plugin may read it.",
@@ -43,7 +44,7 @@ def _own(settings: Settings) -> Iterator[tuple[str, str, str]]:
     database = settings.database_url.removeprefix("sqlite:///")
     if database != settings.database_url:
         move = "Stop the engine, move the file with its -wal, and change [database] url"
-        yield "The queue's database", database, move
+        yield DATABASE, database, move
     yield (
         "The directory of deploy keys",
         str(settings.key_directory),
