@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.mark.slow
 @pytest.mark.timeout(7_200 if FULL else 300)
 @pytest.mark.parametrize("batches", BATCHES, ids=str)
-def test_every_job_is_claimed_by_one(url: str, batches: list[int]) -> None:
+def test_every_job_is_claimed_by_one(url: str, batches: list[int], tmp_path: Path) -> None:
     stores = open_url(url)
     try:
         world = World(stores, VirtualClock())
@@ -44,7 +45,7 @@ def test_every_job_is_claimed_by_one(url: str, batches: list[int]) -> None:
         for first in range(0, JOBS, CHUNK):
             names = ((n, n % 3) for n in range(first, min(first + CHUNK, JOBS)))
             world.record(*((b"p%d/%06d.csv" % ((0, 1, 5)[r], n), str(n)) for n, r in names))
-        claimed = _claimed_by_all(url, batches)
+        claimed = _claimed_by_all(url, batches, tmp_path)
         assert stores.queue.backlog() == {JobStatus.COMPLETED: JOBS}
     finally:
         stores.close()
@@ -61,18 +62,26 @@ def test_every_job_is_claimed_by_one(url: str, batches: list[int]) -> None:
     assert sum(1 for mine in claimed if mine) > 1, "one process had all of the work"
 
 
-def _claimed_by_all(url: str, batches: list[int]) -> list[list[tuple[int, int, int, int]]]:
+def _claimed_by_all(
+    url: str, batches: list[int], directory: Path
+) -> list[list[tuple[int, int, int, int]]]:
     sizes = itertools.islice(itertools.cycle(batches), PROCESSES)
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.support.claimer", url, f"worker-{n}", str(size)],
-            stdout=subprocess.PIPE, text=True,
-        )
-        for n, size in enumerate(sizes)
-    ]  # fmt: skip
-    outputs = [process.communicate()[0] for process in processes]
-    assert [process.returncode for process in processes] == [0] * PROCESSES
-    return [[_parsed(line) for line in output.splitlines()] for output in outputs]
+    with ExitStack() as files:
+        # Not pipes: one that nobody empties in time would hold up its process, and its jobs.
+        outputs = [
+            files.enter_context((directory / f"worker-{n}").open("w+")) for n in range(PROCESSES)
+        ]
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-m", "tests.support.claimer", url, f"worker-{n}", str(size)],
+                stdout=output,
+            )
+            for n, (size, output) in enumerate(zip(sizes, outputs, strict=True))
+        ]
+        assert [process.wait() for process in processes] == [0] * PROCESSES
+        for output in outputs:
+            output.seek(0)
+        return [[_parsed(line) for line in output] for output in outputs]
 
 
 def _parsed(line: str) -> tuple[int, int, int, int]:
