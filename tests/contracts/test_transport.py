@@ -25,10 +25,12 @@ from casparian.domain.ports import Transport
 from casparian.domain.wire import Limits, LocalProtocolError
 from casparian.testing.guarded_transport import GuardedTransportContract
 from casparian.testing.transport import (
+    PATIENCE_S,
     Connect,
     OpenTransport,
     SendFrames,
     TransportContract,
+    receive_from,
 )
 from tests.support.outsiders import HANDSHAKE, NOBODY, Tap, as_nobody
 
@@ -178,9 +180,40 @@ class TestZmqTcpWithKeys(TcpContract):
         with pytest.raises(UnavailableError, match="does not admit"):
             connection_for(endpoint, shown)
         assert transport.refusals() == {"its key is not known": 1}
-        first.send(b"still connected")
-        assert transport.poll(10)
         first.close()
+
+    def test_who_is_connected_is_cut_off_with_his_key(
+        self, transport: ZmqTcpTransport, endpoint: str, tmp_path: Path
+    ) -> None:
+        """Counted once, whatever he goes on to say; sidecars and others are heard, and he is
+        again when his key is there again."""
+        file = tmp_path / "friend.key"
+        friend, sidecar = (
+            connection_for(endpoint, shown)
+            for shown in (FRIEND.access(ENGINE.public), transport.access)
+        )
+        friend.send(b"friend")
+        assert [bytes(m.head) for m in receive_from(transport, 1)] == [b"friend"]
+        aside = file.rename(tmp_path / "aside")
+        deadline = time.monotonic() + PATIENCE_S
+        while not transport.refused:
+            assert time.monotonic() < deadline, "he is heard for ever"
+            friend.send(b"friend")
+            transport.poll(0.05)
+            transport.receive()
+        for _ in range(5):
+            friend.send(b"friend")
+        sidecar.send(b"sidecar")
+        assert [bytes(m.head) for m in receive_from(transport, 1)] == [b"sidecar"]
+        transport.poll(0.1)
+        assert transport.receive() == []
+        assert transport.refusals() == {"its key is known no more: what it sends is not heard": 1}
+        aside.rename(file)
+        connection_for(endpoint, FRIEND.access(ENGINE.public)).close()
+        friend.send(b"friend again")
+        assert [bytes(m.head) for m in receive_from(transport, 1)] == [b"friend again"]
+        friend.close()
+        sidecar.close()
 
     def test_each_engine_makes_a_key_of_its_own_for_its_sidecars(
         self, transport: ZmqTcpTransport, endpoint: str

@@ -126,14 +126,16 @@ class Doorkeeper:
         if reason:
             self._blame(reason)
         status = [b"400", b"refused"] if reason else [b"200", b""]
-        self._zap.send_multipart([version, request, *status, b"", b""])
+        # Each message of this peer is then known by its key.
+        self._zap.send_multipart([version, request, *status, key, b""])
 
     def _blame(self, reason: str) -> None:
         """Why the connection is refused that will be closed next, or soon."""
         self._blamed += 1
-        self._refuse(reason)
+        self.refuse(reason)
 
-    def _refuse(self, reason: str) -> None:
+    def refuse(self, reason: str) -> None:
+        """Count one that was refused, from any thread."""
         with self._lock:
             self.refused += 1
             self._reasons[reason] += 1
@@ -164,7 +166,7 @@ class Doorkeeper:
         if self._blamed:
             self._blamed -= 1
         elif succeeded_before == self._succeeded:
-            self._refuse(BROKEN)
+            self.refuse(BROKEN)
 
 
 def _asking(address: str, key: bytes) -> Asking:

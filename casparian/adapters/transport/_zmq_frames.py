@@ -38,6 +38,12 @@ def milliseconds(timeout_s: float) -> int:
 
 def receive_two(zmq_socket: zmq.Socket[bytes]) -> tuple[Buffer, Buffer] | None:
     """The two frames of a message, or None after skipping one that has another number of them."""
+    frames = two_frames(zmq_socket)
+    return None if frames is None else (frames[0].bytes, frames[1].buffer)
+
+
+def two_frames(zmq_socket: zmq.Socket[bytes]) -> tuple[zmq.Frame, zmq.Frame] | None:
+    """The same, with what ZMQ knows of them."""
     head = zmq_socket.recv(zmq.NOBLOCK, copy=False)
     if not head.more:
         return None
@@ -45,7 +51,7 @@ def receive_two(zmq_socket: zmq.Socket[bytes]) -> tuple[Buffer, Buffer] | None:
     if payload.more:
         _skip_rest(zmq_socket)
         return None
-    return head.bytes, payload.buffer
+    return head, payload
 
 
 def _skip_rest(zmq_socket: zmq.Socket[bytes]) -> None:

@@ -5,9 +5,12 @@ Nothing here says a key: an error names the file and what is wrong with it.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import stat
+import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -19,6 +22,7 @@ PUBLIC, SECRET = ".key", ".key_secret"
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 # A key file has some hundred bytes.
 MOST_BYTES = 10_000
+LOOK_S = 1.0
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 # Forty digits of Z85.
 _VALUE = re.compile(
@@ -116,12 +120,16 @@ def read_public(path: str) -> bytes:
 class KnownClients:
     """The public keys in a directory, each a file NAME.key.
 
-    Read anew for every client: a file that is put there admits, one that is removed refuses from
-    the next connection on. Without a directory nobody is known.
+    Read anew for every client that comes, and once in LOOK_S for those that are there: a file that
+    is put there admits, one that is removed cuts off. Without a directory nobody is known. For any
+    thread.
     """
 
     def __init__(self, directory: str = "") -> None:
         self._directory = directory
+        self._lock = threading.Lock()
+        self._known: frozenset[bytes] = frozenset()
+        self._looked_at = -math.inf
 
     def check(self) -> int:
         """How many there are. Raises ConfigurationError for what cannot be read."""
@@ -132,10 +140,23 @@ class KnownClients:
 
     def refusal(self, key: bytes) -> str:
         """Why a client with this key is refused; empty for one that is known."""
-        known, problems = self._read()
-        if key in known:
+        with self._lock:
+            problems = self._look()
+        if key in self._known:
             return ""
         return "its key is not known" + (f"; and {problems[0]}" if problems else "")
+
+    def still_knows(self, key: bytes) -> bool:
+        """Of one that was admitted: whether it would be again."""
+        with self._lock:
+            if time.monotonic() - self._looked_at >= LOOK_S:
+                self._look()
+            return key in self._known
+
+    def _look(self) -> list[str]:
+        known, problems = self._read()
+        self._known, self._looked_at = frozenset(known), time.monotonic()
+        return problems
 
     def _read(self) -> tuple[Mapping[bytes, str], list[str]]:
         known: dict[bytes, str] = {}

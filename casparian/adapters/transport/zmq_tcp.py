@@ -37,6 +37,7 @@ class ZmqTcpTransport(ZmqTransport):
         self._host, self._port = parse(endpoint)
         self._clients = clients or KnownClients()
         self._own: tuple[bytes, ...] = ()
+        self._cut_off: set[bytes] = set()
         if key is None:
             refuse_without_keys(self._host, "[transport.settings] key and clients name them")
         elif self._host.is_unspecified:
@@ -65,6 +66,18 @@ class ZmqTcpTransport(ZmqTransport):
 
     def _name_of(self, bound: Any) -> bytes:
         return f"{SCHEME}{shown_as(self._host, bound[1])}".encode()
+
+    def _hears(self, peer: bytes, head: zmq.Frame) -> bool:
+        if not self._own:
+            return True
+        key = str(head.get("User-Id")).encode("ascii")
+        if key in self._own or self._clients.still_knows(key):
+            self._cut_off.discard(peer)
+            return True
+        if peer not in self._cut_off:
+            self._cut_off.add(peer)
+            self._door.refuse("its key is known no more: what it sends is not heard")
+        return False
 
     def _admit(self, asking: Asking) -> str:
         return "" if asking.key in self._own else self._clients.refusal(asking.key)
