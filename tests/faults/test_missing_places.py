@@ -142,6 +142,18 @@ def test_a_directory_of_a_sink_that_is_gone_is_not_made_anew(project: Project) -
     assert published(project) == numbers(range(20, 30))
 
 
+def test_an_output_that_was_brought_back_from_a_copy_is_taken(project: Project) -> None:
+    """Whoever copied it may not have seen the private directory beside it."""
+    project.csv_to("parquet://./output")
+    project.drop("a.csv", content(0))
+    drained(project, 1)
+    shutil.rmtree(project.directory / ".output.casparian")
+    project.drop("b.csv", content(10))
+    drained(project, 2)
+    assert published(project) == numbers(range(20))
+    assert violations_of(project.database) == []
+
+
 def test_a_place_that_nothing_was_published_to_is_made(project: Project, tmp_path: Path) -> None:
     """As at a first start: also where the queue has published elsewhere."""
     project.csv_to("parquet://./output")

@@ -97,9 +97,10 @@ class ParquetSink:
         self._file_bytes = file_bytes
 
     def missing(self) -> str:
-        """Port `LastingSink`."""
+        """Port `LastingSink`. A copy that was brought back may lack the private directory."""
         kept, working = self._places.kept, self._places.working
-        if all(os.path.isdir(path) for path in (self._root, working)) and kept.same():
+        used = os.path.isdir(working) or directories(self._root)
+        if os.path.isdir(self._root) and used and kept.same():
             return ""
         return (
             f"The sink {SCHEME}://{self.location}: {kept.gone()} Mount it, or bring "
