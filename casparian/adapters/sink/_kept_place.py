@@ -1,8 +1,10 @@
-"""The directory or file that a sink publishes to, known again after it was away.
+"""The disk that a sink publishes to, known again after it was away.
 
 Where a disk is not mounted, there is a directory below its mount point, and it looks like a new
-place. What is published there is gone for readers as soon as the disk is back. So a place that is
-kept is never made anew: whoever wants to write there gets an error of a disk that is away.
+place. What is published there is gone for readers as soon as the disk is back. So whoever wants to
+write there gets an error of a disk that is away.
+
+What an operator removes is another matter: the disk is there, and the place is made anew.
 """
 
 from __future__ import annotations
@@ -17,17 +19,20 @@ from casparian.adapters.sink._libc import rename_new
 
 _NAME = "place"
 
+Identity = tuple[int, int]
+
 
 class KeptPlace:
-    """Any thread. `working` is the sink's private directory, on the same file system: a file in
-    it names the place, since a disk may come back as another device."""
+    """Any thread. `path` is what rows are published to, `working` the sink's private directory, on
+    the same file system: where either is what it was, the disk is there. A file in the private
+    directory names the place, since a disk may come back as another device."""
 
     def __init__(self, path: str, working: str) -> None:
         self.path = path
         self._working = working
         self._file = os.path.join(working, _NAME)
         self._name = ""
-        self._seen: tuple[int, int] | None = None
+        self._seen: tuple[Identity | None, ...] = ()
 
     @property
     def kept(self) -> bool:
@@ -35,40 +40,45 @@ class KeptPlace:
 
     def keep(self) -> None:
         """It is there, and must be this one from now on. Raises OSError."""
-        self._seen = _identity(self.path)
         self._name = self._read() or self._write()
+        self._seen = self._now()
 
     def look(self) -> bool:
         """False where it is as at the last look, True where it came back since then. Raises
-        OSError where it is gone, or another one."""
+        OSError where it is away."""
         if not self.kept:
             return False
-        seen = _identity(self.path)
-        if seen == self._seen:
+        now = self._now()
+        if now == self._seen:
             return False
-        if not self._is_known(seen):
+        back = not self._is_the_disk_of(now)
+        if back and self._read() != self._name:
             raise OSError(errno.ENODEV, self.gone())
-        self._seen = seen
-        return True
+        self._seen = now
+        return back
 
     def same(self) -> bool:
         """The same as an answer, for somebody who does not write."""
-        return not self.kept or self._is_known(_identity(self.path))
-
-    def _is_known(self, found: tuple[int, int] | None) -> bool:
-        return found is not None and (found == self._seen or self._read() == self._name)
+        return not self.kept or self._is_the_disk_of(self._now()) or self._read() == self._name
 
     def gone(self) -> str:
-        """What is to be said where it is not there."""
-        what = "another place than before" if os.path.exists(self.path) else "gone"
-        return f"{self.path} is {what}, and rows were published there. Is its disk mounted?"
+        """What is to be said where it is away."""
+        return f"Rows were published to {self.path}, and it is not there. Is its disk mounted?"
+
+    def _now(self) -> tuple[Identity | None, ...]:
+        return _identity(self.path), _identity(self._working)
+
+    def _is_the_disk_of(self, now: tuple[Identity | None, ...]) -> bool:
+        return any(
+            found is not None and found == seen for found, seen in zip(now, self._seen, strict=True)
+        )
 
     def _read(self) -> str:
         """The name, empty where there is none."""
         try:
             with open(self._file, encoding="ascii") as file:
                 return file.read()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return ""
 
     def _write(self) -> str:
@@ -86,7 +96,7 @@ class KeptPlace:
         return self._read()
 
 
-def _identity(path: str) -> tuple[int, int] | None:
+def _identity(path: str) -> Identity | None:
     try:
         found = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):

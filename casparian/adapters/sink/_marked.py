@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from typing import Any
@@ -95,7 +94,7 @@ def move_in(source: str, place: str, *, first: bool) -> None:
     try:
         rename_new(source, place)
     except FileNotFoundError:
-        # The topic's directory only: a root is never made by the way.
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(os.path.dirname(place))
+        if not os.path.isdir(source):
+            raise
+        os.makedirs(os.path.dirname(place), exist_ok=True)
         rename_new(source, place)

@@ -13,7 +13,7 @@ import contextlib
 import os
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from casparian.adapters.sink._durable import Syncer, make_directories
 from casparian.adapters.sink._errors import disk_error
@@ -39,13 +39,24 @@ class Places:
         self._epochs: dict[str, int] = {}
         self._opened: dict[str, list[str]] = {}
 
+    def missing(self, sink: str, markers: Callable[[], Iterable[object]]) -> str:
+        """What is to be said where rows were published, and their disk seems to be away: it has
+        neither this directory nor any marker. A copy that was brought back has one of them."""
+        known = os.path.isdir(self.working) or any(True for _ in markers())
+        if known and self.kept.same():
+            return ""
+        return (
+            f"The sink {sink}: {self.kept.gone()} Mount it, or bring a copy back. Where those rows "
+            f"are not wanted any more, let the place be made anew: `mkdir -p {self.working}`."
+        )
+
     def look(self) -> None:
-        """Raises OSError where what was kept is gone, or another one."""
+        """Raises OSError where the disk of what was kept is away."""
         if self.kept.look():
             self.syncer.reopen()
 
     def make(self) -> None:
-        """Raises OSError, also where what was kept is gone: it is not made anew."""
+        """Raises OSError, also where the disk of what was kept is away."""
         self.look()
         for directory in (self.working, self.staging, self.replaced):
             make_directories(directory)

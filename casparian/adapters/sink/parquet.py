@@ -97,16 +97,8 @@ class ParquetSink:
         self._file_bytes = file_bytes
 
     def missing(self) -> str:
-        """Port `LastingSink`. A copy that was brought back may lack the private directory."""
-        kept, working = self._places.kept, self._places.working
-        used = os.path.isdir(working) or directories(self._root)
-        if os.path.isdir(self._root) and used and kept.same():
-            return ""
-        return (
-            f"The sink {SCHEME}://{self.location}: {kept.gone()} Mount it, or bring "
-            f"the directories {self._root} and {working} back. Where those rows are not wanted any "
-            f"more, make the place anew: `mkdir -p {self._root} {working}`."
-        )
+        """Port `LastingSink`."""
+        return self._places.missing(f"{SCHEME}://{self.location}", self.markers)
 
     def check(self) -> None:
         if self._places.kept.kept and (missing := self.missing()):

@@ -7,7 +7,6 @@ would not be one step. Marker and generation are read inside the transaction tha
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import sqlite3
 import threading
@@ -59,34 +58,18 @@ class SqliteSink:
         self.location = location
         self._file = os.path.realpath(location)
         self._places = Places(beside(self._file), self._file)
-        self._kept = self._places.kept
         self._promotion = SqlitePromotion(self._file, self._places)
         self._busy_s = busy_s
         self._lock = threading.Lock()
         self._known_ours: set[str] = set()
 
     def missing(self) -> str:
-        """Port `LastingSink`. An empty file is taken for an operator's word."""
-        name = f"{SCHEME}://{self.location}"
-        if not os.path.exists(self._file) or not self._kept.same():
-            return (
-                f"The sink {name}: {self._kept.gone()} Mount it, or bring the file back. Where "
-                f"those rows are not wanted any more, make an empty one: `touch {self._file}`."
-            )
-        with self._reading() as db:
-            if not self._is_a_strangers(db):
-                return ""
-        return (
-            f"The sink {name}: rows were published there, and {self._file} is a database that has "
-            "none. Bring the one back that has, or publish elsewhere."
-        )
-
-    def _is_a_strangers(self, db: sqlite3.Connection) -> bool:
-        return os.path.getsize(self._file) > 0 and not tables.has_own_tables(db)
+        """Port `LastingSink`."""
+        return self._places.missing(f"{SCHEME}://{self.location}", self.markers)
 
     def check(self) -> None:
         name = f"{SCHEME}://{self.location}"
-        if self._kept.kept and (missing := self.missing()):
+        if self._places.kept.kept and (missing := self.missing()):
             raise UnavailableError(missing)
         try:
             fresh = not os.path.exists(self._file)
@@ -95,7 +78,7 @@ class SqliteSink:
                 tables.make_own_tables(db)
             if fresh:
                 fsync_all([os.path.dirname(self._file)])
-            self._kept.keep()
+            self._places.kept.keep()
         except (OSError, sqlite3.Error) as error:
             if isinstance(error, sqlite3.Error) and passes(error):
                 raise UnavailableError(
@@ -110,11 +93,7 @@ class SqliteSink:
     def _connect(self) -> contextlib.closing[sqlite3.Connection]:
         return contextlib.closing(
             sqlite3.connect(
-                # What is kept is not made anew by whoever looks for it.
-                file_uri(self._file, "rw" if self._kept.kept else "rwc"),
-                uri=True,
-                timeout=self._busy_s,
-                isolation_level=None,
+                file_uri(self._file, "rwc"), uri=True, timeout=self._busy_s, isolation_level=None
             )
         )
 
@@ -184,8 +163,6 @@ class SqliteSink:
         self._places.look()
         try:
             with self._connect() as db:
-                if self._kept.kept and self._is_a_strangers(db):
-                    raise OSError(errno.ENODEV, self._kept.gone())
                 _prepare(db)
                 # Side files cannot be attached within a transaction, and only so many at once.
                 most = max(1, db.getlimit(sqlite3.SQLITE_LIMIT_ATTACHED))

@@ -149,7 +149,7 @@ class LastingSink(Protocol):
     disk that is not mounted.
 
     1. `missing` says what is missing and what can be done, or is empty. It makes nothing.
-    2. Once `check` has passed, the sink does not make its place anew: what is staged fails
+    2. Once `check` has passed, nothing is written where the disk is not: what is staged fails
        with INFRASTRUCTURE, what is promoted has a transient error, until it is back.
     """
 
