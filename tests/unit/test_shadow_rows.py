@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import decimal
+import hashlib
 import math
 import random
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from casparian.adapters.sink import _unlike
 from casparian.adapters.sink._schema import to_domain
 from casparian.adapters.sink.comparing import PORTION, Comparison, nothing
 from casparian.adapters.sink.parquet import ParquetSinkFactory
@@ -126,6 +129,32 @@ def test_many_rows_are_compared_in_any_order_and_batches(tmp_path: Path) -> None
         assert counts(found) == (rows, rows, 2, 2)
         assert sorted(row.shown["t"] for row in found.new) == ["'changed'", "'first'"]
         assert [row.number for row in found.gone] == [rows // 2 - 1, rows - 5]
+
+
+def test_digests_are_matched_whether_they_lie_in_memory_or_in_files(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    chance = random.Random(7)
+    sides = [[chance.randrange(5_000) for _ in range(20_000)] for _ in range(2)]
+    digests = [hashlib.blake2b(b"%d" % n, digest_size=16).digest() for n in range(5_000)]
+    counts = [Counter(side) for side in sides]
+    expected = [(counts[0] - counts[1]).total(), (counts[1] - counts[0]).total()]
+    found = []
+    for part_bytes in (1 << 20, 100):
+        monkeypatch.setattr(_unlike, "PART_BYTES", part_bytes)
+        with _unlike.Unlike() as unlike:
+            for side, numbers in enumerate(sides):
+                for start in range(0, len(numbers), 700):
+                    places = range(start, min(start + 700, len(numbers)))
+                    unlike.add(side, ((place, digests[numbers[place]]) for place in places))
+            found.append(unlike.surplus(5))
+    assert found[0] == found[1]
+    assert [side.rows for side in found[0]] == expected
+    for side, surplus in enumerate(found[0]):
+        assert len(surplus.first) == 5
+        assert surplus.first == sorted(surplus.first)
+        shown = {sides[side][place] for place in surplus.first}
+        assert all(counts[side][n] > counts[1 - side][n] for n in shown)
 
 
 def test_one_side_alone_and_rows_of_strange_columns(tmp_path: Path) -> None:

@@ -1,15 +1,14 @@
 """Two streams of rows held against each other, as one target keeps them.
 
 Both are walked side by side in small portions. Portions that are equal are done with; of the
-others each row is counted by its digest, so that memory holds a few bytes for each row that has
-not met its like yet, whatever the order of the rows is. A second walk fetches the first rows that
-never met one.
+others the digests of the rows are put aside, and matched whatever their order is. A second walk
+fetches the first rows that have no like on the other side.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +17,7 @@ import pyarrow as pa
 from casparian.adapters.sink._plain import plain
 from casparian.adapters.sink._schema import reshape, with_lineage
 from casparian.adapters.sink._sqlite_values import objects
+from casparian.adapters.sink._unlike import Unlike
 from casparian.domain import lineage
 from casparian.domain.errors import ErrorClass, JobError
 from casparian.domain.readback import ReadableSink
@@ -70,44 +70,35 @@ class Comparison:
 
     def compare(self, before: Stream, now: Stream) -> RowsCompared:
         found = RowsCompared()
-        counts: dict[bytes, int] = {}
         valued: set[str] = set()
-        for old, new in self._walk(before, now):
-            if old is not None:
-                found.rows_before += old.rows.num_rows
-                valued |= _valued(old.rows)
-            if new is not None:
-                found.rows_now += new.rows.num_rows
-            for sign, keys in zip((1, -1), _unlike(old, new), strict=True):
-                for _, key in keys:
-                    count = counts.get(key, 0) + sign
-                    if count:
-                        counts[key] = count
-                    else:
-                        del counts[key]
+        with Unlike() as unlike:
+            for old, new in self._walk(before, now):
+                keys = _unlike(old, new)
+                unlike.add(0, ((found.rows_before + at, key) for at, key in keys[0]))
+                unlike.add(1, ((found.rows_now + at, key) for at, key in keys[1]))
+                if old is not None:
+                    found.rows_before += old.rows.num_rows
+                    valued |= _valued(old.rows)
+                if new is not None:
+                    found.rows_now += new.rows.num_rows
+            gone, fresh = unlike.surplus(CANDIDATES)
         found.valued = frozenset(valued)
-        found.only_before = sum(count for count in counts.values() if count > 0)
-        found.only_now = -sum(count for count in counts.values() if count < 0)
-        if counts:
-            found.gone, found.new = self._samples(before, now, counts)
+        found.only_before, found.only_now = gone.rows, fresh.rows
+        found.gone = self._samples(before, gone.first)
+        found.new = self._samples(now, fresh.first)
         return found
 
-    def _samples(
-        self, before: Stream, now: Stream, counts: dict[bytes, int]
-    ) -> tuple[list[SampleRow], list[SampleRow]]:
-        gone: list[SampleRow] = []
-        new: list[SampleRow] = []
-        left = {1: _Left(counts, 1), -1: _Left(counts, -1)}
-        for old, new_ in self._walk(before, now):
-            both = zip((old, new_), _unlike(old, new_), (1, -1), (gone, new), strict=True)
-            for side, keys, sign, samples in both:
-                for at, key in keys:
-                    if len(samples) < left[sign].most and left[sign].takes(key):
-                        assert side is not None
-                        samples.append(_sample(side, at))
-            if len(gone) == left[1].most and len(new) == left[-1].most:
-                break
-        return gone, new
+    def _samples(self, stream: Stream, places: Sequence[int]) -> list[SampleRow]:
+        samples: list[SampleRow] = []
+        if places:
+            first = 0
+            for side in self._sides(stream()):
+                due = [p for p in places if first <= p < first + side.rows.num_rows]
+                samples += [_sample(side, place - first) for place in due]
+                first += side.rows.num_rows
+                if len(samples) == len(places):
+                    break
+        return samples
 
     def _walk(self, before: Stream, now: Stream) -> Iterator[tuple[_Side | None, _Side | None]]:
         """Portions of both streams, of the same length as long as both have rows."""
@@ -143,22 +134,6 @@ class Comparison:
             f"The rows in {self._where} are not as they were published: {how.rstrip('.')}. "
             "Somebody changed them.",
         )
-
-
-class _Left:
-    """How often each row without its like, of one side, is still to be met."""
-
-    def __init__(self, counts: dict[bytes, int], sign: int) -> None:
-        self._counts, self._sign = counts, sign
-        self._taken: dict[bytes, int] = {}
-        self.most = min(CANDIDATES, sum(sign * n for n in counts.values() if sign * n > 0))
-
-    def takes(self, key: bytes) -> bool:
-        taken = self._taken.get(key, 0)
-        if self._sign * self._counts.get(key, 0) <= taken:
-            return False
-        self._taken[key] = taken + 1
-        return True
 
 
 def _rest(side: _Side | None, length: int, stream: Iterator[_Side]) -> _Side | None:
