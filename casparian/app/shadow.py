@@ -13,6 +13,7 @@ from casparian.adapters.queue import QueueStores
 from casparian.adapters.sink.comparing import Comparison, Stream, nothing, reasons
 from casparian.adapters.sink.shadow import MadeRows, Spool
 from casparian.app.registry import Registry
+from casparian.app.root_rules import version_archive
 from casparian.app.settings import Settings
 from casparian.app.shadow_run import Ran, run_code
 from casparian.app.shadow_samples import Sample, last_versions
@@ -54,7 +55,7 @@ def shadow_run(
             f"This queue knows no plugin {plugin!r}: add [plugin.{plugin}] to the configuration, "
             "and start an engine, which applies it."
         )
-    samples, passed_over = last_versions(stores, plugin, limit)
+    samples, passed_over = last_versions(stores, plugin, limit, version_archive(settings))
     if not samples:
         raise ConfigurationError(
             f"No file that plugin {plugin!r} is to read is as it was when it was seen: there is "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from casparian.adapters.files.archive import VersionArchive
 from casparian.adapters.queue import QueueStores
 from casparian.domain.documents import JobDocument
 from casparian.domain.files import FileLocation, Sighting, SourceRoot, path_bytes
@@ -68,8 +69,11 @@ class Samples(NamedTuple):
     passed_over: int
 
 
-def last_versions(stores: QueueStores, plugin: str, limit: int) -> Samples:
-    """The last file versions, at most `limit`, that the plugin is to publish."""
+def last_versions(
+    stores: QueueStores, plugin: str, limit: int, archive: VersionArchive | None
+) -> Samples:
+    """The last file versions, at most `limit`, that the plugin is to publish. Of files that are
+    gone the bytes may be in the archive."""
     chosen: list[Sample] = []
     passed_over = 0
     roots = stores.catalog.roots()
@@ -85,10 +89,12 @@ def last_versions(stores: QueueStores, plugin: str, limit: int) -> Samples:
         if found is None:
             continue
         root, location = found
-        if location.deleted or location.identity is None or location.content_hash is None:
+        content_hash = location.content_hash or ""
+        kept = archive is not None and archive.has(content_hash)
+        if location.identity is None or (location.deleted and not kept):
             passed_over += 1
             continue
-        sighting = Sighting(location.path, location.identity, location.content_hash)
+        sighting = Sighting(location.path, location.identity, content_hash)
         ids = frozenset(one["id"] for one in jobs)
         purge = next((one for one in reversed(jobs) if _purged(one, job)), None)
         chosen.append(Sample(root, sighting, location.id, version_id, job, ids, purge))

@@ -297,12 +297,16 @@ def test_the_first_code_of_a_plugin_has_nothing_to_be_held_against(project: Publ
     assert topic(found)["examples"][0]["values"][0] == {"column": "n", "before": None, "now": "1"}
 
 
-def test_without_a_file_to_run_on(project: Published) -> None:
+def test_files_that_are_gone_are_read_from_the_archive_or_not_at_all(tmp_path: Path) -> None:
+    more = '[archive]\ndirectory = "kept"\n'
+    project = Published(tmp_path / "flow", "parquet://./output", more=more)
     project.publish()
     for name in ("a.csv", "b.csv"):
         (project.inbox / name).unlink()
     for _ in range(2):
         project.casparian("scan")
+    assert counts(project.found(NEW)) == (6, 5, 2, 1)
+    (project.directory / "kept").rename(project.directory / "lost")
     with pytest.raises(ConfigurationError, match="nothing to run new code on"):
         project.shadow(NEW)
 

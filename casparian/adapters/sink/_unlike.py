@@ -56,7 +56,7 @@ class Unlike:
     def _file(self, side: int, part: int) -> Any:
         file = self._parts.get((side, part))
         if file is None:
-            file = self._stack.enter_context(SpooledTemporaryFile(PART_BYTES))
+            file = self._stack.enter_context(_new_part())
             self._parts[side, part] = file
         return file
 
@@ -90,3 +90,7 @@ class Unlike:
         file.seek(0)
         while block := file.read(_RECORD.size * 4_096):
             yield from _RECORD.iter_unpack(block)
+
+
+def _new_part() -> SpooledTemporaryFile[bytes]:
+    return SpooledTemporaryFile(PART_BYTES)
