@@ -20,6 +20,7 @@ from casparian.app.shadow_samples import Sample, last_versions
 from casparian.app.targets import Targets
 from casparian.domain.errors import CasparianError, ConfigurationError, ErrorClass, UnavailableError
 from casparian.domain.plugins import REJECTS_TOPIC, PluginConfig
+from casparian.domain.ports import LastingSink
 from casparian.domain.publish import PublishedSlot, Target
 from casparian.domain.readback import ReadableSink
 from casparian.domain.schemas import NULL, TargetSchema, reconcile
@@ -213,6 +214,8 @@ class _Judge:
             raise UnavailableError(f"The queue does not know which columns {target} has.")
         with sink.reading(place) as standing:
             if standing is None:
+                if isinstance(sink, LastingSink) and (missing := sink.missing()):
+                    raise UnavailableError(missing)
                 raise UnavailableError(
                     f"Job {sample.job['id']} published rows to {target}, and nothing is there of "
                     "it any more: somebody removed it. Restore it, or publish the file anew."

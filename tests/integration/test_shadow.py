@@ -205,7 +205,14 @@ def test_new_code_is_held_against_what_postgresql_holds(
             statement = f"UPDATE {schema}.output SET n = 30 WHERE n = 3"
             postgresql_sink.execute(postgresql_url, statement)
 
-        see_all_differences(Published(tmp_path / "flow", sink, "append", more), change)
+        project = Published(tmp_path / "flow", sink, "append", more)
+        see_all_differences(project, change)
+        toml = project.directory / "casparian.toml"
+        away = "postgresql+psycopg://nobody@127.0.0.1:1/none"
+        toml.write_text(toml.read_text().replace(postgresql_url, away))
+        found = project.found(OLD, limit=1)
+        assert cases(found) == {"b.csv": "uncompared"}
+        assert "refused" in reason(found, "b.csv")
 
 
 # --- what is not there ------------------------------------------------------------------
@@ -342,7 +349,7 @@ def test_what_could_not_be_compared_is_not_deployed_by_yes_alone(
         wait_for(lambda: project.query(alive))
         (project.directory / "output").rename(project.directory / "away")
         refused = project.casparian(*command, "--shadow", "5", "--yes", code=1)
-        assert "a.csv: not compared. Job 1 published rows to " in refused.stdout
+        assert "b.csv, a.csv: not compared. The sink parquet:" in refused.stdout
         assert "2 files could not be compared. With --uncompared" in refused.stdout
         as_json = project.casparian(*command, "--shadow", "5", "--yes", "--json", code=1)
         document = json.loads(as_json.stdout)
