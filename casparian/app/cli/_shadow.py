@@ -213,15 +213,13 @@ def _verdict(document: ShadowDocument) -> str:
         return f"The new code makes what is published of {count(len(files), 'file')}."
     differ = any(topic["columns"] for topic in document["topics"])
     alike = "the same values in the columns that both have" if differ else "the same rows"
-    found = {
-        "other rows": others,
-        alike: cases.count("compared") - others,
-        "rows of which none is published": cases.count("unpublished"),
-    }
+    found = {"other rows": others, alike: cases.count("compared") - others}
     parts = [f"{what} of {count(n, 'file')}" for what, n in found.items() if n]
     sentences = [f"The new code makes {', '.join(parts)}."] if parts else []
+    if n := cases.count("unpublished"):
+        sentences.append(f"Nothing is published of {count(n, 'file')}.")
     if n := cases.count("failed"):
-        sentences.append(f"{'It' if parts else 'The new code'} fails on {count(n, 'file')}.")
+        sentences.append(f"The new code fails on {count(n, 'file')}.")
     if n := cases.count("uncompared"):
         sentences.append(f"{count(n, 'file')} could not be compared.")
     return " ".join(sentences)
