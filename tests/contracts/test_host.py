@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,15 +39,16 @@ from casparian.testing.host import (
 )
 from tests.support.project import wait_for
 
-ANEW = (sys.executable, "-B", "-I", "-m", "casparian.app.sidecar")
+ANEW = (sys.executable, "-B", *launch.COMMAND[1:])
 ENGINE = """
-import sys
+import functools, sys
 from pathlib import Path
 from casparian.adapters.host.subprocess import SubprocessHost
 from casparian.adapters.transport.zmq_ipc import ZmqIpcTransport
 from casparian.testing.host import engine_with_a_sidecar
 
-engine_with_a_sidecar(ZmqIpcTransport(sys.argv[1]), SubprocessHost, Path(sys.argv[2]))
+host = functools.partial(SubprocessHost, command=sys.argv[3:])
+engine_with_a_sidecar(ZmqIpcTransport(sys.argv[1]), host, Path(sys.argv[2]))
 """
 
 
@@ -58,9 +59,11 @@ def short_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class TestSubprocess(ProcessHostContract):
+    command: Sequence[str] = launch.COMMAND
+
     @pytest.fixture
     def open_host(self) -> OpenHost:
-        return SubprocessHost
+        return lambda on_exit: SubprocessHost(on_exit, command=self.command)
 
     @pytest.fixture
     def transport(self, short_dir: Path) -> Transport:
@@ -71,7 +74,7 @@ class TestSubprocess(ProcessHostContract):
         def start(directory: Path) -> subprocess.Popen[str]:
             socket = str(short_dir / "engine.ipc")
             return subprocess.Popen(
-                [sys.executable, "-c", ENGINE, socket, str(directory)],
+                [sys.executable, "-c", ENGINE, socket, str(directory), *self.command],
                 stdout=subprocess.PIPE,
                 text=True,
             )
@@ -149,9 +152,7 @@ def test_an_end_is_seen_together_with_the_end_of_what_it_said(
 class TestStartedAnew(TestSubprocess):
     """By another command, as by another interpreter, nothing can be forked."""
 
-    @pytest.fixture
-    def open_host(self) -> OpenHost:
-        return lambda on_exit: SubprocessHost(on_exit, command=ANEW)
+    command: Sequence[str] = ANEW
 
 
 class TestForkServer:
