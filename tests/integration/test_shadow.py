@@ -349,7 +349,8 @@ def test_what_could_not_be_compared_is_not_deployed_by_yes_alone(
         wait_for(lambda: project.query(alive))
         (project.directory / "output").rename(project.directory / "away")
         refused = project.casparian(*command, "--shadow", "5", "--yes", code=1)
-        assert "b.csv, a.csv: not compared. The sink parquet:" in refused.stdout
+        assert "a.csv: not compared. " in refused.stdout
+        assert "somebody removed it" in refused.stdout
         assert "2 files could not be compared. With --uncompared" in refused.stdout
         as_json = project.casparian(*command, "--shadow", "5", "--yes", "--json", code=1)
         document = json.loads(as_json.stdout)
