@@ -12,12 +12,13 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from casparian.adapters.host import forking, launch
+from casparian.adapters.host import forking, launch, output
 from casparian.adapters.host import subprocess as subprocess_host
 from casparian.adapters.host.forking import ForkServer
 from casparian.adapters.host.inline import InlineHost
@@ -63,7 +64,7 @@ class TestSubprocess(ProcessHostContract):
 
     @pytest.fixture
     def open_host(self) -> OpenHost:
-        return lambda on_exit: SubprocessHost(on_exit, command=self.command)
+        return partial(SubprocessHost, command=self.command)
 
     @pytest.fixture
     def transport(self, short_dir: Path) -> Transport:
@@ -91,7 +92,7 @@ class TestSubprocess(ProcessHostContract):
                 assert (event, plugin) == ("plugin output", "tested")
                 lines.append(line)
 
-        monkeypatch.setattr(subprocess_host, "log", Log())
+        monkeypatch.setattr(output, "log", Log())
         code = b"""
 import os
 from casparian.sdk import BasePlugin
@@ -318,6 +319,28 @@ class Handler(BasePlugin):
 def server_of(loop: Loop) -> ForkServer:
     server: ForkServer = loop.host._fork_server  # type: ignore[attr-defined]
     return server
+
+
+def test_what_ends_the_hosts_thread_is_told_to_who_asks(
+    tmp_path: Path, short_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine whose sidecars nobody watches must not go on as if there were none to watch."""
+
+    def broken(scratch: str) -> int:
+        raise RuntimeError("a mistake of the host's")
+
+    monkeypatch.setattr(subprocess_host, "_noted_job", broken)
+    loop = Loop(ZmqIpcTransport(str(short_dir / "r.ipc")), SubprocessHost, tmp_path, sidecars=2)
+    try:
+        loop.configure()
+        _, first = loop.started("wait.csv")
+        _, second = loop.started("wait.csv")
+        os.kill(first["pid"], signal.SIGKILL)
+        with pytest.raises(RuntimeError, match="a mistake of the host's"):
+            loop.until(lambda: loop.ends)
+        wait_for(lambda: state_of(second["pid"]) is None)
+    finally:
+        loop.close()
 
 
 def test_a_system_without_handles_of_processes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import IO, Protocol
 
@@ -38,8 +38,7 @@ class Process(Protocol):
 
 @dataclass(slots=True)
 class Launched:
-    """A process that waits for its instructions, and the process that it is to end with. `scratch`
-    is its directory, to be removed when it has ended; `pidfd` is to be closed."""
+    """A process that waits for its instructions, and the process that it is to end with."""
 
     process: Process
     parent_pid: int
@@ -47,6 +46,14 @@ class Launched:
     stdin: IO[bytes]
     stderr: IO[bytes]
     scratch: Scratch
+
+    def release(self) -> None:
+        """What is held of it, once it has been waited for."""
+        os.close(self.pidfd)
+        self.stderr.close()
+        with suppress(BrokenPipeError):
+            self.stdin.close()
+        self.scratch.remove()
 
 
 def environment(sidecars: int, seen: Sequence[str] = SEEN) -> dict[str, str]:

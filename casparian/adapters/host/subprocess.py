@@ -18,7 +18,7 @@ import signal
 import struct
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import IO
 
 import structlog
@@ -27,13 +27,12 @@ from casparian.adapters.host import launch
 from casparian.adapters.host.forking import ForkServer, ForkServerGoneError, take_ahead
 from casparian.adapters.host.job_note import JOB_ID, JOB_NOTE
 from casparian.adapters.host.launch import Launched
+from casparian.adapters.host.output import TAIL_BYTES, Output
 from casparian.adapters.host.sandbox.layers import Mode
 from casparian.adapters.host.scratch import sweep
 from casparian.domain.errors import ConfigurationError
 from casparian.domain.ports import SidecarExit, SidecarSpec
 
-TAIL_BYTES = 8192
-LONGEST_LINE = 2000
 OUT_OF_MEMORY_SIGNS = (b"MemoryError", b"ArrowMemoryError", b"bad_alloc", b"start new thread")
 
 log = structlog.get_logger("casparian.host")
@@ -43,8 +42,7 @@ log = structlog.get_logger("casparian.host")
 class _Process:
     spec: SidecarSpec
     launched: Launched
-    tail: bytearray = field(default_factory=bytearray)
-    line: bytearray = field(default_factory=bytearray)
+    output: Output
     killed: bool = False
 
     @property
@@ -91,6 +89,7 @@ class SubprocessHost:
         self._selector = selectors.DefaultSelector()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._closed = False
+        self._failure: Exception | None = None
         threading.Thread(target=sweep, name="casparian-scratch", daemon=True).start()
         self._thread = threading.Thread(target=self._serve, name="casparian-host", daemon=True)
         self._thread.start()
@@ -104,6 +103,9 @@ class SubprocessHost:
         self._order(session)
 
     def exits(self) -> list[SidecarExit]:
+        """Raises what ended the host's thread: then nobody watches sidecars any more."""
+        if self._failure is not None:
+            raise self._failure
         ended = []
         with contextlib.suppress(queue.Empty):
             while True:
@@ -124,6 +126,21 @@ class SubprocessHost:
     # --- the host's thread ----------------------------------------------------------------
 
     def _serve(self) -> None:
+        try:
+            self._watch()
+        except Exception as error:
+            log.exception("the plugin host stopped, and its sidecars with it")
+            self._failure = error
+            self._on_exit()
+            for process in self._processes.values():
+                self._kill(process)
+                process.launched.process.wait()
+                process.launched.release()
+        finally:
+            self._selector.close()
+            self._end_fork_server()
+
+    def _watch(self) -> None:
         self._selector.register(self._wake_fd, selectors.EVENT_READ, None)
         ending = False
         while not ending or self._processes:
@@ -139,8 +156,6 @@ class SubprocessHost:
                         self._read_stderr(process)
                     else:
                         self._ended(process)
-        self._selector.close()
-        self._end_fork_server()
 
     def _obey(self) -> bool:
         """Carry out what was ordered; True when told to close."""
@@ -168,7 +183,7 @@ class SubprocessHost:
             self._report(SidecarExit(spec.session, 127, f"cannot start a process: {error}"))
             return
         os.set_blocking(launched.stderr.fileno(), False)
-        process = _Process(spec, launched)
+        process = _Process(spec, launched, Output(spec.plugin.name))
         self._processes[spec.session] = process
         self._selector.register(launched.pidfd, selectors.EVENT_READ, (process, "pidfd"))
         self._selector.register(process.stderr, selectors.EVENT_READ, (process, "stderr"))
@@ -214,30 +229,19 @@ class SubprocessHost:
         if not data:
             self._selector.unregister(process.stderr)
             return
-        process.tail += data
-        del process.tail[:-TAIL_BYTES]
-        process.line += data
-        *lines, rest = process.line.split(b"\n")
-        whole = len(rest) - len(rest) % LONGEST_LINE
-        process.line = rest[whole:]
-        for line in (*lines, rest[:whole]):
-            _log_output(process, line)
+        process.output.take(data)
 
     def _ended(self, process: _Process) -> None:
         self._read_rest(process)
-        _log_output(process, process.line)
+        process.output.finish()
         # What the plugin started in its process group ends with it.
         _kill_group(process.launched.process.pid)
         code = process.launched.process.wait()
-        self._selector.unregister(process.launched.pidfd)
-        os.close(process.launched.pidfd)
-        process.stderr.close()
-        with contextlib.suppress(BrokenPipeError):
-            process.launched.stdin.close()
         job_id = _noted_job(process.launched.scratch.path)
-        process.launched.scratch.remove()
+        self._selector.unregister(process.launched.pidfd)
         del self._processes[process.spec.session]
-        tail = bytes(process.tail)
+        process.launched.release()
+        tail = process.output.tail
         # SIGABRT is how Arrow and C++ end on a failed allocation.
         memory = not process.killed and (
             code == -signal.SIGABRT or (code > 0 and any(s in tail for s in OUT_OF_MEMORY_SIGNS))
@@ -255,9 +259,9 @@ class SubprocessHost:
 
     def _read_rest(self, process: _Process) -> None:
         while process.stderr in (k.fileobj for k in self._selector.get_map().values()):
-            before = len(process.tail)
+            before = len(process.output.tail)
             self._read_stderr(process)
-            if len(process.tail) in (before, TAIL_BYTES):
+            if len(process.output.tail) in (before, TAIL_BYTES):
                 break
         with contextlib.suppress(KeyError, ValueError):
             self._selector.unregister(process.stderr)
@@ -265,14 +269,6 @@ class SubprocessHost:
     def _report(self, exit_: SidecarExit) -> None:
         self._exits.put(exit_)
         self._on_exit()
-
-
-def _log_output(process: _Process, line: bytearray) -> None:
-    """A line of any length, in pieces that a log can hold."""
-    for start in range(0, len(line), LONGEST_LINE):
-        text = line[start : start + LONGEST_LINE].decode("utf-8", "replace").rstrip()
-        if text:
-            log.info("plugin output", plugin=process.spec.plugin.name, line=text)
 
 
 def _noted_job(scratch: str) -> int | None:
