@@ -344,6 +344,8 @@ def test_what_could_not_be_compared_is_not_deployed_by_yes_alone(
     (tmp_path / "new.py").write_text(NEW)
     project.casparian("keys", "new", "office")
     command = ["deploy", str(tmp_path / "new.py"), "--plugin", "csv_table", "--key-id", "office"]
+    alone = project.casparian(*command, "--yes", "--uncompared", code=2)
+    assert "give both" in alone.stderr
     with project.running():
         alive = "select 1 from worker_node where endpoint <> '' and not stopped"
         wait_for(lambda: project.query(alive))

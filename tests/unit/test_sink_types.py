@@ -25,7 +25,7 @@ from casparian.adapters.sink.parquet import ParquetSinkFactory
 from casparian.adapters.sink.postgresql import PostgresqlSinkFactory, PostgresqlSinkSettings
 from casparian.adapters.sink.sqlite import SqliteSinkFactory
 from casparian.domain.errors import ErrorClass, JobError
-from casparian.domain.publish import Target
+from casparian.domain.publish import PublishedSlot, Target
 from casparian.testing.sink import Job, batch
 from tests.support import mssql_server, mssql_sink, postgresql_sink
 from tests.support.examples import examples
@@ -259,9 +259,10 @@ def memory() -> Iterator[Any]:
 def test_values_and_types_survive(place: Any, array: pa.Array) -> None:
     with place() as (sink, target, read):
         sink.check()
-        Job(sink, target, 1).publish(batch({"c": array}, 1))
+        job = Job(sink, target, 1).publish(batch({"c": array}, 1))
         table = read()
-    expected = cast_array(array, canonical_type(array.type))
+        expected = cast_array(array, canonical_type(array.type))
+        assert comes_back_alike(sink, job, expected)
     assert canonical_type(table.schema.field("c").type) == expected.type
     found = cast_array(table["c"].combine_chunks(), expected.type)
     found.validate(full=True)
@@ -282,10 +283,25 @@ def test_values_survive_in_postgresql_or_are_refused(array: pa.Array) -> None:
                 Job(sink, target, 1).publish(batch({"c": array}, 1))
             assert caught.value.error_class is ErrorClass.DATA
             return
-        Job(sink, target, 1).publish(batch({"c": array}, 1))
+        job = Job(sink, target, 1).publish(batch({"c": array}, 1))
         table = read()
+        assert comes_back_alike(sink, job, expected)
     found = cast_array(table["c"].combine_chunks(), expected.type)
     assert found.equals(expected)
+
+
+def comes_back_alike(sink: Any, job: Job, expected: pa.Array) -> bool:
+    """Whether what stands in the job's slot is, in the form to compare by, what was published."""
+    item = job.items[0]
+    with sink.reading(PublishedSlot(item.target, item.mode, item.slot)) as standing:
+        assert not standing.altered()
+        rows = [sink.plain(rows, "the target") for rows in standing.batches()]
+    published = sink.plain(batch({"c": expected}, 1), "the target")
+    return bool(
+        pa.Table.from_batches(rows, schema=published.schema).equals(
+            pa.Table.from_batches([published])
+        )
+    )
 
 
 REFUSED = r"nanoseconds|NUL|no stored form|Server's float"
@@ -299,7 +315,7 @@ def test_values_survive_in_mssql_or_are_refused(array: pa.Array) -> None:
         sink.check()
         refused = ""
         try:
-            Job(sink, target, 1).publish(batch({"c": array}, 1))
+            job = Job(sink, target, 1).publish(batch({"c": array}, 1))
         except JobError as error:
             refused = f"{error.error_class} {error.message}"
         if refused:
@@ -308,6 +324,7 @@ def test_values_survive_in_mssql_or_are_refused(array: pa.Array) -> None:
             assert refused.startswith("DATA")
             return
         table = read()
+        assert comes_back_alike(sink, job, expected)
     found = cast_array(table["c"].combine_chunks(), expected.type)
     assert found.equals(expected)
 
@@ -318,6 +335,8 @@ def test_nan_and_the_sign_of_zero_survive_where_they_can(place: Any) -> None:
         sink.check()
         Job(sink, target, 1).publish(batch({"c": [float("nan"), -0.0, float("inf")]}, 1))
         assert str(read()["c"].to_pylist()) == "[nan, -0.0, inf]"
+        minus, zero = sink.plain(batch({"c": [-0.0, 0.0]}, 1), "the target")["c"].to_pylist()
+        assert minus != zero
 
 
 @pytest.mark.parametrize(

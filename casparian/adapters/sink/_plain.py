@@ -28,8 +28,7 @@ def stored_rows(rows: pa.RecordBatch, forms: Forms, where: str) -> pa.RecordBatc
     for name, array in zip(rows.schema.names, rows.columns, strict=True):
         kept = forms.digestible(array, forms.encode(array, name, where))
         if pa.types.is_floating(kept.type):
-            # By the mapping, a database stores -0.0 as 0.0.
-            kept = _bits(pc.add(kept, 0.0))
+            kept = _bits(kept)
         arrays.append(kept)
     return _batch(rows, arrays)
 

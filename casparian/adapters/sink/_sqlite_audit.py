@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from casparian.adapters.sink import _sqlite_target as tables
 from casparian.adapters.sink._readback import TableRows
@@ -81,4 +82,5 @@ class SqliteForms:
         return encode(array, column, where)
 
     def digestible(self, array: pa.Array, stored: pa.Array) -> pa.Array:
-        return stored
+        # -0.0 is stored as 0.0.
+        return pc.add(stored, 0.0) if pa.types.is_floating(stored.type) else stored

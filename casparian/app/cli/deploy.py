@@ -86,6 +86,8 @@ def deploy(
     from casparian.domain.plugins import check_plugin_name, code_hash
 
     check_plugin_name(plugin)
+    if uncompared and shadow is None:
+        raise ConfigurationError("--uncompared is about what --shadow N compares: give both.")
     code = _read(file)
     key = KeyDirectory(settings.key_directory).signing(key_id)
     document: DeployedDocument = {
