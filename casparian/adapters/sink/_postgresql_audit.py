@@ -5,6 +5,7 @@ Times and decimals are read as numbers and text, so that no conversion of the dr
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
@@ -25,6 +26,7 @@ from casparian.domain.publish import Marker, PublishedSlot, Target
 
 ONE_MOMENT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 PORTION = 16_384
+_CURSORS = itertools.count(1)
 _COUNTED = {
     "date": "({0} - date '1970-01-01')",
     "timestamp": "(extract(epoch FROM {0}) * 1000000)::bigint",
@@ -115,25 +117,22 @@ def full_schema(session: PostgresqlSession, target: Target) -> pa.Schema:
 
 
 def read_rows(session: PostgresqlSession, target: Target, job_id: int) -> Iterator[pa.RecordBatch]:
-    """The rows of one job, in their order, as the Arrow types they were published with."""
+    """The rows of one job, in their order, as the Arrow types they were published with. The
+    transaction must last until the last of them."""
     schema = full_schema(session, target)
     names = ", ".join(_selected(field) for field in schema)
-    rows_of_job = f"FROM {qualified(target.location, target.name)} WHERE {lineage.JOB_ID} = $1"
-    following = f"SELECT min({lineage.ROW}) {rows_of_job} AND {lineage.ROW} >= $2"
-    start = 0
-    # Somebody may have taken rows out.
-    while (start := session.rows(following, job_id, start)[0][0]) is not None:
-        rows = session.rows(
-            f"SELECT {names} {rows_of_job} AND {lineage.ROW} >= $2 AND {lineage.ROW} < $3 "
-            f"ORDER BY {lineage.ROW}",
-            job_id,
-            start,
-            start + PORTION,
-        )
+    # One walk over the table, however many rows there are: it may have no index by job.
+    cursor = f"casparian_rows_{next(_CURSORS)}"
+    session.run(
+        f"DECLARE {cursor} NO SCROLL CURSOR FOR SELECT {names} "
+        f"FROM {qualified(target.location, target.name)} "
+        f"WHERE {lineage.JOB_ID} = {job_id:d} ORDER BY {lineage.ROW}"
+    )
+    while rows := session.rows(f"FETCH FORWARD {PORTION} FROM {cursor}"):
         values = zip(*rows, strict=True)
         arrays = [_decoded(list(v), f.type) for v, f in zip(values, schema, strict=True)]
         yield pa.RecordBatch.from_arrays(arrays, schema=schema)
-        start += PORTION
+    session.run(f"CLOSE {cursor}")
 
 
 def _selected(field: pa.Field) -> str:
