@@ -276,6 +276,8 @@ SELECT plugin_manifest.content_hash FROM plugin_manifest JOIN plugin_config ON p
 
 SELECT plugin_manifest.content_hash FROM plugin_manifest WHERE plugin_manifest.plugin_name = ? AND plugin_manifest.live = 1
 
+SELECT plugin_manifest.id FROM plugin_manifest JOIN plugin_environment ON plugin_environment.digest = plugin_manifest.environment WHERE plugin_manifest.plugin_name = ? AND plugin_manifest.content_hash = ? AND plugin_manifest.environment = ?
+
 SELECT plugin_manifest.id FROM plugin_manifest WHERE plugin_manifest.plugin_name = ? AND plugin_manifest.content_hash = ?
 
 SELECT plugin_manifest.id, plugin_manifest.plugin_name, plugin_manifest.content_hash, plugin_manifest.code, plugin_manifest.origin, plugin_manifest.version, plugin_manifest.created_at_us, plugin_manifest.live, plugin_manifest.quarantined_at_us, plugin_manifest.quarantine_reason, plugin_manifest.environment FROM plugin_manifest WHERE plugin_manifest.content_hash = ? AND plugin_manifest.plugin_name = ? ORDER BY plugin_manifest.plugin_name

@@ -14,6 +14,16 @@ from casparian.domain.requirements import Environment
 _code, _environment = plugin_manifest.c, plugin_environment.c
 
 
+def is_noted(
+    connection: Connection, plugin: str, content_hash: str, environment: Environment
+) -> bool:
+    same = _environment.digest == _code.environment
+    mine = (_code.plugin_name == plugin, _code.content_hash == content_hash)
+    noted = select(_code.id).join(plugin_environment, same)
+    found = noted.where(*mine, _code.environment == environment.digest)
+    return connection.execute(found).first() is not None
+
+
 def note_environment(
     connection: Connection, plugin: str, content_hash: str, environment: Environment, now_us: int
 ) -> None:

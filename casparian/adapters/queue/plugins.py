@@ -15,7 +15,11 @@ from casparian.adapters.queue.deployments import SqlDeployments, raise_revision,
 from casparian.adapters.queue.duplicate_choices import apply_choices, skipping_plugins
 from casparian.adapters.queue.duplicates import Due
 from casparian.adapters.queue.enqueue import enqueue_added
-from casparian.adapters.queue.environments import environments_in, note_environment
+from casparian.adapters.queue.environments import (
+    environments_in,
+    is_noted,
+    note_environment,
+)
 from casparian.adapters.queue.rows import dumps
 from casparian.adapters.queue.statements import storable
 from casparian.adapters.queue.tables import (
@@ -191,6 +195,9 @@ class SqlPlugins(SqlDeployments):
                 raise_revision(connection)
 
     def note_environment(self, plugin: str, content_hash: str, environment: Environment) -> None:
+        with self._db.read() as connection:
+            if is_noted(connection, plugin, content_hash, environment):
+                return  # As at every start but the first: nobody is waited for.
         with self._db.write() as connection:
             now = self._db.clock()
             note_environment(connection, plugin, content_hash, environment, now)
