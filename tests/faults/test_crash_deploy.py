@@ -14,7 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -161,10 +161,9 @@ class Site:
         for path, plugin_hash, packages in recorded:
             assert plugin_hash == code_hash(self.code(marks[path.decode()]))
             assert "units==1.2" in packages
-        with suppress(AssertionError):
-            # What the dead engine had staged is swept by the one beside it, a little later.
-            wait_for(lambda: not violations_of(self.project.database), timeout=10)
-        assert violations_of(self.project.database) == []
+        # What a dead engine had staged is swept by the one beside it every minute, and at its end.
+        found = violations_of(self.project.database)
+        assert [text for text in found if not text.startswith("I9 ")] == []
 
 
 @pytest.fixture
@@ -264,6 +263,7 @@ def test_the_engine_that_takes_a_deployment_is_killed(site: Site, beside: bool) 
         total = rounds.run(None)
         for at in until_killed(total, seeded(), rounds.killed, few=2):
             rounds.run(at)
+    assert violations_of(site.project.database) == []
     print(
         f"{total} calls, killed in {rounds.killed.total()}: {dict(rounds.killed)}; "
         f"afterwards: {dict(rounds.outcomes)}"
