@@ -16,6 +16,7 @@ import pytest
 
 from casparian import Settings
 from casparian.adapters.queue import open_sqlite, wall_clock_us
+from casparian.adapters.sink.parquet import ParquetSink
 from casparian.app.cli._shadow import shadow_document
 from casparian.app.cli.shadow_shapes import ShadowDocument
 from casparian.app.shadow import Shadow, shadow_run
@@ -258,6 +259,21 @@ def test_rows_that_were_changed_beyond_comparing_are_told(tmp_path: Path) -> Non
     (project.directory / "out.db").write_bytes(b"This is no database." * 50)
     found = project.found(OLD, limit=1)
     assert "not a database" in reason(found, "b.csv")
+
+
+def test_a_sink_that_tells_nothing_of_its_rows_and_one_whose_disk_is_away(
+    project: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.publish()
+    with monkeypatch.context() as patched:
+        patched.delattr(ParquetSink, "reading")
+        found = project.found(OLD, limit=1)
+        assert cases(found) == {"b.csv": "uncompared"}
+        assert "cannot give its rows back" in reason(found, "b.csv")
+    (project.directory / "output").rename(project.directory / "away")
+    monkeypatch.setattr(ParquetSink, "missing", lambda sink: f"{sink.location} is not mounted.")
+    found = project.found(OLD, limit=1)
+    assert reason(found, "b.csv") == f"{project.directory}/output is not mounted."
 
 
 def test_code_whose_rows_the_target_would_refuse_fails(project: Published) -> None:
