@@ -259,6 +259,9 @@ class Rounds:
 @pytest.mark.parametrize("beside", [False, True], ids=["restarted", "beside"])
 def test_the_engine_that_takes_a_deployment_is_killed(site: Site, beside: bool) -> None:
     with site.engine() if beside else nullcontext() as other:
+        if other is not None:
+            # It has told the queue by then which plugins there are.
+            site.node(other)
         rounds = Rounds(site, other)
         total = rounds.run(None)
         for at in until_killed(total, seeded(), rounds.killed, few=2):
