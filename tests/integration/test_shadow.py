@@ -211,8 +211,8 @@ def test_new_code_is_held_against_what_postgresql_holds(
         toml = project.directory / "casparian.toml"
         away = "postgresql+psycopg://nobody@127.0.0.1:1/none"
         toml.write_text(toml.read_text().replace(postgresql_url, away))
-        found = project.found(OLD, limit=1)
-        assert cases(found) == {"b.csv": "uncompared"}
+        found = project.found(OLD)
+        assert cases(found) == {"a.csv": "uncompared", "b.csv": "uncompared"}
         assert "refused" in reason(found, "b.csv")
 
 
@@ -257,7 +257,7 @@ def test_rows_that_were_changed_beyond_comparing_are_told(tmp_path: Path) -> Non
     assert cases(found) == {"a.csv": "uncompared", "b.csv": "compared"}
     assert "not as they were published" in reason(found, "a.csv")
     (project.directory / "out.db").write_bytes(b"This is no database." * 50)
-    found = project.found(OLD, limit=1)
+    found = project.found(OLD)
     assert "not a database" in reason(found, "b.csv")
 
 
@@ -267,12 +267,12 @@ def test_a_sink_that_tells_nothing_of_its_rows_and_one_whose_disk_is_away(
     project.publish()
     with monkeypatch.context() as patched:
         patched.delattr(ParquetSink, "reading")
-        found = project.found(OLD, limit=1)
-        assert cases(found) == {"b.csv": "uncompared"}
+        found = project.found(OLD)
+        assert cases(found) == {"a.csv": "uncompared", "b.csv": "uncompared"}
         assert "cannot give its rows back" in reason(found, "b.csv")
     (project.directory / "output").rename(project.directory / "away")
     monkeypatch.setattr(ParquetSink, "missing", lambda sink: f"{sink.location} is not mounted.")
-    found = project.found(OLD, limit=1)
+    found = project.found(OLD)
     assert reason(found, "b.csv") == f"{project.directory}/output is not mounted."
 
 
@@ -286,7 +286,7 @@ def test_code_whose_rows_the_target_would_refuse_fails(project: Published) -> No
     wider = wider.replace('"line", pa', '"twice", pa') + (
         '        self.publish("extra", [{"path": self.ctx.path}])\n'
     )
-    unknown = project.found(wider, limit=1)
+    unknown = project.found(wider)
     assert "UNKNOWN_TOPIC" in reason(unknown, "b.csv")
     toml = project.directory / "casparian.toml"
     text = toml.read_text()
