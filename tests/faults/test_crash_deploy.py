@@ -264,7 +264,7 @@ def test_the_engine_that_takes_a_deployment_is_killed(site: Site, beside: bool) 
             site.node(other)
         rounds = Rounds(site, other)
         total = rounds.run(None)
-        for at in until_killed(total, seeded(), rounds.killed, few=2):
+        for at in until_killed(total, seeded(), rounds.killed, few=1):
             rounds.run(at)
     assert violations_of(site.project.database) == []
     print(

@@ -8,18 +8,8 @@ import pytest
 from tests.support.project import CSV_PLUGIN, FAST, Project, wait_for
 
 HOSTILE = {
-    "loops": ("while True:\n    pass\n", "it could not be loaded within 4 s"),
+    "loops": ("while True:\n    pass\n", "it could not be loaded within 3 s"),
     "takes all memory": ("x = []\nwhile True:\n    x.append(b'x' * (1 << 20))\n", "MemoryError"),
-    "takes it all in its last words": (
-        "x = []\n"
-        "try:\n"
-        "    while True:\n"
-        "        x.append(b'x' * (1 << 20))\n"
-        "except MemoryError:\n"
-        "    while True:\n"
-        "        x.append([])\n",
-        "MemoryError",
-    ),
     "exits well": ("import os\nos._exit(0)\n", "exit code 0"),
 }
 
@@ -29,7 +19,7 @@ def test_code_that_does_its_worst_when_it_is_loaded(project: Project) -> None:
     project.csv_to("parquet://./output")
     text = (project.directory / "casparian.toml").read_text()
     assert "[plugin_host]\n" in FAST
-    text = text.replace("[plugin_host]\n", "[plugin_host]\nstart_s = 4\n")
+    text = text.replace("[plugin_host]\n", "[plugin_host]\nstart_s = 3\n")
     project.configure(text.replace("[plugin.csv_table]\n", "[plugin.csv_table]\nmemory_mb = 512\n"))
     project.casparian("keys", "new", "office")
     code = project.directory / "hostile.py"
