@@ -5,10 +5,10 @@ The targets and the queue's database are only read.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from casparian.adapters.host.scratch import SHADOW, Scratch
 from casparian.adapters.queue import QueueStores
 from casparian.adapters.sink.comparing import Comparison, Stream, nothing, reasons
 from casparian.adapters.sink.shadow import MadeRows, Spool
@@ -63,8 +63,8 @@ def shadow_run(
             "nothing to run new code on. Deploy it without --shadow."
         )
     factories = Registry.default().sink_factories(settings)
-    with tempfile.TemporaryDirectory(prefix="casparian-shadow-") as directory:
-        spool = Spool(directory)
+    with Scratch(SHADOW) as scratch:
+        spool = Spool(scratch.path)
         ran = run_code(settings, stores, factories, config, code, samples, spool)
         judge = _Judge(stores, Targets(factories), config, ran)
         findings = [

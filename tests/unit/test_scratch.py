@@ -1,4 +1,4 @@
-"""Scratch directories: what an engine that was killed leaves behind is removed, nothing else."""
+"""Scratch directories: what a killed process leaves behind is removed, nothing else."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from casparian.adapters.host.scratch import YOUNG_S, Scratch, sweep
+from casparian.adapters.host.scratch import PREFIXES, YOUNG_S, Scratch, sweep
 
 HOLDER = """
 import sys, time
 from casparian.adapters.host.scratch import Scratch
-print(Scratch().path, flush=True)
+print(Scratch(sys.argv[1]).path, flush=True)
 time.sleep(600)
 """
 
@@ -40,10 +40,11 @@ def test_what_is_held_stays() -> None:
     assert not os.path.exists(scratch.path)
 
 
-def test_what_a_killed_process_held_goes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_what_a_killed_process_held_goes(tmp_path: Path, prefix: str) -> None:
     variables = {**os.environ, "TMPDIR": str(tmp_path)}
     holder = subprocess.Popen(
-        [sys.executable, "-c", HOLDER], stdout=subprocess.PIPE, text=True, env=variables
+        [sys.executable, "-c", HOLDER, prefix], stdout=subprocess.PIPE, text=True, env=variables
     )
     assert holder.stdout is not None
     path = Path(holder.stdout.readline().strip())

@@ -1,7 +1,8 @@
-"""Scratch directories of sidecars: each held by a lock of the engine, which ends with the engine.
+"""Scratch directories, of sidecars and of shadow runs: each held by a lock that ends with the
+process that made it.
 
-An engine that is killed leaves those of its sidecars behind. The next host on the machine removes
-whatever nobody holds.
+One that is killed leaves its own behind. The next host on the machine removes whatever nobody
+holds.
 """
 
 from __future__ import annotations
@@ -14,17 +15,17 @@ import tempfile
 import time
 from contextlib import suppress
 
-PREFIX = "casparian-sidecar-"
+SIDECAR, SHADOW = PREFIXES = ("casparian-sidecar-", "casparian-shadow-")
 YOUNG_S = 60.0
-"""A directory younger than this may not be locked yet by the engine that has just made it."""
+"""A directory younger than this may not be locked yet by who has just made it."""
 
 
 class Scratch:
-    """A directory of one sidecar, held until it is removed."""
+    """A directory for one use, held until it is removed: by `remove`, or with the context."""
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str = SIDECAR) -> None:
         """Raises OSError."""
-        self.path = tempfile.mkdtemp(prefix=PREFIX)
+        self.path = tempfile.mkdtemp(prefix=prefix)
         try:
             # A lock of this open directory, not of the process: no child inherits it.
             self._held = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
@@ -35,16 +36,22 @@ class Scratch:
         with suppress(OSError):
             fcntl.flock(self._held, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
+    def __enter__(self) -> Scratch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.remove()
+
     def remove(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._held)
 
 
 def sweep(now: float | None = None) -> int:
-    """Remove the directories of engines that are gone; how many those were."""
+    """Remove the directories of processes that are gone; how many those were."""
     oldest = (time.time() if now is None else now) - YOUNG_S
     with os.scandir(tempfile.gettempdir()) as entries:
-        found = [entry.path for entry in entries if entry.name.startswith(PREFIX)]
+        found = [entry.path for entry in entries if entry.name.startswith(PREFIXES)]
     return sum(_remove_abandoned(path, oldest) for path in found)
 
 
@@ -61,6 +68,6 @@ def _remove_abandoned(path: str, oldest: float) -> bool:
         shutil.rmtree(path, ignore_errors=True)
         return True
     except OSError:
-        return False  # Held by an engine that lives.
+        return False  # Held by a process that lives.
     finally:
         os.close(directory)
