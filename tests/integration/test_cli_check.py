@@ -272,6 +272,8 @@ directory = "{here}/plugins"
 keys = "keys"
 [database]
 url = "sqlite:///queue.sqlite3"
+[transport]
+endpoint = "{here}/router.ipc"
 [worker]
 ''')
     open_sqlite(str(place / "queue.sqlite3"), wall_clock_us).close()

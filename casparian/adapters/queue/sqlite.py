@@ -13,7 +13,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import lru_cache
 from typing import Any
 
@@ -112,7 +112,9 @@ def _begin_writing(connection: Connection, at_most_s: float) -> None:
             # Once more, and what is in the way is raised as of any statement.
             connection.exec_driver_sql("BEGIN IMMEDIATE")
     finally:
-        driver.execute(f"PRAGMA busy_timeout = {BUSY_S * 1000:.0f}")
+        # An error of the disk has closed the connection.
+        with suppress(sqlite3.ProgrammingError):
+            driver.execute(f"PRAGMA busy_timeout = {BUSY_S * 1000:.0f}")
 
 
 def _is_held(driver: sqlite3.Connection) -> bool:
