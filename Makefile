@@ -89,7 +89,8 @@ fuzz-coverage: $(VENV)/.installed-fuzz
 		-max_total_time=$(SECONDS) -print_final_stats=1 || exit; done
 
 failing-calls: $(VENV)/.installed-test
-	CASPARIAN_CRASH_POINTS=all $(BIN)/python -m pytest -s tests/faults/test_failing_calls.py
+	CASPARIAN_CRASH_POINTS=all $(BIN)/python -m pytest -n 2 --dist worksteal -rP \
+		tests/faults/test_failing_calls.py
 
 discipline: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -s tests/faults/test_discipline.py | grep -P "\t| s, "
