@@ -101,3 +101,9 @@ def test_source_root(tmp_path: Path) -> Path:
 def temp_test_dir(tmp_path: Path) -> Path:
     """An empty directory of this test alone."""
     return tmp_path
+
+
+@pytest.fixture
+def short_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sockets have short paths; pytest's own directories are named after tests."""
+    return tmp_path_factory.mktemp("s")

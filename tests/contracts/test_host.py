@@ -53,12 +53,6 @@ engine_with_a_sidecar(ZmqIpcTransport(sys.argv[1]), host, Path(sys.argv[2]))
 """
 
 
-@pytest.fixture
-def short_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sockets have short paths; pytest's own directories are named after tests."""
-    return tmp_path_factory.mktemp("s")
-
-
 class TestSubprocess(ProcessHostContract):
     command: Sequence[str] = launch.COMMAND
 
