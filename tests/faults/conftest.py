@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from casparian.adapters.queue import QueueStores, open_memory, open_sqlite
 from casparian.testing.world import VirtualClock
+from tests.support.crashes import SINKS, Crashes, ServerCrashes
 from tests.support.disks import SmallDisk
 from tests.support.project import Project
 from tests.support.stepped import Engine, Stage, virtual_time
@@ -40,6 +41,27 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
     built = subprocess.run(command, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
     return library
+
+
+MakeCrashes = Callable[[Path, str, str], Crashes]
+
+
+@pytest.fixture
+def make_crashes(request: pytest.FixtureRequest, shim: Path) -> Iterator[MakeCrashes]:
+    """Makes a project in a directory, with this kind of sinks, in this mode."""
+    made: list[Crashes] = []
+
+    def make(directory: Path, kind: str, mode: str) -> Crashes:
+        if kind in SINKS:
+            made.append(Crashes(directory, shim, kind, mode))
+        else:
+            url = request.getfixturevalue("postgresql_url")
+            made.append(ServerCrashes(directory, shim, kind, mode, url=url))
+        return made[-1]
+
+    yield make
+    for crashes in made:
+        crashes.close()
 
 
 # --- engines stepped by hand ------------------------------------------------------------

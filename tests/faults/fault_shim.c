@@ -1,5 +1,6 @@
-/* Preloaded into the engine: counts the calls that change files or make them durable, over all
- * threads, and at the n-th dies by SIGKILL, or lets it fail. A write dies or fails half done.
+/* Preloaded into the engine: counts the calls that change files or make them durable, and those that
+ * send to a server, over all threads, and at the n-th dies by SIGKILL, or lets it fail. A write dies or
+ * fails half done.
  *
  * CRASH_AT   n: die in place of this call. Without it and FAIL_AT: only count
  * CRASH_FROM a file: calls count from when it is there
@@ -7,18 +8,23 @@
  * CRASH_CUT  file systems, by a directory in each, that stop without their logs right before it
  *            dies, as if the power went: separated by colons
  *
+ * FAULT_PORT the server's, on whatever address: without it nothing of it is counted
+ *
  * FAIL_AT    n: this call fails, and those after it, as many as FAIL_TIMES says (1 if unset)
  * FAIL_ERRNO the error, as a number. Opens for writing are counted, too; and of all calls only
- *            those whose error it can be: on a full disk, say, files can be removed
+ *            those whose error it can be: on a full disk, say, files can be removed. ECONNRESET
+ *            is that of a server alone, and what comes from it is counted, too
  *
  * Children are left alone: the first thing done here is to take LD_PRELOAD away from them. A process
  * that was forked from one with this shim calls `count_from_here`, and is then as if it had just
  * been started with the variables that it has now.
  */
 #define _GNU_SOURCE
+#include <ctype.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -26,6 +32,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -33,6 +40,7 @@
 static atomic_long calls;
 static long crash_at, fail_at, fail_times;
 static int fail_errno;
+static int server_port;
 static int log_fd = -1;
 static char *cut;
 static char *from;
@@ -49,6 +57,7 @@ __attribute__((constructor)) void count_from_here(void) {
     fail_at = number_of("FAIL_AT", -1);
     fail_times = number_of("FAIL_TIMES", 1);
     fail_errno = number_of("FAIL_ERRNO", 0);
+    server_port = number_of("FAULT_PORT", 0);
     cut = getenv("CRASH_CUT") ? strdup(getenv("CRASH_CUT")) : NULL;
     from = getenv("CRASH_FROM") ? strdup(getenv("CRASH_FROM")) : NULL;
     if (path) {
@@ -102,9 +111,11 @@ static int fails(void) {
     return -1;
 }
 
-/* A call that changes files: it needs no new descriptor. */
+/* A call that changes files: it needs no new descriptor, and no server. */
+static int changes_files(void) { return fail_errno != EMFILE && fail_errno != ECONNRESET; }
+
 static int at_path(const char *call, const char *path) {
-    return fail_errno != EMFILE && reached(call, path) ? fails() : 0;
+    return changes_files() && reached(call, path) ? fails() : 0;
 }
 
 /* One that needs no room either. */
@@ -204,7 +215,7 @@ int mkdir(const char *path, mode_t mode) {
 
 /* Dies or fails after half of it was written; an error that is told counts as none of it. */
 #define WRITING(call, fd, half) \
-    if (is_state(fd) && fail_errno != EMFILE) { \
+    if (is_state(fd) && changes_files()) { \
         char path[4096]; \
         if (reached(call, path_of(fd, path, sizeof path))) { (void)!half; return fails(); } \
     }
@@ -228,7 +239,7 @@ ssize_t pwrite64(int fd, const void *data, size_t size, off64_t at) {
 /* Only where calls are to fail: an open by itself leaves nothing behind. */
 static int at_open(const char *path, int flags) {
     int device = !strncmp(path, "/dev/", 5) && strncmp(path, "/dev/shm/", 9);
-    if (!fail_errno || device || !strncmp(path, "/proc/", 6)) return 0;
+    if (!fail_errno || fail_errno == ECONNRESET || device || !strncmp(path, "/proc/", 6)) return 0;
     int writes = flags & (O_WRONLY | O_RDWR | O_CREAT);
     if (!writes || (fail_errno == ENOSPC && !(flags & O_CREAT))) return 0;
     return reached("open", path) ? fails() : 0;
@@ -262,4 +273,47 @@ int openat64(int at, const char *path, int flags, ...) {
     REAL(int, "openat64", int, const char *, int, ...);
     MODE(flags)
     return at_open(path, flags) ? -1 : real(at, path, flags, mode);
+}
+
+static int is_server(int fd) {
+    struct sockaddr_in peer;
+    socklen_t size = sizeof peer;
+    if (!server_port || getpeername(fd, (struct sockaddr *)&peer, &size)) return 0;
+    return peer.sin_family == AF_INET && ntohs(peer.sin_port) == server_port;
+}
+
+/* What can be read of a message: of a statement its text. */
+static const char *words_of(const void *data, size_t length, char *into, size_t size) {
+    size_t used = 0;
+    for (size_t at = 0; at < length && used < size - 1; at++) {
+        unsigned char here = ((const unsigned char *)data)[at];
+        if (isgraph(here)) into[used++] = here;
+        else if (used && into[used - 1] != ' ') into[used++] = ' ';
+    }
+    into[used] = 0;
+    return into;
+}
+
+/* A connection is lost for both ways, and the server hears of it, too. */
+static int is_lost(int fd) {
+    if (fail_at >= 0) shutdown(fd, SHUT_RDWR);
+    return fails();
+}
+
+ssize_t send(int fd, const void *data, size_t size, int flags) {
+    REAL(ssize_t, "send", int, const void *, size_t, int);
+    if ((!fail_errno || fail_errno == ECONNRESET) && is_server(fd)) {
+        char words[200];
+        if (reached("send", words_of(data, size, words, sizeof words))) {
+            (void)!real(fd, data, size / 2, flags);
+            return is_lost(fd);
+        }
+    }
+    return real(fd, data, size, flags);
+}
+/* Only where calls are to fail: what was sent before may have been done, and nobody knows. */
+ssize_t recv(int fd, void *data, size_t size, int flags) {
+    REAL(ssize_t, "recv", int, void *, size_t, int);
+    if (fail_errno == ECONNRESET && is_server(fd) && reached("recv", "")) return is_lost(fd);
+    return real(fd, data, size, flags);
 }

@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 from casparian import Settings
-from casparian.adapters.queue import QueueStores, open_sqlite, wall_clock_us
+from casparian.adapters.queue import QueueStores, open_sqlite, open_url, wall_clock_us
 from casparian.adapters.sink.parquet import ParquetSinkFactory
 from casparian.adapters.sink.sqlite import SqliteSinkFactory
 from casparian.app.audit import Audit, audit
@@ -32,3 +32,10 @@ def violations_of(database: Path, settings: Settings | None = None) -> list[str]
     factories = Registry.default().sink_factories(settings) if settings else None
     with closing(open_sqlite(str(database), wall_clock_us, create=False)) as stores:
         return violations(stores, Targets(factories) if factories else None)
+
+
+def violations_by(settings: Settings) -> list[str]:
+    """Of the queue and the sinks that these name, wherever they are."""
+    factories = Registry.default().sink_factories(settings)
+    with closing(open_url(settings.database_url, create=False)) as stores:
+        return violations(stores, Targets(factories))
