@@ -4,7 +4,9 @@
 
 A round ends with a drain: then every row must be there once, of the newest version, and the audit
 of `casparian check --deep` must find nothing. Readers look without pause, the audit now and then
-while engines run. Prints its figures as JSON, and ends with 1 where anything was wrong.
+while engines run. Every five minutes all begins anew, with another seed: what is read after each
+round grows with what was published. Prints the figures of each as JSON, and of all in the end, also
+when it is interrupted. Ends with 1 where anything was wrong.
 """
 
 from __future__ import annotations
@@ -88,7 +90,7 @@ sink = "parquet://./out"
 mode = "append"
 """
 ENGINES = 3
-ROUND_S = 20.0
+ROUND_S, RENEWED_S = 20.0, 300.0
 SMALL, LARGE, EXTRA = 60, 9_000, 40
 
 
@@ -105,6 +107,11 @@ class Figures:
     versions: int = 0
     jobs: int = 0
     wrong: list[str] = field(default_factory=list)
+
+    def add(self, other: Figures) -> None:
+        for name, value in vars(other).items():
+            if name != "seed":
+                setattr(self, name, getattr(self, name) + value)
 
 
 class Soak:
@@ -197,7 +204,7 @@ class Soak:
         try:
             while time.monotonic() < began + seconds and not self.figures.wrong:
                 self.round(min(time.monotonic() + ROUND_S, began + seconds))
-                if sum(self.figures.kills.values()) >= most_kills:
+                if self.figures.kills.total() >= most_kills:
                     break
         finally:
             self.end_all()
@@ -303,14 +310,22 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None)
     options = parser.parse_args()
     seed = random.randrange(1 << 30) if options.seed is None else options.seed
-    directory = Path(tempfile.mkdtemp(prefix="soak-"))
-    print(f"seed {seed}, in {directory}", file=sys.stderr)
-    figures = soak(directory / "project", seed, options.seconds, options.kills)
-    print(json.dumps(vars(figures)))
-    if figures.wrong:
-        return 1
-    shutil.rmtree(directory)
-    return 0
+    total, ends = Figures(seed), time.monotonic() + options.seconds
+    with contextlib.suppress(KeyboardInterrupt):
+        while not total.wrong and time.monotonic() < ends and total.kills.total() < options.kills:
+            directory = Path(tempfile.mkdtemp(prefix="soak-"))
+            seconds = min(ends - time.monotonic(), RENEWED_S)
+            most = options.kills - total.kills.total()
+            figures = soak(directory / "project", seed, seconds, most)
+            print(json.dumps(vars(figures)), file=sys.stderr, flush=True)
+            total.add(figures)
+            seed += 1
+            if figures.wrong:
+                print(f"All of it is left in {directory}", file=sys.stderr)
+            else:
+                shutil.rmtree(directory)
+    print(json.dumps(vars(total)))
+    return 1 if total.wrong else 0
 
 
 if __name__ == "__main__":
