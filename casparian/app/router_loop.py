@@ -28,7 +28,14 @@ from casparian.domain.jobs import Claim
 from casparian.domain.messages import decode_from_sidecar, encode
 from casparian.domain.peers import GuardedTransport
 from casparian.domain.plugins import LivePlugin
-from casparian.domain.ports import PeerBusy, PeerGone, PluginHost, SidecarSpec, Transport
+from casparian.domain.ports import (
+    PeerBusy,
+    PeerGone,
+    PluginHost,
+    SidecarSpec,
+    Transport,
+    not_started,
+)
 from casparian.domain.router import Router
 from casparian.domain.wire import RemoteProtocolError
 
@@ -216,8 +223,8 @@ class RouterLoop:
             match instruction:
                 case Send():
                     self._send(instruction)
-                case StartSidecar(session, plugin, code):
-                    self._host.start(self._spec(session, plugin, code))
+                case StartSidecar():
+                    self._start_sidecar(instruction)
                 case KillSidecar(session, reason, dismissed):
                     told = log.debug if dismissed else log.warning
                     told("sidecar killed", reason=reason)
@@ -225,7 +232,18 @@ class RouterLoop:
                 case _:
                     self._carry_out(instruction)
 
+    def _start_sidecar(self, start: StartSidecar) -> None:
+        try:
+            spec = self._spec(start.session, start.plugin, start.code)
+        except OSError as error:
+            # As where no process can be started: it is tried again, each time later.
+            exit_ = not_started(start.session, error)
+            self._perform(self.router.exited(exit_, time.monotonic()))
+        else:
+            self._host.start(spec)
+
     def _spec(self, session: str, plugin: LivePlugin, code: bytes | None) -> SidecarSpec:
+        """Raises OSError, where what it is to read cannot be made."""
         if code is None:
             code = self._code(plugin.content_hash)
         access = self._guarded.access if self._guarded is not None else {}

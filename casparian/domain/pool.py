@@ -344,7 +344,7 @@ class Pool:
                 lane.crashes += 1
                 lane.back_off(lane.crashes, self.rules, now)
             else:
-                self._count_failed_start(lane, message, exit_.tail, now)
+                self._count_failed_start(lane, exit_, message, now)
         return out + self.assign(now)
 
     @staticmethod
@@ -375,7 +375,7 @@ class Pool:
             lane.waiting.extendleft(reversed(again))
         return out
 
-    def _count_failed_start(self, lane: Lane, message: str, tail: str, now: float) -> None:
+    def _count_failed_start(self, lane: Lane, exit_: SidecarExit, message: str, now: float) -> None:
         """A sidecar that never registered: tried again, each time later, then given up."""
         if lane.broken or self.stopping:
             return
@@ -384,10 +384,11 @@ class Pool:
         if lane.failed_starts >= self.rules.most_failed_starts:
             reason = (
                 f"plugin {lane.plugin.name} could not be started {lane.failed_starts} times "
-                f"in a row: {message}\n{tail}"
+                f"in a row: {message}\n{exit_.tail}"
             )
             # Not the plugin's code for sure: the jobs have tries left.
-            lane.give_up(reason, ErrorClass.CRASH, now + self.rules.mend_s)
+            error_class = ErrorClass.CRASH if exit_.started else ErrorClass.INFRASTRUCTURE
+            lane.give_up(reason, error_class, now + self.rules.mend_s)
 
     def overdue(self, now: float) -> list[Instruction]:
         """Kill what did not register, did not finish, fell silent, or did not leave in time."""
@@ -444,6 +445,8 @@ def refuse_waiting(lane: Lane) -> list[Instruction]:
 def exit_reason(exit_: SidecarExit, plugin: LivePlugin) -> tuple[ErrorClass, str]:
     """Why a sidecar ended that nobody ended."""
     name, config = plugin.name, plugin.config
+    if not exit_.started:
+        return ErrorClass.INFRASTRUCTURE, f"there is no process for it: {exit_.tail}"
     if exit_.cpu_exceeded:
         return (
             ErrorClass.TIMEOUT,

@@ -293,6 +293,16 @@ class TestDeath:
         assert "exit code 127" in failed.message
         assert failed.detail == "the tail"
 
+    def test_what_a_process_needs_and_is_not_to_be_had_is_nobodys_failure(self) -> None:
+        bench = Bench()
+        bench.offer(claim(1))
+        for _ in range(3):
+            out = bench.exit(list(bench.started.values())[-1], code=127, started=False)
+            bench.after(30)
+        (failed,) = of(FailJob, out)
+        assert failed.error_class is ErrorClass.INFRASTRUCTURE
+        assert "in a row: there is no process for it: the tail" in failed.message
+
     def test_a_plugin_that_could_not_be_loaded_is_tried_again_later(self) -> None:
         bench = Bench()
         bench.offer(claim(1))

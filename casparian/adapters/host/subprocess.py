@@ -31,7 +31,7 @@ from casparian.adapters.host.output import TAIL_BYTES, Output
 from casparian.adapters.host.sandbox.layers import Mode
 from casparian.adapters.host.scratch import sweep
 from casparian.domain.errors import ConfigurationError
-from casparian.domain.ports import SidecarExit, SidecarSpec
+from casparian.domain.ports import SidecarExit, SidecarSpec, not_started
 
 OUT_OF_MEMORY_SIGNS = (b"MemoryError", b"ArrowMemoryError", b"bad_alloc", b"start new thread")
 
@@ -180,7 +180,7 @@ class SubprocessHost:
         try:
             launched = self._launch(spec)
         except OSError as error:
-            self._report(SidecarExit(spec.session, 127, f"cannot start a process: {error}"))
+            self._report(not_started(spec.session, error))
             return
         os.set_blocking(launched.stderr.fileno(), False)
         process = _Process(spec, launched, Output(spec.plugin.name))

@@ -19,7 +19,7 @@ from casparian.domain.ports.files import (
     WalkError,
 )
 from casparian.domain.ports.ledger import KnownPlaces, Promoting, PublishLedger
-from casparian.domain.ports.plugin_host import PluginHost, SidecarExit, SidecarSpec
+from casparian.domain.ports.plugin_host import PluginHost, SidecarExit, SidecarSpec, not_started
 from casparian.domain.ports.plugin_store import Applied, PluginStore
 from casparian.domain.ports.queue import JobQueue, Lost, Pruned, PurgesBegun, Unfinished, WorkerNode
 from casparian.domain.ports.reports import Reports
@@ -75,4 +75,5 @@ __all__ = [
     "WalkError",
     "WorkerNode",
     "bundler_of",
+    "not_started",
 ]

@@ -31,7 +31,8 @@ class SidecarExit(NamedTuple):
     """A sidecar ended: exit code, or minus the signal; `tail` is the end of its stderr.
 
     `job_id` is the last job it began (0: none), None where that is not known: its messages
-    may have been lost with it, so the router cannot tell by itself.
+    may have been lost with it, so the router cannot tell by itself. Where it was not `started`,
+    what a process needs was not to be had.
     """
 
     session: str
@@ -40,6 +41,12 @@ class SidecarExit(NamedTuple):
     out_of_memory: bool = False
     cpu_exceeded: bool = False
     job_id: int | None = None
+    started: bool = True
+
+
+def not_started(session: str, error: OSError) -> SidecarExit:
+    """For a sidecar for which there is no process."""
+    return SidecarExit(session, 127, str(error), started=False)
 
 
 class PluginHost(Protocol):
