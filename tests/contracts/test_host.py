@@ -31,13 +31,8 @@ from casparian.domain.instructions import FailJob, FinishJob
 from casparian.domain.plugins import LivePlugin, PluginConfig
 from casparian.domain.ports import PluginHost, SidecarSpec, Transport
 from casparian.domain.sandbox import Grants
-from casparian.testing.host import (
-    Loop,
-    OpenHost,
-    PluginHostContract,
-    ProcessHostContract,
-    state_of,
-)
+from casparian.testing.host import PluginHostContract, ProcessHostContract, state_of
+from casparian.testing.host_loop import Loop, OpenHost
 from tests.support.project import wait_for
 
 ANEW = (sys.executable, "-B", *launch.COMMAND[1:])

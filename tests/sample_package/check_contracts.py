@@ -17,7 +17,8 @@ from pigeon_adapters.transport import PigeonTransport
 from casparian import Settings
 from casparian.adapters.transport import connection_for
 from casparian.testing.catalog import FileCatalogContract
-from casparian.testing.host import OpenHost, PluginHostContract
+from casparian.testing.host import PluginHostContract
+from casparian.testing.host_loop import OpenHost
 from casparian.testing.ledger import PublishLedgerContract
 from casparian.testing.queue import JobQueueContract
 from casparian.testing.sink import SinkContract
