@@ -13,7 +13,8 @@ import pytest
 
 from casparian.adapters.files import LocalFileSource, listing, local
 from casparian.domain.ports import FileSource
-from casparian.testing.files import FileSourceContract, write
+from casparian.testing.file_walks import write
+from casparian.testing.files import FileSourceContract
 
 AS_NOBODY = """
 import json, os, sys
