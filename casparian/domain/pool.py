@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
 
+from casparian.domain.endings import exit_reason, given_back, overdue_reason, refuse_waiting
 from casparian.domain.errors import ErrorClass
 from casparian.domain.files import path_text
 from casparian.domain.instructions import (
@@ -22,88 +21,12 @@ from casparian.domain.instructions import (
     StartSidecar,
 )
 from casparian.domain.jobs import Claim
-from casparian.domain.messages import Control, Execute, TopicTotals
+from casparian.domain.messages import Control, Execute
 from casparian.domain.plugins import LivePlugin
 from casparian.domain.ports import SidecarExit
+from casparian.domain.sidecars import STOPPED, Lane, Phase, Run, Sidecar
 
 SMALLEST_WINDOW = 1 << 20
-STOPPED = (ErrorClass.CRASH, "stopped")
-
-
-class Phase(StrEnum):
-    STARTING = "starting"
-    READY = "ready"
-    ENDING = "ending"
-
-
-@dataclass(slots=True)
-class Run:
-    """A job at a sidecar, and what has arrived of it."""
-
-    claim: Claim
-    sequence: int = 0
-    received: dict[str, TopicTotals] = field(default_factory=dict)
-    condemned: bool = False
-
-
-@dataclass(slots=True)
-class Sidecar:
-    """`window` bytes may be on their way, `outstanding` are, `owed` are not yet credited.
-
-    `dismissed`: it is no longer needed, so that its end is nobody's fault.
-    """
-
-    session: str
-    plugin: LivePlugin
-    started_at: float
-    phase: Phase = Phase.STARTING
-    peer: bytes = b""
-    sandbox: str = ""
-    last_seen: float = 0.0
-    runs: deque[Run] = field(default_factory=deque)
-    run_since: float = 0.0
-    window: int = 0
-    outstanding: int = 0
-    owed: int = 0
-    ending: tuple[ErrorClass, str] | None = None
-    dismissed: bool = False
-
-    @property
-    def deadline(self) -> float:
-        return self.run_since + self.plugin.config.timeout_s
-
-
-@dataclass(slots=True)
-class Lane:
-    """One plugin: its live code, waiting jobs and the record of how its sidecars fared."""
-
-    plugin: LivePlugin
-    waiting: deque[Claim] = field(default_factory=deque)
-    broken: str = ""
-    broken_class: ErrorClass = ErrorClass.PLUGIN
-    mended_at: float = 0.0
-    failed_starts: int = 0
-    crashes: int = 0
-    start_after: float = 0.0
-    offenders: list[int] = field(default_factory=list)
-    usual_job_s: float = 1.0
-
-    def depth(self, rules: RouterRules) -> int:
-        """Jobs to hold at one sidecar: more of short ones, so it never waits for the next."""
-        short = self.usual_job_s < rules.short_job_s
-        return rules.longest_prefetch if short else rules.prefetch
-
-    def give_up(self, reason: str, error_class: ErrorClass, until: float) -> None:
-        """Until then jobs fail with this reason; later ones are tried again."""
-        self.broken, self.broken_class, self.mended_at = reason, error_class, until
-
-    def try_again(self, now: float) -> None:
-        if self.broken and not self.plugin.quarantined and now >= self.mended_at:
-            self.broken, self.failed_starts = "", 0
-
-    def back_off(self, times: int, rules: RouterRules, now: float) -> None:
-        wait = min(rules.restart_s * 2 ** min(times - 1, 16), rules.longest_restart_s)
-        self.start_after = max(self.start_after, now + wait)
 
 
 class Pool:
@@ -393,28 +316,15 @@ class Pool:
     def overdue(self, now: float) -> list[Instruction]:
         """Kill what did not register, did not finish, fell silent, or did not leave in time."""
         out: list[Instruction] = []
-        rules = self.rules
         for sidecar in list(self.sidecars.values()):
-            name = sidecar.plugin.name
-            if sidecar.phase is Phase.STARTING:
-                if now - sidecar.started_at > rules.start_s:
-                    text = f"a sidecar of plugin {name} did not register in {rules.start_s:g} s"
-                    out += self.kill(sidecar, ErrorClass.CRASH, text)
-            elif sidecar.phase is Phase.READY:
-                if sidecar.runs and now >= sidecar.deadline:
-                    limit = sidecar.plugin.config.timeout_s
-                    text = (
-                        f"plugin {name} did not finish the file within {limit:g} s; "
-                        f"raise timeout_s of [plugin.{name}] if it needs longer"
-                    )
-                    out += self.kill(sidecar, ErrorClass.TIMEOUT, text)
-                elif now - sidecar.last_seen > rules.kill_s:
-                    text = f"the sidecar of plugin {name} was silent for {rules.kill_s:g} s (hung)"
-                    out += self.kill(sidecar, ErrorClass.TIMEOUT, text)
-            elif sidecar.ending == STOPPED and now - sidecar.last_seen > rules.kill_s:
-                text = f"the sidecar of plugin {name} did not leave when it was asked to"
-                sidecar.ending = (ErrorClass.TIMEOUT, text)
-                out.append(KillSidecar(sidecar.session, text))
+            reason = overdue_reason(sidecar, self.rules, now)
+            if reason is None:
+                continue
+            if sidecar.phase is Phase.ENDING:
+                sidecar.ending = reason
+                out.append(KillSidecar(sidecar.session, reason[1]))
+            else:
+                out += self.kill(sidecar, *reason)
         return out
 
     def next_timer(self, now: float) -> float:
@@ -425,49 +335,3 @@ class Pool:
         starts = [lane.start_after for lane in self.lanes.values() if lane.waiting]
         times += [at for at in starts if at > now]
         return max(0.0, min(times) - now) or 0.001
-
-
-def given_back(claim: Claim) -> FailJob:
-    """End an attempt that never ran; the job is queued again at once."""
-    return FailJob(claim, ErrorClass.CONFLICT, "the job was given back before it ran")
-
-
-def refuse_waiting(lane: Lane) -> list[Instruction]:
-    """Fail the waiting jobs of a plugin that cannot run."""
-    error = ErrorClass.QUARANTINED if lane.plugin.quarantined else lane.broken_class
-    text = lane.broken or f"plugin {lane.plugin.name} is in quarantine"
-    message, _, detail = text.partition("\n")
-    out: list[Instruction] = [FailJob(c, error, message, detail) for c in lane.waiting]
-    lane.waiting.clear()
-    return out
-
-
-def exit_reason(exit_: SidecarExit, plugin: LivePlugin) -> tuple[ErrorClass, str]:
-    """Why a sidecar ended that nobody ended."""
-    name, config = plugin.name, plugin.config
-    if not exit_.started:
-        return ErrorClass.INFRASTRUCTURE, f"there is no process for it: {exit_.tail}"
-    if exit_.cpu_exceeded:
-        return (
-            ErrorClass.TIMEOUT,
-            f"plugin {name} used more than {config.cpu_s} s of CPU on one file; "
-            f"raise cpu_s of [plugin.{name}] if it needs more",
-        )
-    if exit_.out_of_memory:
-        return (
-            ErrorClass.OOM,
-            f"the sidecar of plugin {name} ran out of memory (memory_mb = {config.memory_mb}); "
-            f"publish in smaller batches, or raise memory_mb of [plugin.{name}]",
-        )
-    if exit_.code == -9:
-        return (
-            ErrorClass.CRASH,
-            f"the sidecar of plugin {name} was killed by signal 9: by somebody, or by the "
-            "kernel because the machine ran out of memory",
-        )
-    if exit_.code < 0:
-        return ErrorClass.CRASH, f"the sidecar of plugin {name} died of signal {-exit_.code}"
-    return (
-        ErrorClass.CRASH,
-        f"the sidecar of plugin {name} ended by itself with exit code {exit_.code}",
-    )

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from casparian.domain.deployments import LARGEST_PLUGIN_BYTES, DeployCheck
+from casparian.domain.endings import given_back, refuse_waiting
 from casparian.domain.errors import ErrorClass
 from casparian.domain.instructions import (
     FailJob,
@@ -36,8 +37,9 @@ from casparian.domain.messages import (
     TopicTotals,
 )
 from casparian.domain.plugins import REJECTS_TOPIC, LivePlugin, check_topic_name
-from casparian.domain.pool import Phase, Pool, Run, Sidecar, given_back, refuse_waiting
+from casparian.domain.pool import Pool
 from casparian.domain.ports import Buffer, SidecarExit
+from casparian.domain.sidecars import Phase, Run, Sidecar
 from casparian.domain.trials import Trials
 from casparian.domain.wire import Flag, credit_for
 

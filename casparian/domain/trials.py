@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from casparian.domain.endings import exit_reason
 from casparian.domain.instructions import (
     Instruction,
     KillSidecar,
@@ -17,7 +18,6 @@ from casparian.domain.instructions import (
 )
 from casparian.domain.messages import Register
 from casparian.domain.plugins import LivePlugin
-from casparian.domain.pool import exit_reason
 from casparian.domain.ports import SidecarExit
 
 

@@ -34,9 +34,9 @@ from casparian.domain.messages import (
     TopicTotals,
 )
 from casparian.domain.plugins import LivePlugin
-from casparian.domain.pool import Phase, Sidecar
 from casparian.domain.ports import SidecarExit
 from casparian.domain.router import Router
+from casparian.domain.sidecars import Phase, Sidecar
 from casparian.domain.wire import Flag, Limits
 from tests.support.examples import examples
 from tests.support.router import claim, live

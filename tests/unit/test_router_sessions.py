@@ -29,7 +29,7 @@ from casparian.domain.messages import (
     FromSidecar,
     Register,
 )
-from casparian.domain.pool import Phase
+from casparian.domain.sidecars import Phase
 from casparian.domain.wire import Flag
 from tests.support.router import Bench, FakeSidecar, claim, live, of, sent_jobs
 
