@@ -18,7 +18,7 @@ from casparian.domain.deployments import (
     Verdict,
     not_loaded,
 )
-from casparian.domain.documents import WorkerDocument
+from casparian.domain.documents.status import WorkerDocument
 from casparian.domain.errors import CasparianError, ConfigurationError, UnavailableError
 from casparian.domain.messages import Deploy, Deployed, DeployRefused, decode_from_router, encode
 from casparian.domain.peers import Connection, PeerGone

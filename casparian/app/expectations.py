@@ -23,7 +23,7 @@ from casparian.domain.ports import Reports
 from casparian.domain.routing import compile_glob
 
 if TYPE_CHECKING:
-    from casparian.domain.documents import ExpectedDocument
+    from casparian.domain.documents.status import ExpectedDocument
 
 SECOND_US = 1_000_000
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from casparian.adapters.files.archive import VersionArchive
 from casparian.adapters.queue import QueueStores
-from casparian.domain.documents import JobDocument
+from casparian.domain.documents.jobs import JobDocument
 from casparian.domain.files import FileLocation, Sighting, SourceRoot, path_bytes
 from casparian.domain.publish import Marker
 from casparian.domain.statuses import JobKind, JobStatus

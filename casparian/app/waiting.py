@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from casparian.adapters.queue.common import iso
-from casparian.domain.documents import LoadedWaitDocument
+from casparian.domain.documents.status import LoadedWaitDocument
 from casparian.domain.errors import UnavailableError
 from casparian.domain.jobs import JobStatus
 from casparian.domain.ports import Clock

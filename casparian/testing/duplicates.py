@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from casparian.domain.documents import OriginalDocument
+from casparian.domain.documents.jobs import OriginalDocument
 from casparian.domain.errors import ErrorClass
 from casparian.domain.files import Sighting, SourceRoot
 from casparian.domain.jobs import Claim, Failure, JobKind, JobStatus, RetryPolicy

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from casparian.domain.documents import JobDocument
+from casparian.domain.documents.jobs import JobDocument
 from casparian.domain.files import Sighting, SourceRoot, StatIdentity, path_text
 from casparian.domain.jobs import Claim, JobStatus
 from casparian.domain.plugins import (

@@ -25,7 +25,7 @@ from casparian.adapters.keys import KeyDirectory
 from casparian.adapters.queue import QueueStores, open_sqlite, wall_clock_us
 from casparian.app.deploying import deploy_to, send
 from casparian.domain.deployments import Deployment, DeployRefusedError, Signed
-from casparian.domain.documents import WorkerDocument
+from casparian.domain.documents.status import WorkerDocument
 from casparian.domain.errors import CasparianError, UnavailableError
 from casparian.domain.plugins import code_hash
 from casparian.domain.ports import PluginStore

@@ -21,7 +21,7 @@ from casparian.adapters.queue import open_sqlite, wall_clock_us
 from casparian.app.access import client_access
 from casparian.app.deploying import send
 from casparian.domain.deployments import DeployRefusedError
-from casparian.domain.documents import WorkerDocument
+from casparian.domain.documents.status import WorkerDocument
 from casparian.domain.errors import UnavailableError
 from casparian.domain.plugins import code_hash
 from casparian.domain.signing import NONCE_BYTES, sign

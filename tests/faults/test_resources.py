@@ -18,7 +18,7 @@ import pytest
 
 from casparian.adapters.queue import open_sqlite
 from casparian.app.promoter import LONGEST_WAIT_S, MOST_TRIES
-from casparian.domain.documents import LoadedWaitDocument
+from casparian.domain.documents.status import LoadedWaitDocument
 from casparian.testing.world import VirtualClock
 from tests.support.audit import violations_of
 from tests.support.disks import SmallDisk

@@ -7,7 +7,7 @@ import types
 import typing
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
-from casparian.domain.documents import OneOf, TimeText
+from casparian.domain.documents.texts import OneOf, TimeText
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 

@@ -21,7 +21,7 @@ from casparian.domain.jobs import JobStatus
 from casparian.domain.publish import Manifest, SlotKey, Target
 
 if TYPE_CHECKING:
-    from casparian.domain.documents import AdoptedRowsDocument
+    from casparian.domain.documents.files import AdoptedRowsDocument
 
 _adopted, _location, _job = adopted_slot.c, file_location.c, processing_job.c
 _Place = tuple[Target, SlotKey]

@@ -21,26 +21,30 @@ from casparian.domain.requirements import Environment
 from casparian.domain.routing import RoutingRule
 
 if TYPE_CHECKING:
-    from casparian.domain.documents import (
+    from casparian.domain.documents.files import (
         AdoptedRowsDocument,
+        FileDocument,
+        FileStoryDocument,
+        JobOriginDocument,
+        RuleDocument,
+        VersionHeadDocument,
+    )
+    from casparian.domain.documents.jobs import (
         EnvironmentDocument,
         ErrorDocument,
         EventDocument,
-        FileDocument,
-        FileStoryDocument,
         JobDocument,
-        JobOriginDocument,
         JobStoryDocument,
-        LoadDocument,
         OriginalDocument,
         OutputDocument,
+    )
+    from casparian.domain.documents.status import (
+        LoadDocument,
         PluginDocument,
         PruningDocument,
         QueueDocument,
-        RuleDocument,
         SourceRootDocument,
         StatusDocument,
-        VersionHeadDocument,
         WorkerDocument,
     )
 

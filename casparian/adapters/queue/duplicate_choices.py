@@ -36,7 +36,7 @@ from casparian.domain.jobs import JobKind, JobStatus
 from casparian.domain.plugins import REJECTS_TOPIC, Duplicates
 
 if TYPE_CHECKING:
-    from casparian.domain.documents import OriginalDocument
+    from casparian.domain.documents.jobs import OriginalDocument
 
 _job, _version, _location = processing_job.c, file_version.c, file_location.c
 _doer, _copy = content_doer.c, content_copy.c

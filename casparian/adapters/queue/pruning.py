@@ -18,7 +18,7 @@ from casparian.adapters.queue.tables import (
 from casparian.domain.ports import Pruned
 
 if TYPE_CHECKING:
-    from casparian.domain.documents import PruningDocument
+    from casparian.domain.documents.status import PruningDocument
 
 _job, _event, _location = processing_job.c, job_event.c, file_location.c
 AT_ONCE = 500

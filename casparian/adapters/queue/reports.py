@@ -45,13 +45,10 @@ from casparian.domain.jobs import JobKind, JobStatus
 from casparian.domain.plugins import PluginManifest
 
 if TYPE_CHECKING:
-    from casparian.domain.documents import (
-        FileDocument,
-        FileStoryDocument,
-        JobDocument,
-        JobOriginDocument,
+    from casparian.domain.documents.files import FileDocument, FileStoryDocument, JobOriginDocument
+    from casparian.domain.documents.jobs import JobDocument, PublishedDocument
+    from casparian.domain.documents.status import (
         PluginDocument,
-        PublishedDocument,
         QueueDocument,
         SourceRootDocument,
         StatusDocument,

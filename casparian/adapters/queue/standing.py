@@ -23,7 +23,7 @@ from casparian.domain.publish import (
 from casparian.domain.requirements import Environment
 
 if TYPE_CHECKING:
-    from casparian.domain.documents import (
+    from casparian.domain.documents.jobs import (
         OriginalDocument,
         PublishedDocument,
         PublishedOutputDocument,

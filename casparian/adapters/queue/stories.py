@@ -31,7 +31,7 @@ from casparian.domain.publish import Manifest
 from casparian.domain.routing import RoutingRule
 
 if TYPE_CHECKING:
-    from casparian.domain.documents import PublishedDocument
+    from casparian.domain.documents.jobs import PublishedDocument
 
 _job, _version = processing_job.c, file_version.c
 

@@ -11,7 +11,7 @@ from casparian.domain.departures import Action, Departure, Outcome
 from casparian.domain.files import path_text
 
 if TYPE_CHECKING:
-    from casparian.domain.documents import DepartureDocument, FileStoryDocument
+    from casparian.domain.documents.files import DepartureDocument, FileStoryDocument
 
 
 def tell_departures(document: FileStoryDocument, departures: Sequence[Departure]) -> None:

@@ -11,7 +11,7 @@ from casparian.domain.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from casparian.adapters.queue import QueueStores
-    from casparian.domain.documents import BriefJobDocument, JobDocument
+    from casparian.domain.documents.jobs import BriefJobDocument, JobDocument
 
 
 def actor() -> str:

@@ -13,7 +13,7 @@ from casparian.domain.files import path_bytes, path_text
 if TYPE_CHECKING:
     from casparian.adapters.queue import QueueStores
     from casparian.app.settings import Settings
-    from casparian.domain.documents import FileStoryDocument
+    from casparian.domain.documents.files import FileStoryDocument
 
 NAMES_COMPARED = 20_000
 NAMES_SHOWN = 5

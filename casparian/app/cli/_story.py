@@ -9,18 +9,20 @@ from casparian.app.cli._output import count, moment
 from casparian.app.printable import printable
 
 if TYPE_CHECKING:
-    from casparian.domain.documents import (
+    from casparian.domain.documents.files import (
         AdoptedRowsDocument,
+        FileStoryDocument,
+        RuleDocument,
+        VersionDocument,
+    )
+    from casparian.domain.documents.jobs import (
         EnvironmentDocument,
         EventDocument,
-        FileStoryDocument,
         JobDocument,
         OriginalDocument,
         OutputDocument,
         PurgedByDocument,
-        RuleDocument,
         SubscribedJobDocument,
-        VersionDocument,
     )
 
 

@@ -9,7 +9,7 @@ from casparian.app.cli._output import moment, show_table
 
 if TYPE_CHECKING:
     from casparian.adapters.queue import QueueStores
-    from casparian.domain.documents import StatusDocument, WaitDocument, WorkerDocument
+    from casparian.domain.documents.status import StatusDocument, WaitDocument, WorkerDocument
 
 BEATS_MISSED, AND_S = 2, 2.0
 """A process is asked after when it has missed so many heartbeats, and so long."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from casparian.app.cli.shapes import PRINTED
-from casparian.domain.documents import OneOf, TimeText
+from casparian.domain.documents.texts import OneOf, TimeText
 
 NAMES = {str: "text", int: "integer", float: "number", bool: "boolean", types.NoneType: "null"}
 

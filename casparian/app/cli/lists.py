@@ -19,13 +19,8 @@ from casparian.domain.statuses import JobStatus
 
 if TYPE_CHECKING:
     from casparian.app.cli.shapes import StatusTodayDocument
-    from casparian.domain.documents import (
-        ErrorDocument,
-        ExpectedDocument,
-        JobDocument,
-        PluginDocument,
-        WorkerDocument,
-    )
+    from casparian.domain.documents.jobs import ErrorDocument, JobDocument
+    from casparian.domain.documents.status import ExpectedDocument, PluginDocument, WorkerDocument
 
 
 def status(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from casparian.adapters.queue import QueueStores
     from casparian.app.cli.shapes import PluginStateDocument
     from casparian.app.settings import Settings
-    from casparian.domain.documents import PluginDocument, WorkerDocument
+    from casparian.domain.documents.status import PluginDocument, WorkerDocument
 
 ACTIVE, INACTIVE, QUARANTINED = "active", "not in the configuration", "under quarantine"
 NOT_RUN, REFUSED, BUILT_IN = "not run", "refused", "built in"

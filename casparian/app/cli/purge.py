@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from casparian.app.cli.shapes import LeftFileDocument, PurgedDocument, PurgedFileDocument
     from casparian.app.purging import End, Key
     from casparian.app.settings import Settings
-    from casparian.domain.documents import PublishedDocument
+    from casparian.domain.documents.jobs import PublishedDocument
 
     Standing = PublishedDocument | PurgedFileDocument
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, TypedDict
 
-from casparian.domain.documents import OneOf, Status
+from casparian.domain.documents.texts import OneOf, Status
 from casparian.domain.shadow import FileCase
 
 

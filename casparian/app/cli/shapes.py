@@ -12,23 +12,26 @@ from casparian.app.cli._findings import Level
 from casparian.app.cli.shadow_shapes import ShadowDocument
 from casparian.domain.adoption import Owner
 from casparian.domain.deployments import DeployCheck, Origin, Verdict
-from casparian.domain.documents import (
+from casparian.domain.documents.files import (
     AdoptedRowsDocument,
-    BriefJobDocument,
-    ExpectedDocument,
     FileDocument,
     FileStoryDocument,
+    VersionHeadDocument,
+)
+from casparian.domain.documents.jobs import (
+    BriefJobDocument,
     JobDocument,
     JobStoryDocument,
-    OneOf,
     OutputDocument,
-    PluginDocument,
     PublishedOutputDocument,
+)
+from casparian.domain.documents.status import (
+    ExpectedDocument,
+    PluginDocument,
     StatusDocument,
-    Time,
-    VersionHeadDocument,
     WaitDocument,
 )
+from casparian.domain.documents.texts import OneOf, Time
 from casparian.domain.signing import Scheme
 
 # --- scanning and looking ---------------------------------------------------------------------

@@ -16,14 +16,12 @@ from casparian.domain.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from casparian.app.cli.shapes import OriginDocument
-    from casparian.domain.documents import (
+    from casparian.domain.documents.files import (
         AdoptedRowsDocument,
-        JobDocument,
         JobOriginDocument,
-        JobStoryDocument,
-        OutputDocument,
         VersionHeadDocument,
     )
+    from casparian.domain.documents.jobs import JobDocument, JobStoryDocument, OutputDocument
 
 
 def trace(

@@ -14,7 +14,7 @@ from casparian.domain.errors import ConfigurationError
 if TYPE_CHECKING:
     from casparian.adapters.queue import QueueStores
     from casparian.app.settings import Settings
-    from casparian.domain.documents import FileStoryDocument
+    from casparian.domain.documents.files import FileStoryDocument
 
 
 def why(

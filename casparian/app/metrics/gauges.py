@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
 from casparian.domain.deployments import INSTALLED, DeployCheck
-from casparian.domain.documents import QueueDocument
+from casparian.domain.documents.status import QueueDocument
 from casparian.domain.errors import UnavailableError
 from casparian.domain.expectations import Expectation
 from casparian.domain.jobs import JobStatus

@@ -6,15 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from casparian.domain.documents import (
-        FileDocument,
-        FileStoryDocument,
-        JobDocument,
-        JobOriginDocument,
-        PublishedDocument,
-        QueueDocument,
-        StatusDocument,
-    )
+    from casparian.domain.documents.files import FileDocument, FileStoryDocument, JobOriginDocument
+    from casparian.domain.documents.jobs import JobDocument, PublishedDocument
+    from casparian.domain.documents.status import QueueDocument, StatusDocument
 
 
 class Reports(Protocol):

@@ -13,7 +13,7 @@ from casparian.domain.files import FileVersion, path_text
 from casparian.domain.jobs import JobEventKind, JobKind, JobStatus, ProcessingJob
 
 if TYPE_CHECKING:
-    from casparian.domain.documents import OriginalDocument
+    from casparian.domain.documents.jobs import OriginalDocument
 
 _ACTIVE = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.PROMOTING, JobStatus.BLOCKED)
 

@@ -15,13 +15,10 @@ from casparian.domain.files import FileLocation, FileVersion, SourceRoot, path_t
 from casparian.domain.jobs import JobKind, JobStatus, ProcessingJob
 
 if TYPE_CHECKING:
-    from casparian.domain.documents import (
-        FileDocument,
-        FileStoryDocument,
-        JobDocument,
-        JobOriginDocument,
+    from casparian.domain.documents.files import FileDocument, FileStoryDocument, JobOriginDocument
+    from casparian.domain.documents.jobs import JobDocument, PublishedDocument
+    from casparian.domain.documents.status import (
         PluginDocument,
-        PublishedDocument,
         QueueDocument,
         SourceRootDocument,
         StatusDocument,
