@@ -14,7 +14,7 @@ import pytest
 import typer
 
 from casparian.adapters.queue import advice as advice_module
-from casparian.adapters.queue import documents, open_memory, open_sqlite
+from casparian.adapters.queue import file_documents, open_memory, open_sqlite
 from casparian.app.cli.operator import app
 from casparian.domain.errors import ErrorClass
 from casparian.domain.jobs import Claim, Failure, JobStatus, RetryPolicy
@@ -255,7 +255,7 @@ def test_advice_to_files_that_are_gone(world: World) -> None:
 
 
 def test_advice_names_only_commands_that_exist() -> None:
-    texts = "".join(inspect.getsource(module) for module in (advice_module, documents))
+    texts = "".join(inspect.getsource(module) for module in (advice_module, file_documents))
     named = set(re.findall(r"`casparian (\w+)", texts))
     assert "retry" in named
     assert named <= set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from casparian.adapters.queue import documents
 from casparian.adapters.queue.conditions import ENDED
+from casparian.adapters.queue.status_documents import PRUNINGS_TOLD, pruning_document
 from casparian.adapters.queue.tables import (
     content_copy,
     file_location,
@@ -79,10 +79,8 @@ def record(
 
 
 def newest_prunings(connection: Connection) -> list[PruningDocument]:
-    statement = select(pruning).order_by(pruning.c.id.desc()).limit(documents.PRUNINGS_TOLD)
+    statement = select(pruning).order_by(pruning.c.id.desc()).limit(PRUNINGS_TOLD)
     return [
-        documents.pruning_document(
-            row.at_us, row.actor, row.before_us, Pruned(row.jobs, row.events)
-        )
+        pruning_document(row.at_us, row.actor, row.before_us, Pruned(row.jobs, row.events))
         for row in connection.execute(statement)
     ]

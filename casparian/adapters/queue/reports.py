@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Connection, case, func, select, true
+from sqlalchemy import ColumnElement, Connection, func, select
 
-from casparian.adapters.queue import documents
 from casparian.adapters.queue.adopted_rows import adopted_rows, of_job, of_location
 from casparian.adapters.queue.conditions import WAITING, counted, has_status
 from casparian.adapters.queue.database import Database
 from casparian.adapters.queue.duplicate_choices import originals_of, originals_of_versions
-from casparian.adapters.queue.environments import environments_of
-from casparian.adapters.queue.plugins import read_configs
-from casparian.adapters.queue.pruning import newest_prunings
-from casparian.adapters.queue.rows import (
-    JOB_COLUMNS,
-    job_of,
-    location_of,
-    version_of,
+from casparian.adapters.queue.file_documents import (
+    Surroundings,
+    adopted_document,
+    file_document,
+    trace_document,
+    why_document,
 )
+from casparian.adapters.queue.job_documents import job_document
+from casparian.adapters.queue.pruning import newest_prunings
+from casparian.adapters.queue.rows import JOB_COLUMNS, job_of, location_of, version_of
 from casparian.adapters.queue.statements import chunks
+from casparian.adapters.queue.status_documents import (
+    THROUGHPUT_US,
+    queue_document,
+    status_document,
+    worker_document,
+)
+from casparian.adapters.queue.status_reading import (
+    completed_since,
+    plugin_documents,
+    quarantined,
+    root_documents,
+)
 from casparian.adapters.queue.stories import (
     events_of,
     jobs_beside,
@@ -33,33 +45,19 @@ from casparian.adapters.queue.tables import (
     file_location,
     file_tag,
     file_version,
-    plugin_config,
-    plugin_manifest,
     processing_job,
-    scout_lease,
     source_root,
 )
 from casparian.adapters.queue.workers import read_workers
-from casparian.domain.files import SourceRoot, path_text
+from casparian.domain.files import SourceRoot
 from casparian.domain.jobs import JobKind, JobStatus
-from casparian.domain.plugins import PluginManifest
 
 if TYPE_CHECKING:
     from casparian.domain.documents.files import FileDocument, FileStoryDocument, JobOriginDocument
     from casparian.domain.documents.jobs import JobDocument, PublishedDocument
-    from casparian.domain.documents.status import (
-        PluginDocument,
-        QueueDocument,
-        SourceRootDocument,
-        StatusDocument,
-    )
+    from casparian.domain.documents.status import QueueDocument, StatusDocument
 
-_job, _location, _version, _code = (
-    processing_job.c,
-    file_location.c,
-    file_version.c,
-    plugin_manifest.c,
-)
+_job, _location, _version = processing_job.c, file_location.c, file_version.c
 
 ARRIVALS_PAGE = 1000
 
@@ -77,16 +75,16 @@ class SqlReports:
         with self._db.read() as connection:
             rows = connection.execute(counted(_job.status, _job.plugin_name))
             counts = {(status, plugin): count for status, plugin, count in rows}
-            roots = _root_documents(connection, now)
-            return documents.status_document(
+            roots = root_documents(connection, now)
+            return status_document(
                 counts,
                 sum(root["files"] for root in roots),
                 sum(root["deleted"] for root in roots),
                 sum(root["versions"] for root in roots),
-                [documents.worker_document(node, now) for node in read_workers(connection)],
-                _plugin_documents(connection, counts),
+                [worker_document(node, now) for node in read_workers(connection)],
+                plugin_documents(connection, counts),
                 roots,
-                _completed_since(connection, now - documents.THROUGHPUT_US),
+                completed_since(connection, now - THROUGHPUT_US),
                 newest_prunings(connection),
             )
 
@@ -97,7 +95,7 @@ class SqlReports:
             ages = dict(connection.execute(oldest.group_by(_job.plugin_name)).all())
             rows = connection.execute(counted(_job.plugin_name, _job.status)).all()
         return [
-            documents.queue_document(
+            queue_document(
                 plugin,
                 status,
                 count,
@@ -140,7 +138,7 @@ class SqlReports:
             tags = _current_tags(connection)
             originals = originals_of_versions(connection)
             return [
-                documents.file_document(
+                file_document(
                     location_of(row),
                     SourceRoot(row.source_root_id, row.root_path),
                     versions.get(row.current_version_id),
@@ -191,15 +189,15 @@ class SqlReports:
             .order_by(source_root.c.path)
         )
         with self._db.read() as connection:
-            around = documents.Surroundings(
-                self._db.clock(), read_workers(connection), _quarantined(connection)
+            around = Surroundings(
+                self._db.clock(), read_workers(connection), quarantined(connection)
             )
             found = [
                 (location_of(row), SourceRoot(row.source_root_id, row.root_path))
                 for row in connection.execute(statement)
             ]
             return [
-                documents.why_document(
+                why_document(
                     location,
                     root,
                     stories_of(connection, location),
@@ -214,7 +212,7 @@ class SqlReports:
             story = story_of_job(connection, job_id)
             adopted = adopted_rows(connection, of_job(job_id))
             if story is None:
-                return documents.adopted_document(adopted) if adopted else None
+                return adopted_document(adopted) if adopted else None
             statement = (
                 select(file_location, source_root.c.path.label("root_path"))
                 .join(source_root, source_root.c.id == _location.source_root_id)
@@ -223,92 +221,7 @@ class SqlReports:
             row = connection.execute(statement).one()
             root = SourceRoot(row.source_root_id, row.root_path)
             beside = jobs_beside(connection, row.id, story.jobs[0].job.plugin)
-            return documents.trace_document(location_of(row), root, story, beside, adopted)
-
-
-# --- status -----------------------------------------------------------------------------
-
-
-def _root_documents(connection: Connection, now_us: int) -> list[SourceRootDocument]:
-    files = (
-        select(
-            _location.source_root_id,
-            func.count().label("known"),
-            func.sum(case((_location.deleted == true(), 1), else_=0)).label("deleted"),
-            func.sum(_location.versions).label("versions"),
-        )
-        .group_by(_location.source_root_id)
-        .subquery()
-    )
-    scans = (scout_lease.c.source_root_id == source_root.c.id) & (scout_lease.c.until_us > now_us)
-    statement = (
-        select(source_root, files.c.known, files.c.deleted, files.c.versions, scout_lease.c.holder)
-        .outerjoin(files, files.c.source_root_id == source_root.c.id)
-        .outerjoin(scout_lease, scans)
-        .order_by(source_root.c.id)
-    )
-    return [
-        {
-            "path": path_text(row.path),
-            "active": row.active,
-            "files": (row.known or 0) - (row.deleted or 0),
-            "deleted": row.deleted or 0,
-            "versions": row.versions or 0,
-            "scout": row.holder,
-        }
-        for row in connection.execute(statement)
-    ]
-
-
-def _plugin_documents(
-    connection: Connection, counts: Mapping[tuple[str, str], int]
-) -> list[PluginDocument]:
-    configs = read_configs(connection, only_active=False)
-    active = set(
-        connection.execute(select(plugin_config.c.plugin_name).where(plugin_config.c.active))
-        .scalars()
-        .all()
-    )
-    live = {
-        row.plugin_name: row
-        for row in connection.execute(select(plugin_manifest).where(_code.live))
-    }
-    environments = environments_of(connection, (row.environment for row in live.values()))
-    return [
-        documents.plugin_document(
-            config,
-            name in active,
-            _without_code(live[name]) if name in live else None,
-            live[name].quarantine_reason if name in live else None,
-            environments.get(live[name].environment) if name in live else None,
-            {status: n for (status, plugin), n in counts.items() if plugin == name},
-        )
-        for name, config in configs.items()
-    ]
-
-
-def _without_code(row: Any) -> PluginManifest:
-    """For people; whatever somebody may have made of it."""
-    version = row.version if isinstance(row.version, int) else 0
-    return PluginManifest(str(row.content_hash), row.plugin_name, b"", str(row.origin), version)
-
-
-def _completed_since(connection: Connection, since_us: int) -> tuple[int, int]:
-    statement = select(func.count(), func.coalesce(func.sum(_job.rows), 0)).where(
-        _job.finished_at_us > since_us, has_status(JobStatus.COMPLETED)
-    )
-    jobs, rows = connection.execute(statement).one()
-    return jobs, rows
-
-
-def _quarantined(connection: Connection) -> dict[str, str]:
-    statement = select(_code.plugin_name, _code.quarantine_reason).where(
-        _code.live, _code.quarantined_at_us.is_not(None)
-    )
-    return {row.plugin_name: row.quarantine_reason for row in connection.execute(statement)}
-
-
-# --- lists ------------------------------------------------------------------------------
+            return trace_document(location_of(row), root, story, beside, adopted)
 
 
 def _current_versions(connection: Connection) -> dict[int | None, Any]:
@@ -343,8 +256,6 @@ def _job_documents(
     skipped = [row.id for row in rows if row.status == JobStatus.SKIPPED]
     originals = originals_of(connection, skipped)
     return [
-        documents.job_document(
-            job_of(row), row.file_path, events.get(row.id, ()), originals.get(row.id)
-        )
+        job_document(job_of(row), row.file_path, events.get(row.id, ()), originals.get(row.id))
         for row in rows
     ]

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Connection, Row, select
 
-from casparian.adapters.queue import documents
 from casparian.adapters.queue.common import JobEvent
 from casparian.adapters.queue.duplicate_choices import originals_of
 from casparian.adapters.queue.environments import environments_of
+from casparian.adapters.queue.file_documents import VersionStory
 from casparian.adapters.queue.rows import JOB_COLUMNS, event_of, job_of, version_of
 from casparian.adapters.queue.slots import slot_states
 from casparian.adapters.queue.standing import JobStory, published_document
@@ -36,12 +36,12 @@ if TYPE_CHECKING:
 _job, _version = processing_job.c, file_version.c
 
 
-def stories_of(connection: Connection, location: FileLocation) -> list[documents.VersionStory]:
+def stories_of(connection: Connection, location: FileLocation) -> list[VersionStory]:
     versions = connection.execute(
         select(file_version).where(_version.location_id == location.id).order_by(_version.ordinal)
     ).all()
     return [
-        documents.VersionStory(
+        VersionStory(
             version_of(row),
             _tags(connection, row.id),
             _job_stories(connection, _job.file_version_id == row.id),
@@ -50,7 +50,7 @@ def stories_of(connection: Connection, location: FileLocation) -> list[documents
     ]
 
 
-def story_of_job(connection: Connection, job_id: int) -> documents.VersionStory | None:
+def story_of_job(connection: Connection, job_id: int) -> VersionStory | None:
     """The version that a job was for, told with that job alone; None for an unknown id."""
     jobs = _job_stories(connection, _job.id == job_id)
     if not jobs:
@@ -58,7 +58,7 @@ def story_of_job(connection: Connection, job_id: int) -> documents.VersionStory 
     version_id = jobs[0].job.file_version_id
     statement = select(file_version).where(_version.id == version_id)
     version = version_of(connection.execute(statement).one())
-    return documents.VersionStory(version, _tags(connection, version_id), jobs)
+    return VersionStory(version, _tags(connection, version_id), jobs)
 
 
 def jobs_beside(connection: Connection, location_id: int, plugin: str) -> list[JobStory]:

@@ -6,11 +6,27 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from casparian.adapters.queue import documents
 from casparian.adapters.queue.common import JobEvent, slot_order
+from casparian.adapters.queue.file_documents import (
+    Surroundings,
+    VersionStory,
+    file_document,
+    trace_document,
+    why_document,
+)
+from casparian.adapters.queue.job_documents import job_document
 from casparian.adapters.queue.memory.duplicates import MemoryDuplicates
 from casparian.adapters.queue.memory.state import Code
 from casparian.adapters.queue.standing import JobStory, published_document
+from casparian.adapters.queue.status_documents import (
+    PRUNINGS_TOLD,
+    THROUGHPUT_US,
+    plugin_document,
+    pruning_document,
+    queue_document,
+    status_document,
+    worker_document,
+)
 from casparian.domain.files import FileLocation, FileVersion, SourceRoot, path_text
 from casparian.domain.jobs import JobKind, JobStatus, ProcessingJob
 
@@ -36,22 +52,22 @@ class MemoryReports(MemoryDuplicates):
                 job.rows
                 for job in jobs
                 if job.status is JobStatus.COMPLETED
-                and (job.finished_at_us or 0) > now - documents.THROUGHPUT_US
+                and (job.finished_at_us or 0) > now - THROUGHPUT_US
             ]
             nodes = sorted(self.nodes.values(), key=lambda node: (node.hostname, node.pid))
             deleted = sum(location.deleted for location in self.location_by_id.values())
-            return documents.status_document(
+            return status_document(
                 counts,
                 len(self.location_by_id) - deleted,
                 deleted,
                 len(self.versions),
-                [documents.worker_document(node, now) for node in nodes],
+                [worker_document(node, now) for node in nodes],
                 [self._plugin(name, counts) for name in sorted(self.configs)],
                 [self._root(root_id) for root_id in sorted(self.root_paths)],
                 (len(lately), sum(lately)),
                 [
-                    documents.pruning_document(*pruning)
-                    for pruning in self.prunings[: -documents.PRUNINGS_TOLD - 1 : -1]
+                    pruning_document(*pruning)
+                    for pruning in self.prunings[: -PRUNINGS_TOLD - 1 : -1]
                 ],
             )
 
@@ -70,7 +86,7 @@ class MemoryReports(MemoryDuplicates):
             for job in self.job_by_id.values():
                 groups[job.plugin, job.status].append(job.enqueued_at_us)
         return [
-            documents.queue_document(
+            queue_document(
                 plugin,
                 str(status),
                 len(times),
@@ -82,7 +98,7 @@ class MemoryReports(MemoryDuplicates):
 
     def _plugin(self, name: str, counts: Counter[tuple[str, str]]) -> PluginDocument:
         code = self._live_code(name)
-        return documents.plugin_document(
+        return plugin_document(
             self.configs[name],
             name in self.active_plugins,
             code.manifest if code else None,
@@ -110,7 +126,7 @@ class MemoryReports(MemoryDuplicates):
     def files(self) -> list[FileDocument]:
         with self.lock:
             return [
-                documents.file_document(
+                file_document(
                     location,
                     self._root_of(location),
                     version := self._current(location),
@@ -149,7 +165,7 @@ class MemoryReports(MemoryDuplicates):
     def _job_documents(self, jobs: Iterable[ProcessingJob]) -> list[JobDocument]:
         events = self._events()
         return [
-            documents.job_document(
+            job_document(
                 job,
                 self.location_by_id[job.location_id].path,
                 events.get(job.id, []),
@@ -198,14 +214,10 @@ class MemoryReports(MemoryDuplicates):
 
     def why(self, path: bytes) -> list[FileStoryDocument]:
         with self.lock:
-            around = documents.Surroundings(
-                self.clock(), list(self.nodes.values()), self._quarantined()
-            )
+            around = Surroundings(self.clock(), list(self.nodes.values()), self._quarantined())
             return [
                 # A queue in memory takes over no rows.
-                documents.why_document(
-                    location, self._root_of(location), self._stories(location), around
-                )
+                why_document(location, self._root_of(location), self._stories(location), around)
                 for location in self._in_order()
                 if location.path == path
             ]
@@ -216,15 +228,13 @@ class MemoryReports(MemoryDuplicates):
             if job is None:
                 return None
             location, version = self.location_by_id[job.location_id], job.file_version_id
-            story = documents.VersionStory(
-                self.versions[version], self.tags[version], [self._job_story(job)]
-            )
+            story = VersionStory(self.versions[version], self.tags[version], [self._job_story(job)])
             beside = [
                 self._job_story(other)
                 for other in self.job_by_id.values()
                 if (other.plugin, other.location_id) == (job.plugin, job.location_id)
             ]
-            return documents.trace_document(location, self._root_of(location), story, beside)
+            return trace_document(location, self._root_of(location), story, beside)
 
     def _quarantined(self) -> dict[str, str]:
         return {
@@ -233,9 +243,9 @@ class MemoryReports(MemoryDuplicates):
             if code.live and code.quarantined is not None
         }
 
-    def _stories(self, location: FileLocation) -> list[documents.VersionStory]:
+    def _stories(self, location: FileLocation) -> list[VersionStory]:
         return [
-            documents.VersionStory(
+            VersionStory(
                 version,
                 self.tags[version.id],
                 [
