@@ -22,7 +22,8 @@ from pathlib import Path
 from casparian.adapters.host.launch import COMMAND
 from casparian.adapters.host.subprocess import SubprocessHost
 from casparian.adapters.transport.zmq_ipc import ZmqIpcTransport
-from casparian.domain.messages import Register, decode_from_sidecar
+from casparian.domain.message_codec import decode_from_sidecar
+from casparian.domain.messages import Register
 from casparian.domain.plugins import LivePlugin, PluginConfig, code_hash
 from casparian.domain.ports import SidecarSpec
 

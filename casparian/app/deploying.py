@@ -20,7 +20,8 @@ from casparian.domain.deployments import (
 )
 from casparian.domain.documents.status import WorkerDocument
 from casparian.domain.errors import CasparianError, ConfigurationError, UnavailableError
-from casparian.domain.messages import Deploy, Deployed, DeployRefused, decode_from_router, encode
+from casparian.domain.message_codec import decode_from_router, encode
+from casparian.domain.messages import Deploy, Deployed, DeployRefused
 from casparian.domain.peers import Connection, PeerGone
 from casparian.domain.ports import PluginStore
 from casparian.domain.wire import RemoteProtocolError

@@ -25,7 +25,7 @@ from casparian.domain.instructions import (
     StartSidecar,
 )
 from casparian.domain.jobs import Claim
-from casparian.domain.messages import decode_from_sidecar, encode
+from casparian.domain.message_codec import decode_from_sidecar, encode
 from casparian.domain.peers import GuardedTransport
 from casparian.domain.plugins import LivePlugin
 from casparian.domain.ports import (

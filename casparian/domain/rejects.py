@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from casparian.domain.clipping import clip
 from casparian.domain.errors import ErrorClass, JobError
-from casparian.domain.messages import clip
 
 MOST_SHOWN = 5
 LONGEST_SHOWN = 300

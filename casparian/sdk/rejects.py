@@ -14,7 +14,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from casparian.domain.messages import LONGEST_MESSAGE_TEXT, clip
+from casparian.domain.clipping import clip
+from casparian.domain.messages import LONGEST_MESSAGE_TEXT
 from casparian.domain.plugins import check_topic_name
 
 REJECTS_SCHEMA = pa.schema(

@@ -16,14 +16,8 @@ from typing import Any
 import pyarrow as pa
 
 from casparian.domain.errors import ErrorClass
-from casparian.domain.messages import (
-    Alive,
-    Execute,
-    FromSidecar,
-    Register,
-    decode_from_router,
-    encode,
-)
+from casparian.domain.message_codec import decode_from_router, encode
+from casparian.domain.messages import Alive, Execute, FromSidecar, Register
 from casparian.domain.peers import Buffer, Connection, PeerBusy
 from casparian.domain.plugins import REJECTS_TOPIC
 from casparian.domain.session import Session

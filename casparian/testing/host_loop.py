@@ -24,7 +24,7 @@ from casparian.domain.instructions import (
     StartSidecar,
 )
 from casparian.domain.jobs import Claim
-from casparian.domain.messages import decode_from_sidecar, encode
+from casparian.domain.message_codec import decode_from_sidecar, encode
 from casparian.domain.plugins import LivePlugin, PluginConfig, TopicConfig, code_hash
 from casparian.domain.ports import PeerGone, PluginHost, SidecarExit, SidecarSpec, Transport
 from casparian.domain.router import Router

@@ -28,13 +28,8 @@ INSTRUMENTED = [
 with atheris.instrument_imports(include=INSTRUMENTED):
     from casparian.app.settings import Settings
     from casparian.domain.errors import ConfigurationError, ErrorClass, IllegalTransitionError
-    from casparian.domain.messages import (
-        Control,
-        Execute,
-        decode_from_router,
-        decode_from_sidecar,
-        encode,
-    )
+    from casparian.domain.message_codec import decode_from_router, decode_from_sidecar, encode
+    from casparian.domain.messages import Control, Execute
     from casparian.domain.routing import compile_glob
     from casparian.domain.session import Session
     from casparian.domain.wire import (

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from casparian.domain.errors import ErrorClass
 from casparian.domain.instructions import KillSidecar
 from casparian.domain.jobs import Claim
+from casparian.domain.message_codec import decode_from_router, decode_from_sidecar, encode
 from casparian.domain.messages import (
     Alive,
     Control,
@@ -19,9 +20,6 @@ from casparian.domain.messages import (
     Failed,
     Register,
     TopicTotals,
-    decode_from_router,
-    decode_from_sidecar,
-    encode,
 )
 from casparian.domain.session import Session
 from casparian.domain.wire import HEADER, Flag, RemoteProtocolError

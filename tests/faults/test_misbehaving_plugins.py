@@ -110,7 +110,8 @@ def test_each_ends_with_its_reason_and_harms_nobody_else(project: Project) -> No
 HOSTILE = """
 import os, struct
 import pyarrow as pa
-from casparian.domain.messages import Done, Register, TopicTotals, encode
+from casparian.domain.message_codec import encode
+from casparian.domain.messages import Done, Register, TopicTotals
 from casparian.sdk import BasePlugin
 
 class Handler(BasePlugin):

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import pytest
 
 from casparian.domain.errors import ErrorClass
+from casparian.domain.message_codec import decode_from_router, decode_from_sidecar, encode
 from casparian.domain.messages import (
     Alive,
     Control,
@@ -21,9 +22,6 @@ from casparian.domain.messages import (
     FromSidecar,
     Register,
     TopicTotals,
-    decode_from_router,
-    decode_from_sidecar,
-    encode,
 )
 from casparian.domain.wire import Flag, OpCode
 

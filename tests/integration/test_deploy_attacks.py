@@ -19,7 +19,8 @@ from casparian import Engine, Settings
 from casparian.adapters.keys import KeyDirectory
 from casparian.domain.deployments import Signed
 from casparian.domain.errors import UnavailableError
-from casparian.domain.messages import Deploy, Deployed, DeployRefused, encode
+from casparian.domain.message_codec import encode
+from casparian.domain.messages import Deploy, Deployed, DeployRefused
 from casparian.domain.signing import Scheme, hmac_key
 from tests.support.deploying import Answer, Sender
 from tests.support.project import Project, wait_for

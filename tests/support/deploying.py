@@ -15,14 +15,8 @@ from casparian.adapters.keys import KeyDirectory
 from casparian.adapters.queue import QueueStores
 from casparian.adapters.transport import connection_for
 from casparian.domain.deployments import Signed
-from casparian.domain.messages import (
-    Deploy,
-    Deployed,
-    DeployRefused,
-    FromRouter,
-    decode_from_router,
-    encode,
-)
+from casparian.domain.message_codec import decode_from_router, encode
+from casparian.domain.messages import Deploy, Deployed, DeployRefused, FromRouter
 from casparian.domain.signing import SigningKey, sign
 
 Answer = Deployed | DeployRefused

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from casparian.domain.clipping import clip
 from casparian.domain.errors import ErrorClass
+from casparian.domain.message_codec import decode_from_router, decode_from_sidecar, encode
 from casparian.domain.messages import (
     LARGEST,
     LONGEST_DETAIL_TEXT,
@@ -29,10 +31,6 @@ from casparian.domain.messages import (
     FromSidecar,
     Register,
     TopicTotals,
-    clip,
-    decode_from_router,
-    decode_from_sidecar,
-    encode,
 )
 from casparian.domain.wire import (
     DEFAULT_LIMITS,

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from casparian.domain.errors import ErrorClass, IllegalTransitionError
+from casparian.domain.message_codec import decode_from_sidecar, encode
 from casparian.domain.messages import (
     MOST_TOPICS,
     Control,
@@ -19,8 +20,6 @@ from casparian.domain.messages import (
     Failed,
     FromRouter,
     TopicTotals,
-    decode_from_sidecar,
-    encode,
 )
 from casparian.domain.session import Session
 from casparian.domain.wire import Flag, LocalProtocolError, credit_for

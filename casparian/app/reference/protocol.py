@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
-from casparian.domain import messages, wire
+from casparian.domain import message_codec, messages, wire
 from casparian.domain.errors import ErrorClass
 
 HEAD = """\
@@ -111,7 +111,7 @@ def _opcodes() -> Iterator[str]:
 def _messages() -> Iterator[str]:
     yield "## Messages\n"
     for direction, example in EXAMPLES:
-        head = messages.encode(example)
+        head = message_codec.encode(example)
         header = wire.unpack_header(head)
         meaning = (inspect.getdoc(type(example)) or "").partition(": ")[2]
         yield f"### {header.opcode.name}, {direction}\n"

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from casparian.adapters.transport import connection_for
 from casparian.adapters.transport.memory import MemoryTransport
+from casparian.domain.message_codec import decode_from_sidecar, encode
 from casparian.domain.messages import (
     Control,
     Data,
@@ -20,8 +21,6 @@ from casparian.domain.messages import (
     FromRouter,
     FromSidecar,
     Register,
-    decode_from_sidecar,
-    encode,
 )
 from casparian.domain.wire import Flag, credit_for
 from casparian.sdk.plugin import BasePlugin, CaspPlugin
