@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from casparian.app.expectations import expectations_of
 from casparian.app.loader import PluginRegistry
 from casparian.app.root_rules import root_rules, version_archive
-from casparian.app.settings import PluginSection, Settings
+from casparian.app.settings import Settings
+from casparian.app.settings_plugins import PluginSection
 from casparian.app.targets import Targets
 from casparian.domain.errors import ConfigurationError
 from casparian.domain.plugins import (

@@ -12,7 +12,7 @@ from typing import Any, TextIO, cast
 import structlog
 
 from casparian.app.printable import printable
-from casparian.app.settings import LogSection
+from casparian.app.settings_observing import LogSection
 from casparian.domain.errors import ConfigurationError
 
 

@@ -12,16 +12,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from casparian.app.settings_base import Seconds, Section
 from casparian.app.settings_environment import overridden
 from casparian.app.settings_errors import explain
 from casparian.app.settings_file import SettingsFile
+from casparian.app.settings_observing import LogSection, MetricsSection, OpenLineageSection
+from casparian.app.settings_plugins import PluginSection, PluginsSection, RuleSection
 from casparian.app.settings_roots import ArchiveSection, ExpectSection, SourceRootSection
 from casparian.domain.errors import ConfigurationError
 from casparian.domain.files import DEFAULT_IGNORED_SUFFIXES
-from casparian.domain.plugins import Duplicates, Mode
 
 PREFIX = "CASPARIAN_"
 DEFAULT_FILE = "casparian.toml"
@@ -144,144 +145,6 @@ class WorkerSection(Section):
                 return values
             return {"renew_s": lease / 3, "give_up_s": lease * 2 / 3, **values}
         return values
-
-
-class PluginsSection(Section):
-    """Where plugins come from."""
-
-    directory: str = "plugins"
-    """Each `NAME.py` in it is a plugin."""
-    environments: str = "run/environments"
-    """Where the packages are kept that plugins ask for in script metadata (PEP 723)."""
-    require_signature: bool = False
-    """true: only code that was deployed with a signature runs, and `directory` is not read."""
-    keys: str = "keys"
-    """Directory of the deploy keys, which only the engine's user can look into."""
-    sandbox: Literal["auto", "required", "off"] = "auto"
-    """Layers around a sidecar: auto takes those that the kernel has; required does not start
-    where one is missing; off leaves the limits and a cleared environment."""
-
-
-class LogSection(Section):
-    """Logs of the engine. An option of its command line beats the key."""
-
-    format: Literal["console", "json", ""] = ""
-    """console or json; default: console on a terminal, json elsewhere."""
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    """The least that is logged."""
-    file: str = ""
-    """A file to log to instead of standard error. `{pid}` stands for the process: engines that
-    run at the same time need a file each."""
-    max_mb: float = Field(default=10.0, gt=0)
-    """The size at which the file becomes FILE.1, and a new one begins."""
-    backups: int = Field(default=5, ge=1, le=1000)
-    """How many such older files are kept."""
-
-
-class MetricsSection(Section):
-    """Metrics for Prometheus at /metrics, and the state of the engine at /health and /ready."""
-
-    listen: str = ""
-    """HOST:PORT, or a port alone, which is then on 127.0.0.1; port 0 picks one. Empty: off.
-    Who can reach it reads names of plugins and topics: other than loopback is for a network
-    you trust."""
-
-    @field_validator("listen")
-    @classmethod
-    def _is_an_address(cls, listen: str) -> str:
-        if listen:
-            _address(listen)
-        return listen
-
-    def address(self) -> tuple[str, int]:
-        """Host and port of `listen`, which is not empty."""
-        return _address(self.listen)
-
-
-def _address(listen: str) -> tuple[str, int]:
-    """Raises ValueError, without the value: it may come from the environment."""
-    host, _, port = listen.rpartition(":")
-    if not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise ValueError("is no address: write 127.0.0.1:9464")
-    return host.removeprefix("[").removesuffix("]") or "127.0.0.1", int(port)
-
-
-class OpenLineageSection(Section):
-    """Run events for a lineage catalog by the OpenLineage standard; its own extra installs them."""
-
-    transport: Literal["file", "http", "console", ""] = ""
-    """file, http or console (standard output). Empty: off."""
-    path: str = ""
-    """file: where a line of JSON is appended for each event."""
-    url: str = ""
-    """http: the collector, such as http://127.0.0.1:5000."""
-    endpoint: str = "api/v1/lineage"
-    """http: the path below the collector's URL."""
-    api_key: str = ""
-    """http: sent as a bearer token; `${NAME}` takes it from the environment."""
-    timeout_s: Seconds = 5.0
-    """http: how long one try may take."""
-    namespace: str = Field(default="casparian", min_length=1)
-    """The namespace of the jobs, which are the plugins."""
-    most_waiting: int = Field(default=1000, ge=1)
-    """Events that may wait for a collector; what does not fit is dropped, counted and logged."""
-
-    @model_validator(mode="after")
-    def _has_a_place(self) -> OpenLineageSection:
-        if self.transport == "file" and not self.path:
-            raise ValueError('transport = "file" needs path, the file to append to')
-        if self.transport == "http" and not self.url.startswith(("http://", "https://")):
-            raise ValueError('transport = "http" needs url, such as http://127.0.0.1:5000')
-        return self
-
-
-class RuleSection(Section):
-    """A pattern and the tag it gives."""
-
-    pattern: str
-    """Glob on the path below its root, with / on every system: * ? [] within a name, ** across."""
-    tag: str = Field(min_length=1)
-    """The tag."""
-    priority: int = Field(default=0, ge=-1_000_000, le=1_000_000)
-    """Higher first."""
-
-
-class TopicSection(Section):
-    """Where the rows of one topic go; `"*"` is every topic that has no table of its own."""
-
-    sink: str = Field(min_length=1)
-    """parquet://DIR, sqlite://FILE/TABLE, postgresql://SCHEMA.TABLE or mssql://SCHEMA.TABLE
-    (under "*", a table must contain {topic})."""
-    mode: Mode = Mode.REPLACE
-    """replace: a corrected file replaces its earlier rows; append: each version's rows stay."""
-    duplicates: Duplicates = Duplicates.PROCESS
-    """process: files with the same content are each published; skip: one of them is. The same for
-    all topics of a plugin, which then have one mode."""
-
-
-class PluginSection(Section):
-    """One plugin: NAME is its file's name without .py."""
-
-    tags: tuple[str, ...] = ()
-    """Files with any of these tags are its jobs."""
-    settings: dict[str, Any] = Field(default_factory=dict)
-    """Handed to configure()."""
-    timeout_s: Seconds = 3600.0
-    """Time for one file."""
-    memory_mb: int = Field(default=2048, ge=128)
-    """Memory of one sidecar."""
-    cpu_s: int = Field(default=3600, ge=1)
-    """CPU time for one file."""
-    max_rejects: int | float = 0.01
-    """Rejected rows beyond which a job fails: a count, or a share of the rows."""
-    allow_read: tuple[str, ...] = ()
-    """Files and directories that the sandbox lets it read, besides its input."""
-    allow_network: bool = False
-    """The sandbox lets it use the network."""
-    allow_subprocess: bool = False
-    """The sandbox lets it start programs, which are in the same sandbox."""
-    topics: dict[str, TopicSection] = Field(default_factory=dict)
-    """A table per topic."""
 
 
 class Settings(Section):

@@ -15,13 +15,8 @@ from casparian.adapters.queue import QueueStores, open_memory
 from casparian.adapters.queue.memory import MemoryQueue
 from casparian.adapters.sink.shadow import MadeRows, ShadowSinkFactory, Spool
 from casparian.app.engine import WORKER, Engine
-from casparian.app.settings import (
-    LogSection,
-    MetricsSection,
-    OpenLineageSection,
-    Settings,
-    TransportSection,
-)
+from casparian.app.settings import Settings, TransportSection
+from casparian.app.settings_observing import LogSection, MetricsSection, OpenLineageSection
 from casparian.app.shadow_samples import Sample
 from casparian.domain.errors import ConfigurationError, UnavailableError
 from casparian.domain.plugins import Duplicates, PluginConfig, PluginManifest, code_hash

@@ -16,7 +16,7 @@ import pytest
 import structlog
 
 from casparian.app.logs import configure_logs, configure_logs_by
-from casparian.app.settings import LogSection
+from casparian.app.settings_observing import LogSection
 from casparian.domain.errors import ConfigurationError
 from tests.support.project import Project, documents
 

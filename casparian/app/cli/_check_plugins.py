@@ -10,7 +10,8 @@ from pathlib import Path
 from casparian.app.cli._findings import Finding, Findings, ok, problem, warning
 from casparian.app.configuration import resolve
 from casparian.app.loader import PluginRegistry
-from casparian.app.settings import PluginSection, Settings
+from casparian.app.settings import Settings
+from casparian.app.settings_plugins import PluginSection
 from casparian.app.targets import Targets
 from casparian.domain.errors import ConfigurationError
 
