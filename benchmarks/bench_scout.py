@@ -32,7 +32,8 @@ from typing import Any, NamedTuple
 from scout_plot import plot
 
 from casparian.adapters.files import LocalFileSource
-from casparian.adapters.queue.sqlite import open_database, stores_of
+from casparian.adapters.queue.sqlite import open_database
+from casparian.adapters.queue.stores import stores_of
 from casparian.app.process import calm_the_collector, share_the_interpreter
 from casparian.app.scout import Scout
 from casparian.app.scout_service import ScoutService

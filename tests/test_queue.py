@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from casparian.adapters.queue import open_sqlite, sqlite
+from casparian.adapters.queue import open_sqlite, sqlite_engine
 from casparian.adapters.queue.jobs import SqlJobs
 from casparian.adapters.queue.ledger import SqlLedger
 from casparian.domain.errors import ErrorClass, UnavailableError
@@ -158,7 +158,7 @@ def test_a_locked_database_is_unavailable(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The error names the file; once the lock is gone, all goes on."""
-    monkeypatch.setattr(sqlite, "BUSY_S", 0.05)
+    monkeypatch.setattr(sqlite_engine, "BUSY_S", 0.05)
     path = str(tmp_path / "queue.sqlite3")
     impatient = open_sqlite(path, world.clock)
     blocker = sqlite3.connect(path, isolation_level=None)

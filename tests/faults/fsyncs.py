@@ -26,7 +26,7 @@ def _out(function: str, call: str, instead: str = "pass") -> Lines:
 FSYNCS = [
     Fsync(
         "commits of the queue",
-        _out("queue.sqlite:_on_connect", "synchronous = FULL", "synchronous = NORMAL"),
+        _out("queue.sqlite_engine:_on_connect", "synchronous = FULL", "synchronous = NORMAL"),
         "parquet, completed, 2 files, version 1",
     ),
     Fsync(

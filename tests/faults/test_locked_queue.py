@@ -17,14 +17,14 @@ from collections.abc import Iterator
 import pytest
 
 from casparian import Engine, Settings
-from casparian.adapters.queue import sqlite
+from casparian.adapters.queue import sqlite_engine
 from tests.support.audit import violations_of
 from tests.support.project import Project, wait_for
 
 pytestmark = pytest.mark.slow
 FULL = os.environ.get("CASPARIAN_RESOURCES") == "full"
 LOCKED_S = 60.0 if FULL else 2.0
-BUSY_S = sqlite.BUSY_S if FULL else 0.3
+BUSY_S = sqlite_engine.BUSY_S if FULL else 0.3
 SINK = "parquet://./output"
 
 
@@ -48,7 +48,7 @@ def engine_of(project: Project) -> Iterator[Engine]:
 def test_a_database_that_is_locked_is_waited_for(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite, "BUSY_S", BUSY_S)
+    monkeypatch.setattr(sqlite_engine, "BUSY_S", BUSY_S)
     project.csv_to(SINK)
     project.drop("a.csv", "a\n1\n")
     with engine_of(project) as engine:

@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import event
 
 from casparian.adapters.queue import QueueStores
-from casparian.adapters.queue.sqlite import open_database, stores_of
+from casparian.adapters.queue.sqlite import open_database
+from casparian.adapters.queue.stores import stores_of
 from casparian.domain.jobs import RetryPolicy
 from casparian.testing.world import LEASE_US, PLUGIN, VirtualClock, World
 

@@ -19,7 +19,8 @@ from sqlalchemy.exc import OperationalError
 from casparian.adapters.queue import open_sqlite, open_url, schema
 from casparian.adapters.queue.database import Database
 from casparian.adapters.queue.schema import compute_schema_fingerprint, expected_fingerprint
-from casparian.adapters.queue.sqlite import open_database, sqlite_engine
+from casparian.adapters.queue.sqlite import open_database
+from casparian.adapters.queue.sqlite_engine import sqlite_engine
 from casparian.adapters.queue.tables import metadata
 from casparian.domain.deployments import Origin
 from casparian.domain.errors import ConfigurationError, SchemaVersionError, UnavailableError

@@ -11,7 +11,8 @@ from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 
 from casparian.adapters.queue.database import Database
-from casparian.adapters.queue.sqlite import open_database, stores_of
+from casparian.adapters.queue.sqlite import open_database
+from casparian.adapters.queue.stores import stores_of
 from casparian.adapters.queue.tables import file_location, file_tag, file_version, processing_job
 from casparian.domain.errors import ConfigurationError
 from casparian.domain.files import Sighting

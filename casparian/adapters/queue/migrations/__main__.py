@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from casparian.adapters.queue.schema import migrate, script_of
-from casparian.adapters.queue.sqlite import sqlite_engine
+from casparian.adapters.queue.sqlite_engine import sqlite_engine
 
 HEAD = "-- Made by `python -m casparian.adapters.queue.migrations`. A blank line ends a statement."
 NOT_OURS = ("BEGIN TRANSACTION;", "COMMIT;", 'DELETE FROM "sqlite_sequence";')
