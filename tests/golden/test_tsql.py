@@ -25,7 +25,8 @@ from casparian.adapters.queue import schema
 from casparian.adapters.queue.claims import claim_parts
 from casparian.adapters.queue.conditions import lost_jobs
 from casparian.adapters.queue.database import ClaimParts
-from casparian.adapters.queue.tables import file_hash_registry, file_location, processing_job
+from casparian.adapters.queue.tables.files import file_hash_registry, file_location
+from casparian.adapters.queue.tables.jobs import processing_job
 from casparian.domain.jobs import JobStatus
 from tests.support import tsql
 

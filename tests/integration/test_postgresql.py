@@ -20,7 +20,7 @@ from casparian.adapters.queue.postgresql import (
     open_stores,
 )
 from casparian.adapters.queue.statements import execute_many, insert_of, insert_rows, row_insert
-from casparian.adapters.queue.tables import publish_slot
+from casparian.adapters.queue.tables.publishing import publish_slot
 from casparian.domain.errors import UnavailableError
 from casparian.domain.files import Sighting, StatIdentity
 from casparian.domain.ports import Applied

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, make_url
 
 from casparian.adapters.queue.live_tables import table_names
 from casparian.adapters.queue.schema import VERSION_TABLE
-from casparian.adapters.queue.tables import metadata
+from casparian.adapters.queue.tables.columns import metadata
 
 VARIABLE = "CASPARIAN_TEST_MSSQL_URL"
 

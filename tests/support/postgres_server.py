@@ -162,7 +162,8 @@ def make_empty(url: str) -> None:
     from sqlalchemy import create_engine, insert
 
     from casparian.adapters.queue.schema import DEFAULT_AGEING_US
-    from casparian.adapters.queue.tables import installation, metadata
+    from casparian.adapters.queue.tables.columns import metadata
+    from casparian.adapters.queue.tables.installation import installation
 
     engine = create_engine(url)
     with engine.begin() as connection:

@@ -17,7 +17,7 @@ from sqlalchemy.dialects import mssql, sqlite
 from sqlalchemy.sql.dml import Update
 
 from casparian.adapters.queue import statements
-from casparian.adapters.queue.tables import processing_job
+from casparian.adapters.queue.tables.jobs import processing_job
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "queue.mssql.sql"
 LONGEST = 4000

@@ -21,7 +21,7 @@ from casparian.adapters.queue.database import Database
 from casparian.adapters.queue.schema import compute_schema_fingerprint, expected_fingerprint
 from casparian.adapters.queue.sqlite import open_database
 from casparian.adapters.queue.sqlite_engine import sqlite_engine
-from casparian.adapters.queue.tables import metadata
+from casparian.adapters.queue.tables.columns import metadata
 from casparian.domain.deployments import Origin
 from casparian.domain.errors import ConfigurationError, SchemaVersionError, UnavailableError
 

@@ -13,7 +13,9 @@ from sqlalchemy.exc import IntegrityError
 from casparian.adapters.queue.database import Database
 from casparian.adapters.queue.sqlite import open_database
 from casparian.adapters.queue.stores import stores_of
-from casparian.adapters.queue.tables import file_location, file_tag, file_version, processing_job
+from casparian.adapters.queue.tables.files import file_location, file_version
+from casparian.adapters.queue.tables.jobs import processing_job
+from casparian.adapters.queue.tables.plugins import file_tag
 from casparian.domain.errors import ConfigurationError
 from casparian.domain.files import Sighting
 from casparian.domain.routing import RoutingRule, RoutingTable, Subscription

@@ -28,7 +28,8 @@ from casparian.adapters.queue.database import Dialect
 from casparian.adapters.queue.duplicate_choices import move_doer, move_duplicates
 from casparian.adapters.queue.rows import log_events, queued_job
 from casparian.adapters.queue.statements import chunks
-from casparian.adapters.queue.tables import job_event, processing_job, publish_slot
+from casparian.adapters.queue.tables.jobs import job_event, processing_job
+from casparian.adapters.queue.tables.publishing import publish_slot
 from casparian.domain.bundles import revisions_of
 from casparian.domain.jobs import JobEventKind, JobKind, JobStatus, check_transition
 from casparian.domain.publish import BundleKey, Manifest

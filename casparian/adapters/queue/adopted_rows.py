@@ -9,13 +9,9 @@ from sqlalchemy import ColumnElement, Connection, select
 from casparian.adapters.queue.common import iso
 from casparian.adapters.queue.conditions import has_status
 from casparian.adapters.queue.rows import target_of
-from casparian.adapters.queue.tables import (
-    adopted_slot,
-    adoption,
-    file_location,
-    processing_job,
-    source_root,
-)
+from casparian.adapters.queue.tables.files import file_location, source_root
+from casparian.adapters.queue.tables.installation import adopted_slot, adoption
+from casparian.adapters.queue.tables.jobs import processing_job
 from casparian.domain.files import path_text
 from casparian.domain.jobs import JobStatus
 from casparian.domain.publish import Manifest, SlotKey, Target

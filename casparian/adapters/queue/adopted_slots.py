@@ -23,15 +23,9 @@ from casparian.adapters.queue.statements import (
     insert_rows,
     row_insert,
 )
-from casparian.adapters.queue.tables import (
-    adopted_slot,
-    adopted_version,
-    adoption,
-    file_location,
-    file_version,
-    publish_slot,
-    source_root,
-)
+from casparian.adapters.queue.tables.files import file_location, file_version, source_root
+from casparian.adapters.queue.tables.installation import adopted_slot, adopted_version, adoption
+from casparian.adapters.queue.tables.publishing import publish_slot
 from casparian.domain.adoption import Renewal, StandingSlot
 from casparian.domain.files import path_bytes, path_text
 from casparian.domain.plugins import Mode

@@ -22,16 +22,10 @@ from casparian.adapters.queue.slots import (
     set_schema,
     standing_schemas,
 )
-from casparian.adapters.queue.tables import (
-    adoption,
-    file_location,
-    file_version,
-    installation,
-    processing_job,
-    published_slot,
-    target_bundle,
-    worker_node,
-)
+from casparian.adapters.queue.tables.files import file_location, file_version
+from casparian.adapters.queue.tables.installation import adoption, installation
+from casparian.adapters.queue.tables.jobs import processing_job, worker_node
+from casparian.adapters.queue.tables.publishing import published_slot, target_bundle
 from casparian.domain.adoption import StandingSlot, TakenOver, Takeover
 from casparian.domain.errors import CasparianError
 from casparian.domain.files import path_text

@@ -11,14 +11,10 @@ from sqlalchemy import Connection, select
 from casparian.adapters.queue.common import slot_order
 from casparian.adapters.queue.database import Database
 from casparian.adapters.queue.rows import published_of, target_of
-from casparian.adapters.queue.tables import (
-    file_version,
-    installation,
-    processing_job,
-    publish_slot,
-    published_slot,
-    target_bundle,
-)
+from casparian.adapters.queue.tables.files import file_version
+from casparian.adapters.queue.tables.installation import installation
+from casparian.adapters.queue.tables.jobs import processing_job
+from casparian.adapters.queue.tables.publishing import publish_slot, published_slot, target_bundle
 from casparian.domain.audit import AuditedJob, AuditedVersion, QueueReading
 from casparian.domain.bundles import BundleState
 from casparian.domain.jobs import JobKind, JobStatus

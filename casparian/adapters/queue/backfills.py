@@ -12,16 +12,10 @@ from casparian.adapters.queue.conditions import has_status
 from casparian.adapters.queue.database import Database
 from casparian.adapters.queue.rows import ageing_us, location_of, log_events, version_of
 from casparian.adapters.queue.statements import CHUNK, chunks
-from casparian.adapters.queue.tables import (
-    file_location,
-    file_version,
-    plugin_config,
-    plugin_manifest,
-    processing_job,
-    publish_slot,
-    source_root,
-    topic_config,
-)
+from casparian.adapters.queue.tables.files import file_location, file_version, source_root
+from casparian.adapters.queue.tables.jobs import processing_job
+from casparian.adapters.queue.tables.plugins import plugin_config, plugin_manifest, topic_config
+from casparian.adapters.queue.tables.publishing import publish_slot
 from casparian.domain.backfill import IN_THE_WAY, InTheWay, Outdated, made_by
 from casparian.domain.files import FileLocation, FileVersion
 from casparian.domain.jobs import JobEventKind, JobKind, JobStatus

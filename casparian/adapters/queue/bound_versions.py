@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from sqlalchemy import Connection, delete, select
 
 from casparian.adapters.queue.statements import chunks
-from casparian.adapters.queue.tables import adopted_version
+from casparian.adapters.queue.tables.installation import adopted_version
 
 _bound = adopted_version.c
 

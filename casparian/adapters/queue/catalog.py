@@ -17,11 +17,8 @@ from casparian.adapters.queue.rows import (
     log_events,
 )
 from casparian.adapters.queue.statements import chunks
-from casparian.adapters.queue.tables import (
-    file_location,
-    processing_job,
-    source_root,
-)
+from casparian.adapters.queue.tables.files import file_location, source_root
+from casparian.adapters.queue.tables.jobs import processing_job
 from casparian.domain.files import (
     SCANS_UNTIL_DELETED,
     FileLocation,

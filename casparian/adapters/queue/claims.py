@@ -23,12 +23,8 @@ from casparian.adapters.queue.among import Among
 from casparian.adapters.queue.conditions import WAITING
 from casparian.adapters.queue.database import ClaimParts
 from casparian.adapters.queue.rows import stat_of
-from casparian.adapters.queue.tables import (
-    file_location,
-    file_version,
-    processing_job,
-    source_root,
-)
+from casparian.adapters.queue.tables.files import file_location, file_version, source_root
+from casparian.adapters.queue.tables.jobs import processing_job
 from casparian.domain.files import StatIdentity
 from casparian.domain.jobs import NO_WAIT_BEYOND_US, Claim, JobKind, JobStatus
 

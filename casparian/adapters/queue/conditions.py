@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, CompoundSelect, func, literal_column, or_, select, union_all
 
-from casparian.adapters.queue.tables import processing_job
+from casparian.adapters.queue.tables.jobs import processing_job
 from casparian.domain.jobs import JobStatus
 
 _job = processing_job.c

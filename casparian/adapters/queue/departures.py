@@ -22,12 +22,8 @@ from casparian.adapters.queue.common import below_range
 from casparian.adapters.queue.database import Database
 from casparian.adapters.queue.rows import identity, stat_values
 from casparian.adapters.queue.statements import chunks, storable
-from casparian.adapters.queue.tables import (
-    file_departure,
-    file_location,
-    file_version,
-    processing_job,
-)
+from casparian.adapters.queue.tables.files import file_departure, file_location, file_version
+from casparian.adapters.queue.tables.jobs import processing_job
 from casparian.domain.departures import Action, Departure, Outcome, Standing, may_leave
 from casparian.domain.files import FileLocation, Sighting, StatIdentity
 from casparian.domain.jobs import GIVEN_UP, JobKind, JobStatus

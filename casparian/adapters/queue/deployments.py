@@ -12,11 +12,10 @@ from casparian.adapters.queue.altered import deployment_of, refusal_of
 from casparian.adapters.queue.common import unknown_manifest
 from casparian.adapters.queue.database import Database
 from casparian.adapters.queue.statements import storable
-from casparian.adapters.queue.tables import (
-    adoption,
+from casparian.adapters.queue.tables.installation import adoption, installation
+from casparian.adapters.queue.tables.plugins import (
     deploy_nonce,
     deploy_refusal,
-    installation,
     plugin_deployment,
     plugin_manifest,
 )

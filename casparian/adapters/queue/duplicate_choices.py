@@ -20,17 +20,10 @@ from sqlalchemy import (
 
 from casparian.adapters.queue.duplicates import ACTIVE, Due, candidates, run_instead
 from casparian.adapters.queue.statements import chunks
-from casparian.adapters.queue.tables import (
-    content_copy,
-    content_doer,
-    file_location,
-    file_version,
-    processing_job,
-    publish_slot,
-    published_slot,
-    source_root,
-    topic_config,
-)
+from casparian.adapters.queue.tables.files import file_location, file_version, source_root
+from casparian.adapters.queue.tables.jobs import content_copy, content_doer, processing_job
+from casparian.adapters.queue.tables.plugins import topic_config
+from casparian.adapters.queue.tables.publishing import publish_slot, published_slot
 from casparian.domain.files import path_text
 from casparian.domain.jobs import JobKind, JobStatus
 from casparian.domain.plugins import REJECTS_TOPIC, Duplicates

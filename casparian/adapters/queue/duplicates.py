@@ -27,14 +27,9 @@ from casparian.adapters.queue.among import Among
 from casparian.adapters.queue.common import JobEvent, taken_up, taking_up
 from casparian.adapters.queue.rows import ageing_us, log_events
 from casparian.adapters.queue.statements import chunks
-from casparian.adapters.queue.tables import (
-    content_copy,
-    content_doer,
-    file_location,
-    file_version,
-    processing_job,
-    published_slot,
-)
+from casparian.adapters.queue.tables.files import file_location, file_version
+from casparian.adapters.queue.tables.jobs import content_copy, content_doer, processing_job
+from casparian.adapters.queue.tables.publishing import published_slot
 from casparian.domain.duplicates import Part, Wanted, part_of, still_does
 from casparian.domain.jobs import JobEventKind, JobKind, JobStatus, check_transition
 from casparian.domain.publish import Manifest

@@ -11,12 +11,9 @@ from casparian.adapters.queue.changes import Added, RoutingChange
 from casparian.adapters.queue.duplicates import Due, enqueue_shared
 from casparian.adapters.queue.rows import INSERT_JOB, INSERT_TAG, queued_job
 from casparian.adapters.queue.statements import insert_rows
-from casparian.adapters.queue.tables import (
-    file_location,
-    file_tag,
-    file_version,
-    processing_job,
-)
+from casparian.adapters.queue.tables.files import file_location, file_version
+from casparian.adapters.queue.tables.jobs import processing_job
+from casparian.adapters.queue.tables.plugins import file_tag
 from casparian.domain.duplicates import Wanted
 from casparian.domain.jobs import JobKind
 from casparian.domain.routing import due_us

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, insert, or_, select, update
 
 from casparian.adapters.queue.statements import chunks
-from casparian.adapters.queue.tables import plugin_environment, plugin_manifest
+from casparian.adapters.queue.tables.plugins import plugin_environment, plugin_manifest
 from casparian.domain.requirements import Environment
 
 _code, _environment = plugin_manifest.c, plugin_environment.c

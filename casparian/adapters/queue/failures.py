@@ -16,7 +16,8 @@ from casparian.adapters.queue.database import Database
 from casparian.adapters.queue.duplicates import pass_on_ended
 from casparian.adapters.queue.rows import JOB_COLUMNS, job_of, log_events
 from casparian.adapters.queue.statements import chunks, storable, write_all
-from casparian.adapters.queue.tables import file_location, file_version, processing_job
+from casparian.adapters.queue.tables.files import file_location, file_version
+from casparian.adapters.queue.tables.jobs import processing_job
 from casparian.domain.errors import ErrorClass
 from casparian.domain.jobs import (
     Failure,

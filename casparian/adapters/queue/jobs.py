@@ -19,7 +19,7 @@ from casparian.adapters.queue.purges import Holder, begin_some
 from casparian.adapters.queue.rows import ageing_us, log_events
 from casparian.adapters.queue.slots import take_slot
 from casparian.adapters.queue.statements import chunks, write_all
-from casparian.adapters.queue.tables import processing_job
+from casparian.adapters.queue.tables.jobs import processing_job
 from casparian.adapters.queue.workers import ALL_WORKERS, beats_again, enlist, node_of
 from casparian.domain.errors import ErrorClass
 from casparian.domain.jobs import (

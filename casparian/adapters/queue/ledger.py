@@ -34,7 +34,8 @@ from casparian.adapters.queue.slots import (
     take_slots,
 )
 from casparian.adapters.queue.statements import chunks, storable, write_all
-from casparian.adapters.queue.tables import installation, processing_job
+from casparian.adapters.queue.tables.installation import installation
+from casparian.adapters.queue.tables.jobs import processing_job
 from casparian.domain.bundles import BundleState, revisions_of
 from casparian.domain.errors import StaleTokenError
 from casparian.domain.jobs import JobEventKind, JobStatus, check_transition

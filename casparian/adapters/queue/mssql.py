@@ -57,7 +57,8 @@ from casparian.adapters.queue.schema import ensure_schema
 from casparian.adapters.queue.server_clock import ServerClock
 from casparian.adapters.queue.servers import Servers
 from casparian.adapters.queue.statements import RowInsert
-from casparian.adapters.queue.tables import installation, job_event, processing_job
+from casparian.adapters.queue.tables.installation import installation
+from casparian.adapters.queue.tables.jobs import job_event, processing_job
 
 EPOCH = datetime(1970, 1, 1)
 TELL_TIME_US = 10_000_000

@@ -21,7 +21,8 @@ from sqlalchemy.dialects import mssql
 
 from casparian.adapters.queue.database import ClaimParts
 from casparian.adapters.queue.statements import RowInsert
-from casparian.adapters.queue.tables import installation, processing_job
+from casparian.adapters.queue.tables.installation import installation
+from casparian.adapters.queue.tables.jobs import processing_job
 
 LEVEL = "SET TRANSACTION ISOLATION LEVEL {level}"
 GIVEN_IDS = "SET IDENTITY_INSERT {table} {state}"

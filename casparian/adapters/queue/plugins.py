@@ -22,13 +22,13 @@ from casparian.adapters.queue.environments import (
 )
 from casparian.adapters.queue.rows import dumps
 from casparian.adapters.queue.statements import storable
-from casparian.adapters.queue.tables import (
-    installation,
+from casparian.adapters.queue.tables.files import source_root
+from casparian.adapters.queue.tables.installation import installation
+from casparian.adapters.queue.tables.jobs import processing_job
+from casparian.adapters.queue.tables.plugins import (
     plugin_config,
     plugin_manifest,
-    processing_job,
     routing_rule,
-    source_root,
     topic_config,
 )
 from casparian.domain.files import path_bytes, path_text

@@ -39,7 +39,7 @@ from casparian.adapters.queue.schema import ensure_schema
 from casparian.adapters.queue.server_clock import ServerClock
 from casparian.adapters.queue.servers import Servers
 from casparian.adapters.queue.statements import RowInsert
-from casparian.adapters.queue.tables import file_version
+from casparian.adapters.queue.tables.files import file_version
 from casparian.domain.errors import BusyError, ConfigurationError, UnavailableError
 
 

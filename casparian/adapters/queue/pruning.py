@@ -8,13 +8,8 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from casparian.adapters.queue.conditions import ENDED
 from casparian.adapters.queue.status_documents import PRUNINGS_TOLD, pruning_document
-from casparian.adapters.queue.tables import (
-    content_copy,
-    file_location,
-    job_event,
-    processing_job,
-    pruning,
-)
+from casparian.adapters.queue.tables.files import file_location
+from casparian.adapters.queue.tables.jobs import content_copy, job_event, processing_job, pruning
 from casparian.domain.ports import Pruned
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from casparian.adapters.queue.claims import CLAIMED, beside_their_files, claims_
 from casparian.adapters.queue.common import JobEvent
 from casparian.adapters.queue.database import Dialect
 from casparian.adapters.queue.rows import log_events
-from casparian.adapters.queue.tables import file_location, file_version, processing_job
+from casparian.adapters.queue.tables.files import file_location, file_version
+from casparian.adapters.queue.tables.jobs import processing_job
 from casparian.domain.jobs import UNFINISHED, JobEventKind, JobKind, JobStatus
 from casparian.domain.ports import PurgesBegun, Unfinished
 

@@ -19,15 +19,14 @@ from casparian.adapters.queue.database import Database
 from casparian.adapters.queue.duplicates import Due, enqueue_shared
 from casparian.adapters.queue.rows import NO_STAT, QUEUED, ageing_us, stat_row, stat_values
 from casparian.adapters.queue.statements import execute_many, insert_rows, row_insert
-from casparian.adapters.queue.tables import (
+from casparian.adapters.queue.tables.files import (
     file_hash_registry,
     file_location,
-    file_tag,
     file_version,
-    processing_job,
-    routing_rule,
     source_root,
 )
+from casparian.adapters.queue.tables.jobs import processing_job
+from casparian.adapters.queue.tables.plugins import file_tag, routing_rule
 from casparian.domain.duplicates import Wanted
 from casparian.domain.errors import ConfigurationError
 from casparian.domain.files import FileLocation, Sighting

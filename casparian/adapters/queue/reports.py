@@ -41,13 +41,9 @@ from casparian.adapters.queue.stories import (
     stories_of,
     story_of_job,
 )
-from casparian.adapters.queue.tables import (
-    file_location,
-    file_tag,
-    file_version,
-    processing_job,
-    source_root,
-)
+from casparian.adapters.queue.tables.files import file_location, file_version, source_root
+from casparian.adapters.queue.tables.jobs import processing_job
+from casparian.adapters.queue.tables.plugins import file_tag
 from casparian.adapters.queue.workers import read_workers
 from casparian.domain.files import SourceRoot
 from casparian.domain.jobs import JobKind, JobStatus

@@ -10,7 +10,9 @@ from sqlalchemy import Connection, select
 
 from casparian.adapters.queue.common import JobEvent
 from casparian.adapters.queue.statements import execute_many, insert_of, row_insert, storable
-from casparian.adapters.queue.tables import file_tag, installation, job_event, processing_job
+from casparian.adapters.queue.tables.installation import installation
+from casparian.adapters.queue.tables.jobs import job_event, processing_job
+from casparian.adapters.queue.tables.plugins import file_tag
 from casparian.domain.errors import ErrorClass
 from casparian.domain.files import FileLocation, FileVersion, StatIdentity, path_bytes, path_text
 from casparian.domain.jobs import JobEventKind, JobKind, JobStatus, ProcessingJob

@@ -16,7 +16,8 @@ from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, func
 
 from casparian.adapters.queue.common import wall_clock_us
 from casparian.adapters.queue.live_tables import column_types, table_names
-from casparian.adapters.queue.tables import installation, metadata
+from casparian.adapters.queue.tables.columns import metadata
+from casparian.adapters.queue.tables.installation import installation
 from casparian.domain.errors import SchemaVersionError
 
 REVISIONS = (

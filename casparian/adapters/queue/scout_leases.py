@@ -11,7 +11,7 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 from casparian.adapters.queue.catalog import SqlCatalog
 from casparian.adapters.queue.common import stale_scout
 from casparian.adapters.queue.database import Database
-from casparian.adapters.queue.tables import scout_lease
+from casparian.adapters.queue.tables.files import scout_lease
 from casparian.domain.scouting import Fence, FencedCatalog, Scanner, ScoutLease
 
 _lease = scout_lease.c

@@ -13,8 +13,8 @@ from casparian.adapters.queue.common import slot_order
 from casparian.adapters.queue.decisions import JobHead, Key
 from casparian.adapters.queue.rows import published_of, published_values, target_values
 from casparian.adapters.queue.statements import chunks, execute_many, insert_of, write_all
-from casparian.adapters.queue.tables import (
-    processing_job,
+from casparian.adapters.queue.tables.jobs import processing_job
+from casparian.adapters.queue.tables.publishing import (
     publish_slot,
     published_slot,
     target_bundle,

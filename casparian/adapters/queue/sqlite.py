@@ -38,7 +38,8 @@ from casparian.adapters.queue.schema import SchemaState, ensure_schema, schema_s
 from casparian.adapters.queue.sqlite_engine import sqlite_engine, unusable, use_wal
 from casparian.adapters.queue.statements import RowInsert, text_of
 from casparian.adapters.queue.stores import stores_of
-from casparian.adapters.queue.tables import file_version, processing_job
+from casparian.adapters.queue.tables.files import file_version
+from casparian.adapters.queue.tables.jobs import processing_job
 from casparian.domain.errors import BusyError, ConfigurationError, UnavailableError
 from casparian.domain.ports import Clock
 

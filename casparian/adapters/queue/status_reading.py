@@ -11,14 +11,9 @@ from casparian.adapters.queue.conditions import has_status
 from casparian.adapters.queue.environments import environments_of
 from casparian.adapters.queue.plugins import read_configs
 from casparian.adapters.queue.status_documents import plugin_document
-from casparian.adapters.queue.tables import (
-    file_location,
-    plugin_config,
-    plugin_manifest,
-    processing_job,
-    scout_lease,
-    source_root,
-)
+from casparian.adapters.queue.tables.files import file_location, scout_lease, source_root
+from casparian.adapters.queue.tables.jobs import processing_job
+from casparian.adapters.queue.tables.plugins import plugin_config, plugin_manifest
 from casparian.domain.files import path_text
 from casparian.domain.jobs import JobStatus
 from casparian.domain.plugins import PluginManifest

@@ -15,16 +15,10 @@ from casparian.adapters.queue.rows import JOB_COLUMNS, event_of, job_of, version
 from casparian.adapters.queue.slots import slot_states
 from casparian.adapters.queue.standing import JobStory, published_document
 from casparian.adapters.queue.statements import chunks
-from casparian.adapters.queue.tables import (
-    file_location,
-    file_tag,
-    file_version,
-    job_event,
-    processing_job,
-    published_slot,
-    routing_rule,
-    source_root,
-)
+from casparian.adapters.queue.tables.files import file_location, file_version, source_root
+from casparian.adapters.queue.tables.jobs import job_event, processing_job
+from casparian.adapters.queue.tables.plugins import file_tag, routing_rule
+from casparian.adapters.queue.tables.publishing import published_slot
 from casparian.domain.files import FileLocation, path_text
 from casparian.domain.jobs import JobStatus
 from casparian.domain.publish import Manifest

@@ -12,7 +12,7 @@ from casparian.adapters.queue.common import FORGET_WORKER_US
 from casparian.adapters.queue.database import Database
 from casparian.adapters.queue.rows import dumps
 from casparian.adapters.queue.schema import REVISIONS, VERSION, refuse_upgraded
-from casparian.adapters.queue.tables import worker_node
+from casparian.adapters.queue.tables.jobs import worker_node
 from casparian.domain.errors import UnavailableError
 from casparian.domain.ports import WorkerNode
 

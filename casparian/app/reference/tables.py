@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from casparian.adapters.queue import tables
+from casparian.adapters.queue.tables.columns import metadata
 from casparian.app.reference.table_meanings import COLUMNS, TABLES
 
 HEAD = """\
@@ -25,7 +25,7 @@ Numbers that identify are given once and never again.
 
 def reference() -> str:
     """The whole page. Raises TypeError for a table or column without a meaning."""
-    known = {table.name: table for table in tables.metadata.sorted_tables}
+    known = {table.name: table for table in metadata.sorted_tables}
     _same("table", set(known), set(TABLES))
     parts = [HEAD]
     for name, meaning in TABLES.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from casparian.adapters.queue.tables import metadata
+from casparian.adapters.queue.tables.columns import metadata
 
 connection = context.config.attributes["connection"]
 context.configure(
