@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from types import TracebackType
 
 from casparian.app.scout_parts import ScoutParts
 from casparian.app.scout_recording import Recording
@@ -39,13 +38,8 @@ class Batches:
     def __enter__(self) -> Batches:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._recording.__exit__(kind, error, traceback)
+    def __exit__(self, *raised: object) -> None:
+        self._recording.__exit__(*raised)
 
     def add(self, sighting: Sighting) -> None:
         self._sightings.append(sighting)

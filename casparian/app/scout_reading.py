@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from types import TracebackType
 
 from casparian.adapters.files import Hashed, ParallelFileScanner
 from casparian.app.scout_batches import BATCH_US, Batches
@@ -53,13 +52,8 @@ class Reading:
     def __enter__(self) -> Reading:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._files.__exit__(kind, error, traceback)
+    def __exit__(self, *raised: object) -> None:
+        self._files.__exit__(*raised)
 
     def meet(
         self,

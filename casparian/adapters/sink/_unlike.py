@@ -11,7 +11,6 @@ import heapq
 import struct
 from collections.abc import Iterable, Iterator
 from tempfile import SpooledTemporaryFile
-from types import TracebackType
 from typing import Any, NamedTuple
 
 PARTS = 64
@@ -37,12 +36,7 @@ class Unlike:
     def __enter__(self) -> Unlike:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stack.close()
 
     def add(self, side: int, rows: Iterable[tuple[int, bytes]]) -> None:
