@@ -17,7 +17,7 @@ from casparian.domain.errors import ConfigurationError
 if TYPE_CHECKING:
     from casparian.adapters.queue import QueueStores
     from casparian.app.adoption import Adoption, Found, Rows
-    from casparian.app.cli.shapes import AdoptedDocument, StandingRowsDocument
+    from casparian.app.cli.change_shapes import AdoptedDocument, StandingRowsDocument
     from casparian.app.settings import Settings
     from casparian.domain.adoption import StandingSlot, TakenOver
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from casparian.adapters.queue import QueueStores
     from casparian.app.backfilling import Left, Plan
-    from casparian.app.cli.shapes import (
+    from casparian.app.cli.change_shapes import (
         BackfilledDocument,
         LeftVersionDocument,
         OutdatedVersionDocument,

@@ -13,7 +13,7 @@ from casparian.app.cli._shared import ConfigOption, Exit, JsonOption, load_setti
 from casparian.domain.statuses import CANCELLABLE, JobStatus
 
 if TYPE_CHECKING:
-    from casparian.app.cli.shapes import CancelledDocument, LeftJobDocument
+    from casparian.app.cli.change_shapes import CancelledDocument, LeftJobDocument
     from casparian.domain.publish import JobFate
 
 WHY_NOT = {

@@ -19,8 +19,8 @@ from casparian.domain.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from casparian.adapters.queue import QueueStores
+    from casparian.app.cli.deploy_shapes import DeployedDocument
     from casparian.app.cli.shadow_shapes import ShadowDocument
-    from casparian.app.cli.shapes import DeployedDocument
     from casparian.app.settings import Settings
     from casparian.domain.deployments import Signed
     from casparian.domain.messages import Deployed

@@ -13,7 +13,7 @@ from casparian.domain.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from casparian.adapters.queue import QueueStores
-    from casparian.app.cli.shapes import DeploymentDocument
+    from casparian.app.cli.deploy_shapes import DeploymentDocument
     from casparian.domain.deployments import Deployment, RefusedDeploy
 
 REFUSED = "refused"

@@ -14,7 +14,7 @@ from casparian.domain.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from casparian.adapters.queue import QueueStores
-    from casparian.app.cli.shapes import ForgottenDocument, ForgottenFileDocument
+    from casparian.app.cli.change_shapes import ForgottenDocument, ForgottenFileDocument
     from casparian.app.settings import Settings
 
 

@@ -20,7 +20,7 @@ from casparian.domain.errors import CasparianError
 
 if TYPE_CHECKING:
     from casparian.adapters.keys import KeyDirectory, KeyEntry
-    from casparian.app.cli.shapes import KeyDocument
+    from casparian.app.cli.deploy_shapes import KeyDocument
     from casparian.app.settings import Settings
 
 keys = typer.Typer(

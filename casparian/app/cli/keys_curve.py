@@ -11,7 +11,7 @@ from casparian.app.cli._shared import ConfigOption, JsonOption, load_settings
 from casparian.app.printable import printable
 
 if TYPE_CHECKING:
-    from casparian.app.cli.shapes import CurveKeyDocument
+    from casparian.app.cli.deploy_shapes import CurveKeyDocument
 
 DIRECTORY = "keys/curve"
 

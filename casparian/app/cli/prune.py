@@ -13,7 +13,7 @@ from casparian.app.cli._shared import ConfigOption, JsonOption, load_settings, o
 
 if TYPE_CHECKING:
     from casparian.adapters.queue import QueueStores
-    from casparian.app.cli.shapes import PrunedDocument
+    from casparian.app.cli.change_shapes import PrunedDocument
     from casparian.app.settings import Settings
 
 

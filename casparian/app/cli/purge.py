@@ -17,7 +17,7 @@ from casparian.domain.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from casparian.adapters.queue import QueueStores
-    from casparian.app.cli.shapes import LeftFileDocument, PurgedDocument, PurgedFileDocument
+    from casparian.app.cli.change_shapes import LeftFileDocument, PurgedDocument, PurgedFileDocument
     from casparian.app.purging import End, Key
     from casparian.app.settings import Settings
     from casparian.domain.documents.jobs import PublishedDocument

@@ -17,7 +17,7 @@ from casparian.domain.statuses import JobKind, JobStatus
 
 if TYPE_CHECKING:
     from casparian.adapters.queue import QueueStores
-    from casparian.app.cli.shapes import LeftJobDocument, RetriedDocument
+    from casparian.app.cli.change_shapes import LeftJobDocument, RetriedDocument
     from casparian.domain.documents.jobs import BriefJobDocument, JobDocument
 
 RETRYABLE = (JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.BLOCKED)

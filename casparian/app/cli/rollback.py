@@ -14,7 +14,7 @@ from casparian.domain.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from casparian.adapters.queue import QueueStores
-    from casparian.app.cli.shapes import RolledBackDocument
+    from casparian.app.cli.deploy_shapes import RolledBackDocument
     from casparian.app.settings import Settings
     from casparian.domain.deployments import Deployment
 
