@@ -25,6 +25,7 @@ from casparian.adapters.queue.slots import (
     is_published_to,
     let_go,
     locked_heads,
+    newest_generations,
     note_installed,
     note_published,
     raise_bundles,
@@ -209,7 +210,7 @@ class SqlLedger:
         blocked = connection.execute(_BLOCKED).all()
         if not blocked:
             return
-        newest = _generations(connection, completed)
+        newest = newest_generations(connection, completed)
         for row in blocked:
             newer = newest.get((row.plugin_name, row.location_id))
             if newer is not None and Generation(row.ordinal, row.id) < newer:
@@ -299,18 +300,6 @@ class SqlLedger:
 
 def _promoting(job: JobHead | None, token: str) -> bool:
     return job is not None and job.status == JobStatus.PROMOTING and job.token == token
-
-
-def _generations(connection: Connection, job_ids: Sequence[int]) -> dict[Key, Generation]:
-    """The newest generation among these jobs, by (plugin, location)."""
-    newest: dict[Key, Generation] = {}
-    statement = select(_job.plugin_name, _job.location_id, _job.ordinal, _job.id)
-    for plugin, location_id, *generation in connection.execute(
-        statement.where(_job.id.in_(list(job_ids)))
-    ):
-        key, mine = (plugin, location_id), Generation(*generation)
-        newest[key] = max(mine, newest.get(key, mine))
-    return newest
 
 
 _DECIDE = (

@@ -54,6 +54,18 @@ def locked_heads(connection: Connection, job_ids: Sequence[int]) -> dict[int, Jo
     return {row[0]: JobHead._make(row[1:]) for row in rows}
 
 
+def newest_generations(connection: Connection, job_ids: Sequence[int]) -> dict[Key, Generation]:
+    """The newest generation among these jobs, by (plugin, location)."""
+    newest: dict[Key, Generation] = {}
+    statement = select(_job.plugin_name, _job.location_id, _job.ordinal, _job.id)
+    for plugin, location_id, *generation in connection.execute(
+        statement.where(_job.id.in_(list(job_ids)))
+    ):
+        key, mine = (plugin, location_id), Generation(*generation)
+        newest[key] = max(mine, newest.get(key, mine))
+    return newest
+
+
 # --- lock rows and published slots ------------------------------------------------------
 
 _MINE = select(_slot.location_id, _slot.ordinal, _slot.enqueue, _slot.holder).where(
