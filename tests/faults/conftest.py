@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import shutil
 import subprocess
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from casparian.adapters.queue import QueueStores, open_memory, open_sqlite
+from casparian.adapters.queue import QueueStores, open_memory, open_sqlite, open_url
 from casparian.testing.world import VirtualClock
 from tests.support.crashes import SINKS, Crashes, ServerCrashes
 from tests.support.disks import SmallDisk
+from tests.support.outputs import Output, PostgresqlOutput, output_of
 from tests.support.project import Project
 from tests.support.stepped import Engine, Stage, virtual_time
 
@@ -74,25 +78,63 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[VirtualClock]:
         yield clock
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+IN_FILES = list(itertools.product(("memory", "sqlite"), ("parquet", "sqlite")))
+SURROUNDINGS = [*IN_FILES, ("postgresql", "postgresql")]
+
+
+@pytest.fixture(params=SURROUNDINGS, ids="-".join)
+def surroundings(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """What the queue is in, and the kind of the output."""
+    queue, kind = request.param
+    return queue, kind
+
+
+@pytest.fixture
 def stores(
-    request: pytest.FixtureRequest, clock: VirtualClock, tmp_path: Path
+    request: pytest.FixtureRequest,
+    surroundings: tuple[str, str],
+    clock: VirtualClock,
+    tmp_path: Path,
 ) -> Iterator[QueueStores]:
-    memory = request.param == "memory"
-    stores = open_memory(clock) if memory else open_sqlite(str(tmp_path / "queue.db"), clock)
+    queue, _ = surroundings
+    if queue == "memory":
+        stores = open_memory(clock)
+    elif queue == "sqlite":
+        stores = open_sqlite(str(tmp_path / "queue.db"), clock)
+    else:
+        stores = open_url(request.getfixturevalue("postgresql_queue"), clock)
     yield stores
     stores.close()
 
 
-@pytest.fixture(params=["parquet", "sqlite"])
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+@pytest.fixture
+def output(make_output: Callable[[str], Output], surroundings: tuple[str, str]) -> Output:
+    _, kind = surroundings
+    return make_output(kind)
 
 
 @pytest.fixture
-def stage(stores: QueueStores, clock: VirtualClock, tmp_path: Path, kind: str) -> Iterator[Stage]:
+def make_output(
+    request: pytest.FixtureRequest, clock: VirtualClock, tmp_path: Path
+) -> Iterator[Callable[[str], Output]]:
+    """Makes one of a kind."""
+    with contextlib.ExitStack() as made:
+
+        def make(kind: str) -> Output:
+            if kind != "postgresql":
+                return output_of(kind, tmp_path, clock)
+            url = request.getfixturevalue("postgresql_url")
+            output = PostgresqlOutput(tmp_path, url, f"casparian_test_{uuid.uuid4().hex[:12]}")
+            made.callback(output.remove)
+            return output
+
+        yield make
+
+
+@pytest.fixture
+def stage(stores: QueueStores, clock: VirtualClock, output: Output) -> Iterator[Stage]:
     """Whatever a schedule did, no invariant is broken at its end."""
-    stage = Stage(stores, clock, tmp_path, kind)
+    stage = Stage(stores, clock, output)
     yield stage
     if not stage.spoilt:
         assert stage.violations() == []

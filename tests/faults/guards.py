@@ -11,6 +11,9 @@ _DECIDER = "casparian.app.decider"
 _PROMOTER = "casparian.app.promoter"
 _RULES = "casparian.domain.publish"
 _SQLITE = "casparian.adapters.sink._sqlite_promotion:SqlitePromotion"
+_ON_SERVERS = "casparian.adapters.sink._sql_promote"
+_POSTGRESQL = "casparian.adapters.sink._postgresql_tables"
+_LOWER = '"AND (p.ordinal, p.job_id) < (EXCLUDED.ordinal, EXCLUDED.job_id) "'
 
 _TOKENS = "(job.attempt, job.token) != (decision.attempt, decision.token)"
 _HELD = "if self._leases.holds(s.claim.job_id, s.claim.token)"
@@ -214,6 +217,51 @@ GUARDS = (
         "rows that are copied are counted",
         "faults.test_schedules_pairs::test_a_staging_that_lost_rows_is_not_published",
         (_line(f"{_SQLITE}._install", "copied != item.rows", "False"),),
+    ),
+    # --- S3 on a server ----------------------------------------------------------------------
+    Guard(
+        "PostgreSQL: a marker is written where a lower generation stands",
+        "faults.test_schedules_promote::"
+        "test_a_blocked_job_that_comes_after_a_newer_one_forgets_nothing",
+        (_line(f"{_POSTGRESQL}:write_markers", _LOWER, '""'),),
+        kind="postgresql",
+    ),
+    Guard(
+        "PostgreSQL: a marker of the same job is left as it is",
+        "faults.test_schedules_pairs::test_a_marker_that_says_otherwise_is_not_taken_for_done",
+        (_line(f"{_POSTGRESQL}:write_markers", _LOWER, _LOWER.replace("<", "<=")),),
+        kind="postgresql",
+    ),
+    Guard(
+        "PostgreSQL: markers and tables of another installation are refused",
+        "faults.test_schedules_pairs::test_rows_of_another_installation_are_not_replaced",
+        (
+            _line(
+                f"{_POSTGRESQL}:write_markers",
+                "WHERE p.installation = EXCLUDED.installation",
+                "WHERE true",
+            ),
+            _line(f"{_POSTGRESQL}:other_installation", "(None, installation)", "(least, most)"),
+        ),
+        kind="postgresql",
+    ),
+    Guard(
+        "servers: a staging that was taken over is not the promoter's any more",
+        "faults.test_schedules_promote::test_a_promoter_comes_between_takeover_and_promote",
+        (
+            _line(
+                "casparian.adapters.sink._postgresql_staging:take_over",
+                "SET token = $4",
+                "SET token = coalesce(token, $4)",
+            ),
+        ),
+        kind="postgresql",
+    ),
+    Guard(
+        "servers: rows that go in are counted",
+        "faults.test_schedules_pairs::test_a_staging_that_lost_rows_is_not_published",
+        (_line(f"{_ON_SERVERS}:_replace", "copied != wanted", "False"),),
+        kind="postgresql",
     ),
     # --- S4, S5 ------------------------------------------------------------------------------
     Guard(

@@ -25,6 +25,7 @@ from casparian.adapters.sink._slot_names import SLOTS, read_names, write_names
 from casparian.domain.departures import Action, CannotLeave, Departure
 from casparian.testing.world import VirtualClock
 from tests.support.disks import Disk, cut
+from tests.support.outputs import output_of
 from tests.support.stepped import Engine, Stage
 
 FEW, MANY = 2, 9
@@ -45,7 +46,7 @@ class Machine:
     def start(self, name: str, kind: str) -> tuple[Stage, Engine]:
         stores = open_sqlite(str(self.queue.path / "queue.db"), self.clock)
         self._open.append(stores)
-        stage = Stage(stores, self.clock, self.out.path, kind)
+        stage = Stage(stores, self.clock, output_of(kind, self.out.path, self.clock))
         return stage, stage.engine(name)
 
     def power_off(self) -> None:

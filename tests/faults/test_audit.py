@@ -13,13 +13,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from casparian.adapters.queue import QueueStores, open_sqlite
 from casparian.adapters.sink.parquet import ParquetSink
 from casparian.app.audit import audit
 from casparian.app.targets import Targets
 from casparian.domain.audit import account
 from casparian.domain.ports import Sink
-from casparian.testing.world import VirtualClock
 from tests.support.audit import audited, violations
 from tests.support.project import Project
 from tests.support.stepped import Engine, Stage
@@ -28,9 +26,9 @@ ROWS = {"rows": {"v": ["x0", "x1", "x2"]}}
 Break = Callable[[Stage], None]
 
 
-@pytest.fixture
-def stores(clock: VirtualClock, tmp_path: Path) -> QueueStores:
-    return open_sqlite(str(tmp_path / "queue.db"), clock)
+@pytest.fixture(params=["parquet", "sqlite"])
+def surroundings(request: pytest.FixtureRequest) -> tuple[str, str]:
+    return "sqlite", request.param
 
 
 @pytest.fixture
@@ -188,7 +186,7 @@ IN_SQLITE = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", ["sqlite"])
+@pytest.mark.parametrize("surroundings", [("sqlite", "sqlite")])
 @pytest.mark.parametrize(("statement", "found"), IN_SQLITE, ids=name_of)
 def test_in_an_sqlite_file(filled: Stage, statement: str, found: set[tuple[str, str]]) -> None:
     if statement.startswith("drop"):
@@ -259,7 +257,7 @@ IN_PARQUET: list[tuple[Break, set[tuple[str, str]]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", ["parquet"])
+@pytest.mark.parametrize("surroundings", [("sqlite", "parquet")])
 @pytest.mark.parametrize(("change", "found"), IN_PARQUET, ids=name_of)
 def test_in_parquet(filled: Stage, change: Break, found: set[tuple[str, str]]) -> None:
     change(filled)
@@ -280,7 +278,7 @@ def test_an_older_version_that_came_back(filled: Stage) -> None:
         )
 
 
-@pytest.mark.parametrize("kind", ["parquet"])
+@pytest.mark.parametrize("surroundings", [("sqlite", "parquet")])
 def test_in_a_bundle(stage: Stage, one: Engine) -> None:
     stage.spoilt = True
     one.new(b"a.csv", "a1", ROWS)

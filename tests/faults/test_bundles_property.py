@@ -21,6 +21,7 @@ from casparian.domain.errors import UnavailableError
 from casparian.testing.world import HASH, PLUGIN, VirtualClock
 from tests.support.audit import violations
 from tests.support.examples import examples
+from tests.support.outputs import ParquetOutput
 from tests.support.stepped import Engine, Stage, lost, virtual_time
 
 FILES = 4
@@ -42,7 +43,7 @@ class Run:
 
     def __init__(self, directory: Path, clock: VirtualClock) -> None:
         self.clock = clock
-        self.stage = Stage(open_memory(clock), clock, directory, "parquet")
+        self.stage = Stage(open_memory(clock), clock, ParquetOutput(directory, clock))
         self.engines: list[Engine] = [self.stage.engine(f"e{n}") for n in range(ENGINES)]
         self.newest: dict[int, int] = {}
         self.rows: dict[tuple[int, int], int] = {}

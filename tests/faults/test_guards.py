@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from casparian.adapters.queue import open_sqlite
 from casparian.testing.world import VirtualClock
 from tests.faults.guards import GUARDS
 from tests.support.mutations import Guard
+from tests.support.outputs import Output
 from tests.support.stepped import Stage
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
@@ -26,12 +28,17 @@ MISTAKES = (NameError, AttributeError, TypeError, ImportError, SyntaxError)
 
 @pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: str(guard.name))
 def test_a_schedule_fails_without_it(
-    guard: Guard, clock: VirtualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    guard: Guard,
+    clock: VirtualClock,
+    tmp_path: Path,
+    make_output: Callable[[str], Output],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     module, _, name = guard.schedule.partition("::")
     schedule = getattr(importlib.import_module(f"tests.{module}"), name)
     stores = open_sqlite(str(tmp_path / "queue.db"), clock)
-    stage = Stage(stores, clock, tmp_path, guard.kind)
+    output = make_output(guard.kind)
+    stage = Stage(stores, clock, output)
     fixtures: dict[str, Any] = {
         "stage": stage,
         "one": stage.engine("one"),
@@ -39,7 +46,7 @@ def test_a_schedule_fails_without_it(
         "stores": stores,
         "clock": clock,
         "tmp_path": tmp_path,
-        "kind": guard.kind,
+        "output": output,
         **dict(guard.parameters),
     }
     wanted = inspect.signature(schedule).parameters.keys()

@@ -22,6 +22,7 @@ from casparian.domain.documents.status import LoadedWaitDocument
 from casparian.testing.world import VirtualClock
 from tests.support.audit import violations_of
 from tests.support.disks import SmallDisk
+from tests.support.outputs import output_of
 from tests.support.project import FAST, UNBOUND, Project, wait_for
 from tests.support.stepped import Engine, Stage
 
@@ -148,7 +149,7 @@ def test_what_is_decided_waits_for_what_its_output_needs(
     """However often it is tried meanwhile: nobody has to retry it."""
     text = "x" * LARGE
     with contextlib.closing(open_sqlite(str(tmp_path / "queue.db"), clock)) as stores:
-        stage = Stage(stores, clock, disk.path, kind)
+        stage = Stage(stores, clock, output_of(kind, disk.path, clock))
         one, two = stage.engine("one"), stage.engine("two")
         claim = one.new(b"a.csv", text)
         one.decide()

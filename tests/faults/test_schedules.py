@@ -5,7 +5,6 @@ Kills at random seldom meet these. Each test fails when the guard that it names 
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -17,6 +16,7 @@ from casparian.domain.jobs import JobStatus
 from casparian.domain.plugins import Mode
 from casparian.domain.publish import Generation
 from casparian.testing.world import VirtualClock
+from tests.support.outputs import Output
 from tests.support.stepped import Engine, Stage
 
 # --- S2: the fence ----------------------------------------------------------------------
@@ -128,10 +128,10 @@ def test_a_newer_version_between_plan_and_decision(stage: Stage, one: Engine, tw
 
 
 def test_appended_versions_stand_beside_one_another(
-    stores: QueueStores, clock: VirtualClock, tmp_path: Path, kind: str
+    stores: QueueStores, clock: VirtualClock, output: Output
 ) -> None:
     """Guard: an append topic's slot is the version's. The older may well come second."""
-    stage = Stage(stores, clock, tmp_path, kind, {"rows": Mode.APPEND})
+    stage = Stage(stores, clock, output, {"rows": Mode.APPEND})
     one, two = stage.engine("one"), stage.engine("two")
     older = one.new(b"a.csv", "v1")
     newer = two.new(b"a.csv", "v2")

@@ -22,9 +22,9 @@ MANY = 20_000
 """Rows that are too many to wait in memory."""
 
 
-@pytest.fixture
-def kind() -> str:
-    return "parquet"
+@pytest.fixture(params=["memory", "sqlite"])
+def surroundings(request: pytest.FixtureRequest) -> tuple[str, str]:
+    return request.param, "parquet"
 
 
 def places(stage: Stage, topic: str = "rows") -> list[str]:

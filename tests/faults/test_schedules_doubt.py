@@ -10,11 +10,13 @@ import pytest
 
 from casparian.domain.errors import UnavailableError
 from casparian.domain.jobs import JobStatus
+from tests.faults.conftest import IN_FILES
 from tests.support.stepped import Engine, Stage, lost
 
 # --- S1: a staging that did not get to the disk ------------------------------------------
 
 
+@pytest.mark.parametrize("surroundings", IN_FILES, indirect=True, ids="-".join)
 def test_a_sync_that_fails_costs_a_staging_and_no_lease(
     stage: Stage, one: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

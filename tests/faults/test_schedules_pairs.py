@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import sqlite3
-from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -18,6 +14,8 @@ from casparian.domain.jobs import Failure, JobStatus
 from casparian.domain.plugins import Mode
 from casparian.domain.publish import Generation
 from casparian.testing.world import VirtualClock
+from tests.faults.conftest import SURROUNDINGS
+from tests.support.outputs import Output, PostgresqlOutput, SqliteOutput
 from tests.support.stepped import POLICY, Engine, Stage, lost
 
 # --- S2 ---------------------------------------------------------------------------------
@@ -40,11 +38,11 @@ def test_a_newer_version_in_the_same_slots_between_plan_and_decision(
 
 
 def test_an_older_version_is_appended_between_plan_and_decision(
-    stores: QueueStores, clock: VirtualClock, tmp_path: Path, kind: str
+    stores: QueueStores, clock: VirtualClock, output: Output
 ) -> None:
     """Guard: the slots that stand are compared in S2. The generation is as it was, since an
     older version raises none; what it appended is to be replaced all the same."""
-    stage = Stage(stores, clock, tmp_path, kind, {"rows": Mode.APPEND})
+    stage = Stage(stores, clock, output, {"rows": Mode.APPEND})
     one, two = stage.engine("one"), stage.engine("two")
     one.new(b"a.csv", "v1")
     two.new(b"a.csv", "v2")
@@ -62,10 +60,10 @@ def test_an_older_version_is_appended_between_plan_and_decision(
 
 
 def test_appended_versions_in_their_order(
-    stores: QueueStores, clock: VirtualClock, tmp_path: Path, kind: str
+    stores: QueueStores, clock: VirtualClock, output: Output
 ) -> None:
     """Guard: a version empties no append slot of another version."""
-    stage = Stage(stores, clock, tmp_path, kind, {"rows": Mode.APPEND, "more": Mode.APPEND})
+    stage = Stage(stores, clock, output, {"rows": Mode.APPEND, "more": Mode.APPEND})
     one = stage.engine("one")
     one.new(b"a.csv", "v1", {"rows": {"v": ["v1"]}, "more": {"v": ["v1"]}})
     one.publish()
@@ -163,19 +161,6 @@ def test_a_widening_comes_before_the_promote_of_narrower_rows(
     assert {*one.ended.values(), *two.ended.values()} == {JobStatus.COMPLETED}
 
 
-def edit_marker(stage: Stage, **values: str) -> None:
-    """Change what the only marker of the topic `rows` says."""
-    if stage.kind == "parquet":
-        (marker,) = (stage.directory / "out" / "rows").glob("*/_casparian.json")
-        marker.write_text(json.dumps(json.loads(marker.read_text()) | values))
-        return
-    with closing(sqlite3.connect(stage.directory / "out.db")) as db:
-        for name, value in values.items():
-            statement = f"update _casparian_publish set marker = json_set(marker, '$.{name}', ?)"
-            assert db.execute(statement, (value,)).rowcount == 1
-        db.commit()
-
-
 def test_a_marker_that_says_otherwise_is_not_taken_for_done(stage: Stage, one: Engine) -> None:
     """Guard: a marker of the same job with another digest. A queue restored from a backup gives
     a number twice."""
@@ -185,7 +170,7 @@ def test_a_marker_that_says_otherwise_is_not_taken_for_done(stage: Stage, one: E
     one.ledger.before("complete", lost)
     with pytest.raises(UnavailableError):
         one.promote()
-    edit_marker(stage, digest="f" * 64)
+    stage.output.edit_marker(digest="f" * 64)
     one.promote()
     assert stage.status(claim.job_id) == "PROMOTING"
     assert one.ended == {}
@@ -196,25 +181,21 @@ def test_rows_of_another_installation_are_not_replaced(stage: Stage, one: Engine
     stage.spoilt = True
     one.new(b"a.csv", "theirs")
     one.publish()
-    edit_marker(stage, installation="f" * 32)
-    if stage.kind == "sqlite":
-        with closing(sqlite3.connect(stage.directory / "out.db")) as db:
-            db.execute("update _casparian_publish set installation = ?", ("f" * 32,))
-            db.commit()
+    stage.output.edit_marker(installation="f" * 32)
     one.new(b"a.csv", "mine")
     one.publish()
     assert stage.rows() == ["theirs"]
 
 
-@pytest.mark.parametrize("kind", ["sqlite"])
+@pytest.mark.parametrize(
+    "surroundings", [s for s in SURROUNDINGS if s[1] != "parquet"], indirect=True, ids="-".join
+)
 def test_a_staging_that_lost_rows_is_not_published(stage: Stage, one: Engine) -> None:
     """Guard: the rows that are copied are counted."""
     claim = one.new(b"a.csv", "v1", {"rows": {"v": ["v1", "v2", "v3"]}})
     one.decide()
-    (side,) = stage.directory.glob(".out.db.casparian/staging/*/*.db")
-    with closing(sqlite3.connect(side)) as db:
-        assert db.execute("delete from rows where v = 'v2'").rowcount == 1
-        db.commit()
+    assert isinstance(stage.output, SqliteOutput | PostgresqlOutput)
+    stage.output.lose_a_staged_row("v", "v2")
     one.promote()
     assert stage.rows() == []
     assert stage.status(claim.job_id) == "PROMOTING"

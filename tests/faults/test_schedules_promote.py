@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from casparian.adapters.sink import _marked, _places, _sqlite_promotion
+from casparian.adapters.sink import _places
 from casparian.app.promoter import MOST_TRIES
 from casparian.domain.errors import UnavailableError
-from casparian.domain.jobs import Claim, JobStatus
-from casparian.domain.plugins import Mode
-from casparian.domain.publish import slot_for
+from casparian.domain.jobs import JobStatus
 from tests.support.stepped import Engine, Stage, lost
 
 # --- S3: takeovers ----------------------------------------------------------------------
@@ -90,11 +85,7 @@ def test_a_promoter_stands_still_between_comparison_and_exchange(
         two.publish()
         one.believes(claim)
 
-    if stage.kind == "parquet":
-        before(monkeypatch, _marked, "exchange", meanwhile)
-    else:
-        # Right before it asks for the write lock, under which it compares.
-        after(monkeypatch, _sqlite_promotion.SqlitePromotion, "_attach", meanwhile)
+    stage.output.before_exchange(monkeypatch, meanwhile)
     one.promote()
     assert paused
     assert stage.rows() == ["v2"]
@@ -122,40 +113,13 @@ def test_a_promoter_stands_still_while_its_successor_is_half_way(
         assert stage.rows() == ["v1"]
         one.believes(claim)
 
-    if stage.kind == "parquet":
-        before(monkeypatch, _marked, "exchange", meanwhile)
-    else:
-        after(monkeypatch, _sqlite_promotion.SqlitePromotion, "_attach", meanwhile)
+    stage.output.before_exchange(monkeypatch, meanwhile)
     one.promote()
     assert stage.rows() == ["v1"]
     two.promote()
     assert stage.rows() == ["v1"]
     assert two.ended[claim.job_id] is JobStatus.COMPLETED
     assert (one.ended, stage.stagings()) == ({}, [])
-
-
-def before(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, do: Callable[[], None]) -> None:
-    """Do something once, right before the function is called next."""
-    real = getattr(module, name)
-
-    def paused(*arguments: Any) -> Any:
-        monkeypatch.setattr(module, name, real)
-        do()
-        return real(*arguments)
-
-    monkeypatch.setattr(module, name, paused)
-
-
-def after(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, do: Callable[[], None]) -> None:
-    real = getattr(owner, name)
-
-    def paused(*arguments: Any) -> Any:
-        monkeypatch.setattr(owner, name, real)
-        answer = real(*arguments)
-        do()
-        return answer
-
-    monkeypatch.setattr(owner, name, paused)
 
 
 def test_the_sweep_leaves_what_is_taken_over(stage: Stage, one: Engine, two: Engine) -> None:
@@ -190,32 +154,6 @@ def test_the_sweep_takes_a_dead_attempt_only(stage: Stage, one: Engine, two: Eng
 # --- BLOCKED ----------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def obstacle(stage: Stage, claim: Claim) -> Iterator[None]:
-    """Something of somebody else's stands where a job's rows are to go."""
-    if stage.kind == "parquet":
-        slot = slot_for(Mode.REPLACE, claim.plugin, "rows", claim.location_id, 0)
-        place = stage.directory / "out" / "rows" / slot.name
-        aside = stage.directory / "aside"
-        if place.exists():
-            place.rename(aside)
-        place.mkdir(parents=True)
-        yield
-        place.rmdir()
-        if aside.exists():
-            aside.rename(place)
-        return
-    with contextlib.closing(sqlite3.connect(stage.directory / "out.db")) as db:
-        db.execute(
-            "INSERT INTO _casparian_publish VALUES "
-            "('rows', 'theirs', 'rows', 1, 0, 'another', 1, 1, 0, '', '{}')"
-        )
-        db.commit()
-        yield
-        db.execute("DELETE FROM _casparian_publish WHERE installation = 'another'")
-        db.commit()
-
-
 def block(stage: Stage, engine: Engine) -> None:
     for _ in range(MOST_TRIES):
         engine.promote()
@@ -227,7 +165,7 @@ def test_a_blocked_job_is_retried(stage: Stage, one: Engine, two: Engine) -> Non
     """Guard: the staging of a BLOCKED job is kept, and its manifest."""
     claim = one.new(b"a.csv", "v1")
     one.decide()
-    with obstacle(stage, claim):
+    with stage.output.obstacle(claim):
         block(stage, one)
         assert one.ended == {claim.job_id: JobStatus.BLOCKED}
         two.keeper.sweep()
@@ -246,7 +184,7 @@ def test_a_blocked_job_is_superseded_by_a_newer(stage: Stage, one: Engine, two: 
     """Guard: completing a newer job ends the blocked one, which then cannot be retried."""
     older = one.new(b"a.csv", "v1")
     one.decide()
-    with obstacle(stage, older):
+    with stage.output.obstacle(older):
         block(stage, one)
     two.new(b"a.csv", "v2")
     two.publish()
@@ -263,7 +201,7 @@ def test_a_blocked_job_cannot_be_retried_past_a_newer_that_holds_the_lock(
     """Guard: a retry takes the lock row, or is refused."""
     older = one.new(b"a.csv", "v1")
     one.decide()
-    with obstacle(stage, older):
+    with stage.output.obstacle(older):
         block(stage, one)
     newer = two.new(b"a.csv", "v2")
     two.decide()
@@ -285,7 +223,7 @@ def test_a_blocked_job_that_comes_after_a_newer_one_forgets_nothing(
     one.new(b"a.csv", "v1", {"rows": {"v": ["v1"]}, "more": {"v": ["v1"]}})
     one.publish()
     older = one.new(b"a.csv", "v2")
-    with obstacle(stage, older):
+    with stage.output.obstacle(older):
         one.decide()
         block(stage, one)
         newer = one.new(b"a.csv", "v3", {"rows": {"v": ["v3"]}, "more": {"v": ["v3"]}})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +13,8 @@ from casparian.domain.errors import ErrorClass
 from casparian.domain.jobs import Claim, Failure, JobStatus
 from casparian.domain.plugins import Mode, TopicConfig
 from casparian.domain.publish import Target
-from casparian.testing.world import LEASE_US, VirtualClock, applied, plugin
+from casparian.testing.world import LEASE_US, PLUGIN, VirtualClock, applied, plugin
+from tests.support.outputs import Output
 from tests.support.stepped import POLICY, Engine, Stage
 
 BOTH_TOPICS = {"rows": {"v": ["1"]}, "more": {"v": ["m"]}}
@@ -25,11 +25,10 @@ def stage(
     request: pytest.FixtureRequest,
     stores: QueueStores,
     clock: VirtualClock,
-    tmp_path: Path,
-    kind: str,
+    output: Output,
 ) -> Stage:
     mode = Mode(request.param)
-    return Stage(stores, clock, tmp_path, kind, {"rows": mode, "more": mode})
+    return Stage(stores, clock, output, {"rows": mode, "more": mode})
 
 
 def published(engine: Engine, path: bytes, text: str, **topics: list[str]) -> Claim:
@@ -219,8 +218,7 @@ def test_what_a_blocked_job_had_decided_goes_too(
 def test_rows_in_a_target_that_the_topic_has_left(stage: Stage, one: Engine) -> None:
     """They stay there until they are purged, and no configuration names the target any more."""
     claim = published(one, b"a.csv", "1")
-    suffix = "" if stage.kind == "parquet" else "/rows"
-    elsewhere = f"{stage.kind}://{stage.directory}/elsewhere{suffix}"
+    elsewhere = stage.output.uri("rows", "elsewhere")
     config = plugin(topics=[TopicConfig("rows", elsewhere, stage.config.topics[0].mode)])
     stage.config = config
     stage.world.apply(applied(plugins=[config]))
@@ -238,8 +236,7 @@ def test_rows_in_a_target_that_the_topic_has_left(stage: Stage, one: Engine) -> 
 
 
 def _target(stage: Stage, name: str) -> Target:
-    location = f"{stage.directory}/{name}" + ("" if stage.kind == "parquet" else ".db")
-    return Target(stage.kind, location, "rows")
+    return stage.output.factory.parse(stage.output.uri("rows", name), "/", PLUGIN, "rows")
 
 
 class Killed(BaseException):

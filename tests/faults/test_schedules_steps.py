@@ -17,6 +17,7 @@ import pytest
 
 from casparian.domain.errors import UnavailableError
 from casparian.domain.jobs import Claim
+from tests.faults.conftest import SURROUNDINGS
 from tests.support.crash_points import POINTS
 from tests.support.stepped import Engine, Stage, lost
 
@@ -82,13 +83,12 @@ STEPS: list[Callable[[Half], None]] = [
 ]
 PAIRS = list(itertools.product(range(len(STEPS)), repeat=2))
 DECIDED = STEPS.index(Half.decided)
-EVERYWHERE = list(itertools.product(("memory", "sqlite"), ("parquet", "sqlite")))
 
 
 def places(queue: str, sink: str) -> pytest.MarkDecorator:
     """One queue and sink in a normal run, all of them in the long one."""
-    some = EVERYWHERE if POINTS == "all" else [(queue, sink)]
-    return pytest.mark.parametrize(("stores", "kind"), some, indirect=["stores"])
+    some = SURROUNDINGS if POINTS == "all" else [(queue, sink)]
+    return pytest.mark.parametrize("surroundings", some, indirect=True, ids="-".join)
 
 
 class Watched:
@@ -158,7 +158,7 @@ def test_every_pair_of_steps_on_one_job(stage: Stage, one: Engine, two: Engine) 
     print(f"{len(met)} pairs of {len(STEPS)} steps")
 
 
-@pytest.mark.parametrize("kind", ["parquet"])
+@pytest.mark.parametrize("surroundings", [("memory", "parquet")])
 def test_a_reader_that_sees_an_older_version_again_is_told(stage: Stage, one: Engine) -> None:
     """That it can fail."""
     one.new(b"a.csv", "a v2")

@@ -7,18 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
 from casparian.adapters.queue import QueueStores
-from casparian.adapters.sink.parquet import ParquetSinkFactory
-from casparian.adapters.sink.sqlite import SqliteSinkFactory
 from casparian.app.context import EtlContext
 from casparian.app.decider import Staged
 from casparian.app.keeper import Keeper
@@ -39,7 +35,7 @@ from casparian.domain.schemas import TargetSchema
 from casparian.domain.wire import Flag
 from casparian.testing.world import HASH, LEASE_US, PLUGIN, VirtualClock, World, applied, plugin
 from tests.support.audit import violations
-from tests.support.project import read_parquet
+from tests.support.outputs import Output
 
 GIVE_UP_S = 20.0
 POLICY = RetryPolicy(backoff_us=1_000_000)
@@ -54,19 +50,15 @@ class Stage:
         self,
         stores: QueueStores,
         clock: VirtualClock,
-        directory: Path,
-        kind: str,
+        output: Output,
         modes: Mapping[str, Mode] | None = None,
     ) -> None:
-        self.stores, self.clock, self.directory, self.kind = stores, clock, directory, kind
+        self.stores, self.clock, self.output = stores, clock, output
+        self.directory, self.kind = output.directory, output.kind
         self.world = World(stores, clock)
         self.dead: set[str] = set()
-        where = {"parquet": f"parquet://{directory}/out", "sqlite": f"sqlite://{directory}/out.db"}
         modes = modes or {"rows": Mode.REPLACE, "more": Mode.REPLACE}
-        topics = [
-            TopicConfig(t, where[kind] + ("" if kind == "parquet" else f"/{t}"), mode)
-            for t, mode in modes.items()
-        ]
+        topics = [TopicConfig(t, output.uri(t), mode) for t, mode in modes.items()]
         self.config = plugin(topics=topics)
         self.world.apply(applied(plugins=[self.config]))
 
@@ -76,30 +68,20 @@ class Stage:
     def engine(self, name: str) -> Engine:
         return Engine(self, name)
 
+    def targets(self) -> Targets:
+        return Targets({self.kind: self.output.factory})
+
     def violations(self) -> list[str]:
         """What the audit finds, but for stagings: a schedule need not end with a sweep."""
-        return [v for v in violations(self.stores) if not v.startswith(Invariant.NO_ORPHANS)]
+        found = violations(self.stores, self.targets())
+        return [v for v in found if not v.startswith(Invariant.NO_ORPHANS)]
 
     def rows(self, topic: str = "rows", column: str = "v") -> list[Any]:
         """One column of what readers see, sorted."""
-        if self.kind == "parquet":
-            table = read_parquet(self.directory / "out" / topic)
-            values = table[column].to_pylist() if table.num_rows else []
-        else:
-            values = self._sqlite_rows(topic, column)
-        return sorted(values)
-
-    def _sqlite_rows(self, table: str, column: str) -> list[Any]:
-        path = self.directory / "out.db"
-        if not path.exists():
-            return []
-        with contextlib.closing(sqlite3.connect(path)) as db:
-            if not db.execute("select 1 from sqlite_master where name = ?", (table,)).fetchone():
-                return []
-            return [row[0] for row in db.execute(f'select "{column}" from "{table}"')]
+        return sorted(self.output.column(topic, column))
 
     def stagings(self) -> list[str]:
-        return sorted(p.name for p in self.directory.glob(".*.casparian/staging/*"))
+        return self.output.stagings()
 
     def status(self, job_id: int) -> str:
         return self.world.statuses()[job_id]
@@ -112,9 +94,7 @@ class Engine:
         self.stage, self.name = stage, name
         stores = stage.stores
         self.ledger = Interrupted(stores.ledger)
-        self.targets = Targets(
-            {"parquet": ParquetSinkFactory(stage.clock), "sqlite": SqliteSinkFactory()}
-        )
+        self.targets = stage.targets()
         self.leases = Leases(GIVE_UP_S)
         self.ended: dict[int, JobStatus] = {}
         waits = Waits(stage.clock)
