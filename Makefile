@@ -16,8 +16,8 @@ help:
 	@echo "make test-mssql  what SQL Server needs, on the one that CASPARIAN_TEST_MSSQL_URL names"
 	@echo "make properties  every property with fifty times as many examples; takes an hour"
 	@echo "make sink-machines  each sink against its model, 10,000 histories of 50 steps; takes hours"
-	@echo "make crash-matrix  the engine killed at every call that changes files; takes an hour or two"
-	@echo "make failing-calls  an error at every call that changes files; takes hours"
+	@echo "make crash-matrix  the engine killed at every call that changes files or sends to a server; takes hours"
+	@echo "make failing-calls  an error at every call that changes files or talks to a server; takes hours"
 	@echo "make soak       engines and sidecars killed at random for SECONDS=600, readers beside them"
 	@echo "make fuzz       a million frames, 100,000 mutated Arrow streams; takes minutes"
 	@echo "make fuzz-coverage  the same code and more, led by coverage; SECONDS=600 for each target"
@@ -70,7 +70,8 @@ sink-machines: $(VENV)/.installed-test
 		$(BIN)/python -m pytest --timeout 36000 tests/faults/test_sink_machine.py
 
 crash-matrix: $(VENV)/.installed-test
-	CASPARIAN_CRASH_POINTS=all $(BIN)/python -m pytest -n 2 --dist worksteal -rP \
+	CASPARIAN_CRASH_POINTS=all $(BIN)/python -m tests.support.postgres_server \
+		$(BIN)/python -m pytest -n 2 --dist worksteal -rP \
 		tests/faults/test_crash_points.py tests/faults/test_purge_crash_points.py \
 		tests/faults/test_crash_adopt.py tests/faults/test_crash_deploy.py \
 		tests/faults/test_schedules_steps.py
@@ -89,8 +90,8 @@ fuzz-coverage: $(VENV)/.installed-fuzz
 		-max_total_time=$(SECONDS) -print_final_stats=1 || exit; done
 
 failing-calls: $(VENV)/.installed-test
-	CASPARIAN_CRASH_POINTS=all $(BIN)/python -m pytest -n 2 --dist worksteal -rP \
-		tests/faults/test_failing_calls.py
+	CASPARIAN_CRASH_POINTS=all $(BIN)/python -m tests.support.postgres_server \
+		$(BIN)/python -m pytest -n 2 --dist worksteal -rP tests/faults/test_failing_calls.py
 
 discipline: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -s tests/faults/test_discipline.py | grep -P "\t| s, "
