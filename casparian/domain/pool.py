@@ -60,7 +60,7 @@ class Pool:
         """
         wanted: dict[str, int] = {}
         for name, lane in self.lanes.items():
-            if self.stopping or lane.plugin.quarantined:
+            if self.stopping or lane.plugin.quarantined or lane.lacks_a_process:
                 continue
             capacity = (self.rules.sidecars + 1) * lane.depth(self.rules)
             held = len(lane.waiting) + sum(len(s.runs) for s in self.of(name))
@@ -309,9 +309,12 @@ class Pool:
                 f"plugin {lane.plugin.name} could not be started {lane.failed_starts} times "
                 f"in a row: {message}\n{exit_.tail}"
             )
-            # Not the plugin's code for sure: the jobs have tries left.
-            error_class = ErrorClass.CRASH if exit_.started else ErrorClass.INFRASTRUCTURE
-            lane.give_up(reason, error_class, now + self.rules.mend_s)
+            if exit_.started:
+                # Not the plugin's code for sure: the jobs have tries left.
+                lane.give_up(reason, ErrorClass.CRASH, now + self.rules.mend_s)
+            else:
+                until = now + self.rules.longest_restart_s
+                lane.give_up(reason, ErrorClass.INFRASTRUCTURE, until)
 
     def overdue(self, now: float) -> list[Instruction]:
         """Kill what did not register, did not finish, fell silent, or did not leave in time."""

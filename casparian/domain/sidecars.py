@@ -82,6 +82,12 @@ class Lane:
         """Until then jobs fail with this reason; later ones are tried again."""
         self.broken, self.broken_class, self.mended_at = reason, error_class, until
 
+    @property
+    def lacks_a_process(self) -> bool:
+        """What a sidecar needs is not to be had: jobs are better off in the queue meanwhile, where
+        other engines find them."""
+        return bool(self.broken) and self.broken_class is ErrorClass.INFRASTRUCTURE
+
     def try_again(self, now: float) -> None:
         if self.broken and not self.plugin.quarantined and now >= self.mended_at:
             self.broken, self.failed_starts = "", 0

@@ -17,7 +17,7 @@ import pytest
 
 from casparian import Settings
 from tests.support import postgresql_sink
-from tests.support.audit import violations_of
+from tests.support.audit import violations_by
 from tests.support.project import Project, read_parquet, wait_for
 
 FILES = 12
@@ -161,7 +161,7 @@ def test_killed_at_random(publishing: Project, kind: str, victims: str) -> None:
     ), context
     assert project.stagings() == [], context
     settings = Settings.load(project.directory / "casparian.toml")
-    assert violations_of(project.database, settings) == [], context
+    assert violations_by(settings) == [], context
     assert reader.wrong == [], context
     assert reader.reads > 0
 

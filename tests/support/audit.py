@@ -27,11 +27,10 @@ def violations(stores: QueueStores, targets: Targets | None = None) -> list[str]
     return [f"{v.invariant} {v.where}: {v.what}" for v in audited(stores, targets).violations]
 
 
-def violations_of(database: Path, settings: Settings | None = None) -> list[str]:
-    """`settings` say where sinks on servers are."""
-    factories = Registry.default().sink_factories(settings) if settings else None
+def violations_of(database: Path) -> list[str]:
+    """Of a queue in SQLite, whose sinks are on no server."""
     with closing(open_sqlite(str(database), wall_clock_us, create=False)) as stores:
-        return violations(stores, Targets(factories) if factories else None)
+        return violations(stores)
 
 
 def violations_by(settings: Settings) -> list[str]:

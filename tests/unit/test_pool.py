@@ -295,13 +295,19 @@ class TestDeath:
 
     def test_what_a_process_needs_and_is_not_to_be_had_is_nobodys_failure(self) -> None:
         bench = Bench()
+        wanted = bench.router.pool.demand()
         bench.offer(claim(1))
-        for _ in range(3):
+        for number in range(3):
             out = bench.exit(list(bench.started.values())[-1], code=127, started=False)
-            bench.after(30)
+            if number < 2:
+                assert of(StartSidecar, bench.after(30))
         (failed,) = of(FailJob, out)
         assert failed.error_class is ErrorClass.INFRASTRUCTURE
         assert "in a row: there is no process for it: the tail" in failed.message
+        # Its other jobs are left in the queue until it is tried again.
+        assert bench.router.pool.demand() == {}
+        bench.after(bench.router.rules.longest_restart_s)
+        assert bench.router.pool.demand() == wanted
 
     def test_a_plugin_that_could_not_be_loaded_is_tried_again_later(self) -> None:
         bench = Bench()

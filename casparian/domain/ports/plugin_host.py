@@ -52,7 +52,8 @@ def not_started(session: str, error: OSError) -> SidecarExit:
 class PluginHost(Protocol):
     """Starts, watches, limits and ends sidecars.
 
-    1. `start` returns at once; a sidecar that cannot start is a SidecarExit.
+    1. `start` returns at once; a sidecar that cannot start is a SidecarExit, one for which there
+       is no process `not_started`.
     2. `exits` returns each ended sidecar once, and `on_exit` (given at construction) is
        called from any thread as soon as one ended.
     3. `kill` ends a sidecar and all it started, hung or stopped as it may be.
