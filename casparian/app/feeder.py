@@ -94,10 +94,16 @@ class Feeder:
                     self._jobs.wait(idle_for_s)
             except UnavailableError as error:
                 log.error("database not reachable, trying again", error=str(error))
-                time.sleep(RETRY_WAIT_S)
+                self._pause()
             except Exception:
                 log.exception("claiming failed, trying again")
-                time.sleep(RETRY_WAIT_S)
+                self._pause()
+
+    def _pause(self) -> None:
+        """Before it is tried again; less long where it is to stop."""
+        with self._news:
+            if not self._stopping:
+                self._news.wait(RETRY_WAIT_S)
 
     def _feed(self) -> float:
         """Claim what is wanted; how long to wait for news in the queue afterwards."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
+import threading
 import time
 from contextlib import suppress
 from typing import Any
@@ -20,6 +21,9 @@ BUSY_S = 30.0
 """How long a writer waits for another process's transaction."""
 SHORTEST_WAIT_S, LONGEST_WAIT_S = 0.001, 0.02
 """Between two looks whether it has ended at most: the second time twice as long, and so on."""
+# Waited for where nothing tells when to go on. Not a sleep: libfaketime lets each of Python's fail,
+# and a clock that jumps is tested by it.
+_nothing = threading.Event()
 
 
 def sqlite_engine(path: str) -> Engine:
@@ -71,7 +75,7 @@ def _begin_writing(connection: Connection, at_most_s: float) -> None:
     driver.execute("PRAGMA busy_timeout = 0")
     try:
         while _is_held(driver) and time.monotonic() < deadline:
-            time.sleep(random.uniform(0, longest_s))
+            _nothing.wait(random.uniform(0, longest_s))
             longest_s = min(2 * longest_s, LONGEST_WAIT_S)
         if not driver.in_transaction:
             # Once more, and what is in the way is raised as of any statement.
@@ -113,7 +117,7 @@ def use_wal(engine: Engine) -> None:
                 # Changing the mode does not wait for others, as all else does.
                 if "locked" not in str(error) or time.monotonic() > deadline:
                     raise UnavailableError(unusable(engine.url.database, error)) from error
-                time.sleep(0.01)
+                _nothing.wait(0.01)
     finally:
         raw.close()
 
