@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import random
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -107,7 +108,11 @@ def survive(crashes: Crashes, error: str, at: int, times: int) -> None:
     """Drain with these calls failing. Nothing is given up: this engine ends all jobs or the next
     one does, and all is as if nothing had failed."""
     before = len(crashes.project.log())
-    code, calls = crashes.drain(FAIL_ERRNO=getattr(errno, error), FAIL_AT=at, FAIL_TIMES=times)
+    try:
+        code, calls = crashes.drain(FAIL_ERRNO=getattr(errno, error), FAIL_AT=at, FAIL_TIMES=times)
+    except subprocess.TimeoutExpired as hung:
+        hung.add_note(f"{error} at {at}, {times} times\n{crashes.project.log()[before:]}")
+        raise
     failed = [call for call in calls if at <= int(call.split()[0]) < at + times]
     story = f"{error} at {at}, {times} times, exit {code}: {failed[:3]}"
     assert code in (0, 1, 2, 3), story + crashes.project.log()[before:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -254,6 +255,31 @@ def test_a_file_that_cannot_be_written_fails_alone(
         one.publish()
     assert stage.rows() == []
     assert {stage.status(c.job_id) for c in claims} == {"QUEUED"}
+
+
+def test_what_was_sealed_in_other_company_cannot_be_removed(
+    stage: Stage, one: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broken disk before bundles are written anew: whose the old one is is tried again, the
+    others go on without it."""
+    from casparian.adapters.sink import _parquet_bundles
+
+    def broken(*_: Any) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    claims = [one.new(b"%d.csv" % n, f"v{n}") for n in range(4)]
+    lead, gone = claims[0], claims[3]
+    one.ledger.before("decide", lambda: stage.stores.queue.cancel([gone.job_id], "op"))
+    one.publish()
+    with monkeypatch.context() as patch:
+        patch.setattr(_parquet_bundles, "remove_tree", broken)
+        one.publish()
+    assert stage.rows() == ["v1", "v2"]
+    assert stage.status(lead.job_id) == "QUEUED"
+    stage.clock.advance(2)  # Longer than it waits for its next attempt.
+    one.stages(one.claim(), {"rows": {"v": ["v0"]}})
+    one.publish()
+    assert stage.rows() == ["v0", "v1", "v2"]
 
 
 # --- two engines ------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Engine,
+    ExceptionContext,
     Executable,
     Table,
     bindparam,
@@ -35,7 +36,12 @@ from casparian.adapters.queue.claims import claim_parts, with_file
 from casparian.adapters.queue.common import QueueStores, wall_clock_us
 from casparian.adapters.queue.database import Claimer, ClaimParts, Database
 from casparian.adapters.queue.schema import SchemaState, ensure_schema, schema_state, upgrade_known
-from casparian.adapters.queue.sqlite_engine import sqlite_engine, unusable, use_wal
+from casparian.adapters.queue.sqlite_engine import (
+    is_of_the_disk,
+    sqlite_engine,
+    unusable,
+    use_wal,
+)
 from casparian.adapters.queue.statements import RowInsert, text_of
 from casparian.adapters.queue.stores import stores_of
 from casparian.adapters.queue.tables.files import file_version
@@ -64,6 +70,7 @@ class SqliteDialect:
         self._data_version: int | None = None
         self._file: tuple[int, int] | None = None
         event.listen(engine, "do_connect", self._before_connect)
+        event.listen(engine, "handle_error", self._on_error)
 
     def hold_to_the_file(self) -> None:
         """From now on nothing is done but in the file that stands at the path at this moment."""
@@ -183,21 +190,34 @@ class SqliteDialect:
 
     def changed(self) -> bool:
         with self._lock:
-            if self._watcher is None:
-                self._watcher = self._engine.raw_connection()
-            row = self._watcher.cursor().execute("PRAGMA data_version").fetchone()
+            try:
+                if self._watcher is None:
+                    self._watcher = self._engine.raw_connection()
+                row = self._watcher.cursor().execute("PRAGMA data_version").fetchone()
+            except sqlite3.DatabaseError:
+                # Whoever looks for work meets the same error, and says so.
+                self._drop_watcher()
+                return True
             before, self._data_version = self._data_version, row[0]
             # The first look has nothing to compare with, and says yes.
             return before != self._data_version
+
+    def _on_error(self, context: ExceptionContext) -> None:
+        """No connection outlives an error of the disk, see `sqlite_engine`."""
+        if is_of_the_disk(context.original_exception):
+            self.close()
+
+    def _drop_watcher(self) -> None:
+        if self._watcher is not None:
+            self._watcher.invalidate()
+        self._watcher = self._data_version = None
 
     def announce(self) -> None:
         """Every commit is seen by `changed`."""
 
     def close(self) -> None:
         with self._lock:
-            if self._watcher is not None:
-                self._watcher.close()
-                self._watcher = None
+            self._drop_watcher()
 
 
 @lru_cache(maxsize=64)

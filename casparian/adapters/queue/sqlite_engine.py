@@ -98,10 +98,22 @@ def _is_held(driver: sqlite3.Connection) -> bool:
 
 def _on_error(context: ExceptionContext) -> None:
     """A connection that met an error of the disk is not used again, and none of the pool: one
-    whose file could not be opened for writing would stay without the right to, for good."""
-    code = getattr(context.original_exception, "sqlite_errorcode", None)
-    if code is not None and code & 0xFF in _OF_THE_DISK:
+    whose file could not be opened for writing would stay without the right to, for good. Those
+    that nobody uses are closed at once: all connections of a process have one `-shm` file between
+    them, and what it was opened for, it is until the last of them is closed."""
+    if is_of_the_disk(context.original_exception):
         context.is_disconnect = True
+        if context.execution_context is not None:
+            # SQLite closes no connection that has a statement left, as this one would have for as
+            # long as the error is remembered.
+            context.execution_context.cursor.close()
+        if context.engine is not None:
+            context.engine.pool.dispose()
+
+
+def is_of_the_disk(error: BaseException) -> bool:
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in _OF_THE_DISK
 
 
 def use_wal(engine: Engine) -> None:

@@ -47,9 +47,11 @@ class ParquetBundles:
     # --- before the decision --------------------------------------------------------------
 
     def forget(self, key: StagingKey) -> None:
-        """What was sealed earlier for a job, in other company, is not to be found any more."""
-        for path in self._sealed.pop(key.name, ()):
+        """What was sealed earlier for a job, in other company, is not to be found any more.
+        Raises OSError."""
+        for path in self._sealed.get(key.name, ()):
             remove_tree(path)
+        self._sealed.pop(key.name, None)
 
     def born(self, jobs: Sequence[PromoteItem]) -> list[ManifestItem]:
         """A new bundle of rows that are held. Raises OSError."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import pyarrow as pa
@@ -20,7 +20,7 @@ from casparian.adapters.sink._parts import part_of
 from casparian.adapters.sink._rows import HeldRows
 from casparian.domain.errors import ErrorClass, JobError
 from casparian.domain.ports import PromoteItem
-from casparian.domain.publish import ManifestItem
+from casparian.domain.publish import ManifestItem, StagingKey
 
 Sealed = ManifestItem | JobError
 
@@ -42,14 +42,16 @@ class Sealing:
         self._mark = mark
 
     def seal(self, items: Sequence[PromoteItem]) -> list[Sealed]:
-        for key in {job.key for job in items}:
-            self._bundles.forget(key)
+        kept = self._forget({job.key for job in items})
+        sealed: dict[int, Sealed] = {
+            at: kept[job.key] for at, job in enumerate(items) if job.key in kept
+        }
         alone: list[int] = []
         groups: dict[tuple[str, ...], list[int]] = {}
         for at, job in enumerate(items):
-            group = self._group(job)
-            (groups.setdefault(group, []) if group else alone).append(at)
-        sealed: dict[int, Sealed] = {}
+            if at not in sealed:
+                group = self._group(job)
+                (groups.setdefault(group, []) if group else alone).append(at)
         for places in groups.values():
             if len(places) == 1 and not items[places[0]].item.bundle:
                 alone += places
@@ -58,6 +60,16 @@ class Sealing:
         for at in alone:
             sealed.update(self._tried(items, [at], self._alone))
         return [sealed[at] for at in range(len(items))]
+
+    def _forget(self, keys: Iterable[StagingKey]) -> dict[StagingKey, JobError]:
+        """Removes what was sealed for them before; those of which something is left, and why."""
+        kept = {}
+        for key in keys:
+            try:
+                self._bundles.forget(key)
+            except OSError as error:
+                kept[key] = disk_error("Removing what was staged in other company", error)
+        return kept
 
     def _tried(
         self,
