@@ -47,4 +47,4 @@ SELECT [_casparian_job_id], COUNT_BIG(*), COUNT_BIG(DISTINCT [_casparian_row]), 
 SELECT DISTINCT [_casparian_job_id], [_casparian_file_version_id] FROM [sales].[or]]ders] ORDER BY [_casparian_job_id], [_casparian_file_version_id]
 SELECT [_casparian_row] FROM [sales].[or]]ders] WHERE [_casparian_job_id] = ? ORDER BY [_casparian_row]
 SELECT MIN([_casparian_row]) FROM [sales].[or]]ders] WHERE [_casparian_job_id] = ? AND [_casparian_row] >= ?
-SELECT [id], [odd ]] name], CAST([paid] AS varchar(60)), CONVERT(varchar(40), [at], 114) FROM [sales].[or]]ders] WHERE [_casparian_job_id] = ? AND [_casparian_row] >= ? AND [_casparian_row] < ? ORDER BY [_casparian_row]
+SELECT [id], [odd ]] name], CAST([paid] AS varchar(60)), CONVERT(varchar(40), [at], 121) FROM [sales].[or]]ders] WHERE [_casparian_job_id] = ? AND [_casparian_row] >= ? AND [_casparian_row] < ? ORDER BY [_casparian_row]

@@ -40,7 +40,7 @@ FORBIDDEN = (
 )  # fmt: skip
 CLAIM = (
     "UPDATE q SET {sets} OUTPUT {told} FROM [q].[processing_job] AS q "
-    "WITH (ROWLOCK, UPDLOCK, READPAST) WHERE q.status = 'QUEUED' AND q.id IN "
+    "WITH (ROWLOCK, UPDLOCK, READPAST, READCOMMITTEDLOCK) WHERE q.status = 'QUEUED' AND q.id IN "
     "(SELECT TOP (:limit) id FROM [q].[processing_job] "
     "WITH (ROWLOCK, UPDLOCK, READPAST, READCOMMITTEDLOCK) WHERE status = 'QUEUED' AND {due} "
     "ORDER BY due, id)"

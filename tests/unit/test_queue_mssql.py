@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -194,3 +194,28 @@ def test_errors_in_the_words_of_the_engine(
         raise known
     assert "s3cret" not in str(known)
     assert "Microsoft" not in str(known)
+
+
+@pytest.mark.parametrize(
+    ("state", "said", "taken", "lost"),
+    [
+        ("HYT00", "Lock request time out period exceeded. (1222)", True, False),
+        ("40001", "Transaction was deadlocked. (1205)", False, False),
+        ("IMC06", "The connection is broken and recovery is not possible. (0)", False, True),
+        ("HY000", "The session is in the kill state. (596)", False, True),
+        ("HYT00", "Query timeout expired (0)", True, True),
+        ("42000", "Invalid column name 'mood'. (207)", False, False),
+    ],
+)
+def test_after_which_errors_a_connection_is_not_used_again(
+    engine: Any, state: str, said: str, taken: bool, lost: bool
+) -> None:
+    """`taken`: what SQLAlchemy takes the connection for, by the state alone."""
+    from casparian.adapters.queue import mssql_errors
+
+    cause = engine.pyodbc.Error(state, f"[{state}] [Microsoft][SQL Server]{said} (SQLExecDirectW)")
+    dialect = engine.mssql_engine(URL).dialect
+    assert dialect.is_disconnect(cause, None, None) is taken
+    context: Any = SimpleNamespace(original_exception=cause, is_disconnect=taken)
+    mssql_errors.mark_lost(context)
+    assert context.is_disconnect is lost

@@ -202,6 +202,25 @@ def test_what_sql_server_would_change_is_refused(columns: dict[str, Any], said: 
     assert caught.value.error_class is ErrorClass.DATA
 
 
+def test_decimals_go_in_digits_alone() -> None:
+    """SQL Server takes 0E-10, which Arrow writes for a zero of ten places, for no number."""
+    texts = ["0.0000000000", "0.0000001000", "-1.5000000000", None]
+    array = pa.array(texts, pa.string()).cast(pa.decimal128(38, 10))
+    assert "E" in array.cast(pa.string())[0].as_py()
+    assert _mssql_values.encode(array, "d", "there").to_pylist() == texts
+    assert _mssql_audit._decoded(texts, array.type) == array
+    nothing = pa.array([None], array.type)
+    assert _mssql_values.encode(nothing, "d", "there").to_pylist() == [None]
+
+
+def test_times_of_one_zone_are_read_however_a_server_writes_it() -> None:
+    kind = pa.timestamp("us", "Europe/Berlin")
+    written = ["2020-01-01T10:00:00Z", "2020-01-01T10:00:00.000000+00:00", None]
+    first, second, none = _mssql_audit._decoded(written, kind)
+    assert first == second
+    assert none.as_py() is None
+
+
 def test_a_url_becomes_a_connection_and_is_not_shown_where_it_is_wrong() -> None:
     text = connection_string(f"mssql+pyodbc://me:{SECRET}@db:1433/warehouse?driver=FreeTDS")
     assert "Server=db,1433;Database=warehouse" in text
@@ -410,6 +429,7 @@ def test_names_and_values_of_every_kind_are_kept(
         "f": pa.array([1.5, -0.0], pa.float32()),
         "g": [2.0**-1022, -1.7976931348623157e308],
         "d": pa.array(["1.50", None]).cast(pa.decimal128(38, 2)),
+        "e": pa.array(["0.0000000000", "-0.0000001000"]).cast(pa.decimal128(38, 10)),
         "day": pa.array([0, -719162], pa.date32()),
         "at": pa.array([1000, -1000], pa.timestamp("ns", "Europe/Berlin")),
         "local": pa.array([1500, 0], pa.timestamp("ms")),

@@ -31,6 +31,8 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.types import TypeEngine
 
 from casparian.adapters.odbc import find_driver
+from casparian.adapters.queue.mssql_errors import mark_lost
+from casparian.adapters.queue.mssql_statements import COLLATION
 from casparian.adapters.queue.pings import ping_after
 from casparian.adapters.queue.statements import LONGEST
 from casparian.domain.errors import ConfigurationError
@@ -42,7 +44,6 @@ LOCK_MS = 10_000
 """How long a statement waits for a lock before it gives up, and is tried again."""
 LONGEST_STATEMENT = 3900
 """Characters: every T-SQL server takes 4,000."""
-COLLATION = "Latin1_General_BIN2"
 ROWS_A_STATEMENT = 30
 EXAMPLE = "mssql+pyodbc://user@host:1433/database?schema=casparian"
 
@@ -71,6 +72,7 @@ def mssql_engine(url: str) -> Engine:
     engine.dialect.type_compiler_instance = types
     event.listen(engine, "connect", _on_connect)
     ping_after(PING_AFTER_S, engine, pyodbc.Error)
+    event.listen(engine, "handle_error", mark_lost)
     event.listen(engine, "before_cursor_execute", _with_types, retval=True)
     event.listen(engine, "after_cursor_execute", _read_all)
     return engine

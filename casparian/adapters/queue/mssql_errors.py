@@ -6,12 +6,17 @@ import re
 
 import pyodbc
 from sqlalchemy import Engine
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError
 
 from casparian.domain.errors import BusyError, ConfigurationError, UnavailableError
 
 LOCKED = {1205, 1222}
 """Deadlock victim, lock timeout."""
+ENDED = {596, 6005}
+"""A session that somebody ended, a server that shuts down."""
+NOT_RECOVERED = "IMC0"
+"""How the states begin of a connection that Microsoft's driver could not bring back by itself."""
 NO_SNAPSHOTS = {3952, 3953, 3957}
 ALREADY_THERE = {2714, 1913, 2627, 2601}
 """A table, an index, a row: of another program that makes the same."""
@@ -68,9 +73,24 @@ def translated(error: DBAPIError, engine: Engine) -> Exception | None:
     return None
 
 
+def mark_lost(context: ExceptionContext) -> None:
+    """Tell SQLAlchemy whether a connection can be used again, where a state alone misleads it."""
+    cause = context.original_exception
+    number, state = _number_in(cause), str(cause.args[0]) if cause.args else ""
+    if number in LOCKED:
+        # With the state of a timeout, all connections of the pool would be opened anew.
+        context.is_disconnect = False
+    elif number in ENDED or state.startswith(NOT_RECOVERED):
+        context.is_disconnect = True
+
+
 def number_of(error: DBAPIError) -> int | None:
     """The server's number of an error, which drivers write behind its text."""
-    found = re.search(r"\((\d+)\) \(SQL", str(error.orig))
+    return _number_in(error.orig)
+
+
+def _number_in(cause: BaseException | None) -> int | None:
+    found = re.search(r"\((\d+)\) \(SQL", str(cause))
     return int(found[1]) if found else None
 
 

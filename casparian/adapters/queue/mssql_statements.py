@@ -8,6 +8,8 @@ from typing import Any
 
 from sqlalchemy import (
     BindParameter,
+    ColumnElement,
+    String,
     Table,
     bindparam,
     column,
@@ -24,6 +26,7 @@ from casparian.adapters.queue.statements import RowInsert
 from casparian.adapters.queue.tables.installation import installation
 from casparian.adapters.queue.tables.jobs import processing_job
 
+COLLATION = "Latin1_General_BIN2"
 LEVEL = "SET TRANSACTION ISOLATION LEVEL {level}"
 GIVEN_IDS = "SET IDENTITY_INSERT {table} {state}"
 IDS = "SELECT CAST(IDENT_CURRENT('{table}') AS BIGINT), MAX(id) FROM {table}"
@@ -33,8 +36,8 @@ NEWS = (
     "SELECT (SELECT MAX(id) FROM {jobs}), (SELECT MAX(id) FROM {events}), revision "
     "FROM {installation}"
 )
-WINNERS = "WITH (ROWLOCK, UPDLOCK, READPAST)"
-CANDIDATES = "WITH (ROWLOCK, UPDLOCK, READPAST, READCOMMITTEDLOCK)"
+PASSED_BY = "WITH (ROWLOCK, UPDLOCK, READPAST, READCOMMITTEDLOCK)"
+"""Where committed rows are read from versions, READPAST may not stand without the last of them."""
 NAMED = mssql.dialect(paramstyle="named")
 _IN_TOP = re.compile(r" IN \(SELECT TOP (__\[POSTCOMPILE_\w+\]) ")
 _LIST = re.compile(r"\(__\[POSTCOMPILE_(\w+)\]\)")
@@ -50,8 +53,13 @@ def insert_missing(table: Table, names: tuple[str, ...]) -> RowInsert:
         [tuple([bindparam(name, type_=table.c[name].type) for name in names])]
     )
     (key,) = table.primary_key.columns
-    there = exists().where(key == given.c[key.name])
+    there = exists().where(key == _as_in_table(given.c[key.name]))
     return RowInsert(insert(table).from_select(names, select(*given.c).where(~there)), names)
+
+
+def _as_in_table(given: ColumnElement[Any]) -> ColumnElement[Any]:
+    """A column of values has the database's collation, and a server may not choose between two."""
+    return given.collate(COLLATION) if isinstance(given.type, String) else given
 
 
 def claim_text(claim: ClaimParts, table: str) -> tuple[str, list[BindParameter[Any]]]:
@@ -61,7 +69,7 @@ def claim_text(claim: ClaimParts, table: str) -> tuple[str, list[BindParameter[A
     hints could give the same candidates to two.
     """
     mine = processing_job
-    candidates = claim.candidates.limit(1).with_hint(mine, CANDIDATES, "mssql")
+    candidates = claim.candidates.limit(1).with_hint(mine, PASSED_BY, "mssql")
     chosen = mine.c.id.in_(candidates.scalar_subquery())
     whole = claim.update.where(claim.still, chosen).returning(*claim.returning)
     compiled: Any = whole.compile(dialect=NAMED)
@@ -70,7 +78,7 @@ def claim_text(claim: ClaimParts, table: str) -> tuple[str, list[BindParameter[A
     sets = sets.removeprefix(f"UPDATE {mine.name} SET ")
     inner = inner.replace(f"{mine.name}.", "").replace(f"FROM {mine.name} ", f"FROM {table} ")
     sql = (
-        f"UPDATE q SET {sets} FROM {table} AS q {WINNERS} WHERE {still} "
+        f"UPDATE q SET {sets} FROM {table} AS q {PASSED_BY} WHERE {still} "
         f"IN (SELECT TOP (:limit) {inner}"
     )
     lists = set(_LIST.findall(sql))

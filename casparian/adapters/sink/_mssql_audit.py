@@ -151,11 +151,16 @@ def _decoded(values: list[Any], kind: pa.DataType) -> pa.Array:
         return pa.ExtensionArray.from_storage(kind, _decoded(values, kind.storage_type))
     if t.is_time(kind) or t.is_timestamp(kind):
         micro = pa.time64("us") if t.is_time(kind) else pa.timestamp("us", kind.tz)
-        padded = [None if v is None else _with_six_digits(v.removesuffix("Z")) for v in values]
+        padded = [None if v is None else _with_six_digits(_without_zone(v)) for v in values]
         return text_values.decode(padded, micro).cast(kind)
     if t.is_boolean(kind):
         return pa.array([None if v is None else bool(v) for v in values], kind)
     return text_values.decode(values, kind)
+
+
+def _without_zone(text: str) -> str:
+    """All are kept in UTC, which some servers write as Z and some as an offset."""
+    return text.removesuffix("Z").removesuffix("+00:00")
 
 
 def _with_six_digits(text: str) -> str:

@@ -76,15 +76,10 @@ class MssqlPromotion:
 
     def mark(self, markers: Sequence[tuple[str, Marker]]) -> Mapping[Slot, int | None]:
         written: dict[Slot, int | None] = {}
-        try:
-            for table, mine in markers:
-                done, replaced = tables.write_marker(self._session, self._schema, table, mine)
-                if done:
-                    written[table, mine.slot] = replaced
-        except DatabaseError as error:
-            if error.same_key:
-                raise PromoteBusyError("another engine has just published to the slot") from error
-            raise
+        for table, mine in markers:
+            done, replaced = tables.write_marker(self._session, self._schema, table, mine)
+            if done:
+                written[table, mine.slot] = replaced
         return written
 
     def standing(self, slots: Sequence[Slot]) -> Mapping[Slot, Marker]:
@@ -160,4 +155,7 @@ def promoting(pool: Pool[MssqlSession], schema: str) -> Iterator[MssqlPromotion]
     except (PassingError, UnavailableError) as error:
         raise PromoteBusyError(str(error)) from error
     except DatabaseError as error:
+        if error.same_key:
+            # A marker, or the row that says whose a table is: only those have a key of ours.
+            raise PromoteBusyError("another engine has just published there") from error
         raise PromoteFailedError(str(error)) from error

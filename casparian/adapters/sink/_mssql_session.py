@@ -22,8 +22,9 @@ LOAD_ROWS = 1_000
 MOST_BYTES, MOST_UNITS = 8_000, 4_000
 """What a column that is not long can have."""
 EXAMPLE = "mssql+pyodbc://user@host:1433/database"
-# Connection lost or refused, timeouts, deadlock, an attempt at a dead connection.
-_PASSING_STATES = ("08", "HYT", "40001", "HY117")
+# Connection lost or refused, timeouts, deadlock, an attempt at a dead connection, one that the
+# driver could not bring back by itself.
+_PASSING_STATES = ("08", "HYT", "40001", "HY117", "IMC0")
 # By the server's own numbers: deadlock, lock timeout, snapshot conflicts, out of memory or space,
 # shutdown, a session that was killed, a database that starts or moves.
 _PASSING_NUMBERS = frozenset(
@@ -127,12 +128,18 @@ class MssqlSession:
             cursor.execute(statement)
 
     def load(self, statement: str, columns: Sequence[Sequence[Any]], kinds: Sequence[type]) -> None:
-        """Run a statement for each row of these columns, whose values are of `kinds` or None."""
+        """Run a statement for each row of these columns, whose values are of `kinds` or None.
+
+        Commits what came before each portion: to send many rows at once, the driver first asks for
+        the types of the parameters, which no server can tell where a table of the session is
+        meant. That error rolls the transaction back, as all do here.
+        """
         rows = list(zip(*columns, strict=True))
         with _translated(), contextlib.closing(self._connection.cursor()) as cursor:
             cursor.fast_executemany = self._arrays
             for start in range(0, len(rows), LOAD_ROWS):
                 some = rows[start : start + LOAD_ROWS]
+                self._connection.commit()
                 cursor.setinputsizes(
                     [
                         self._type_of(kind, values)

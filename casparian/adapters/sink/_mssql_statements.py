@@ -286,8 +286,8 @@ def insert_rows(schema: str, table: str, number: int, columns: Sequence[str]) ->
 
 # --- looking at what is there -----------------------------------------------------------
 
-_ISO = {"date": 23, "time(6)": 114, "datetime2(6)": 126, "datetimeoffset(6)": 127}
-"""Styles of CONVERT that keep every digit."""
+_ISO = {"date": 23, "time(6)": 121, "datetime2(6)": 126, "datetimeoffset(6)": 127}
+"""Styles of CONVERT that keep every digit, behind a point."""
 
 
 def made_here(schema: str) -> str:

@@ -6,6 +6,8 @@ and is cast by the server to its own type, which no driver has a say in.
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -85,6 +87,8 @@ def _encode(array: pa.Array, column: str, where: str) -> pa.Array:
     encoded = text_values.encode(array, column, where)
     if t.is_timestamp(kind) and kind.tz is not None:
         return pc.replace_substring(encoded, "Z", "+00:00")
+    if t.is_decimal(kind):
+        return _without_exponents(encoded)
     if t.is_string(encoded.type):
         refuse_nul(encoded, "at which many of SQL Server's tools end a text")
     return encoded
@@ -99,6 +103,14 @@ def _in_microseconds(array: pa.Array) -> pa.Array:
         raise Refused(
             "holds nanoseconds, and the columns of this sink end at microseconds"
         ) from error
+
+
+def _without_exponents(numbers: pa.Array) -> pa.Array:
+    """Arrow writes 0E-10 for 0.0000000000, which SQL Server does not take for a decimal."""
+    if not pc.any(pc.match_substring(numbers, "E")).as_py():
+        return numbers
+    texts = [None if text is None else format(Decimal(text), "f") for text in numbers.to_pylist()]
+    return pa.array(texts, pa.string())
 
 
 def _refuse_unusual(array: pa.Array) -> None:
