@@ -176,6 +176,8 @@ def markers(tmp_path: Path) -> list[Marker]:
         ({"a\0b": [1]}, "cannot be a column's name"),
         ({"x" * 129: [1]}, "more than 128 characters"),
         ({f"c{i}": [1] for i in range(1_022)}, "at most 1024"),
+        ({f"c{i}": [1] for i in range(1_010)}, "take 8230 bytes, and SQL Server has room for 8060"),
+        ({f"c{i}": pa.array([1], pa.decimal128(29, 0)) for i in range(475)}, "take 8158 bytes"),
         ({"n": pa.array([1], pa.decimal256(60, 2))}, "no stored form"),
         ({"n": pa.array([(1, 2, 3)], pa.month_day_nano_interval())}, "no stored form"),
         ({"n": [1.0, float("nan")]}, "holds nan .the first such in row 1"),

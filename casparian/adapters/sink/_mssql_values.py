@@ -29,6 +29,13 @@ _INTEGERS = {
     pa.int64(): "bigint",
     pa.uint64(): "decimal(20,0)",
 }
+MOST_ROW_BYTES = 8_060
+"""Without text and bytes, for which there is room elsewhere."""
+_WIDTHS = {
+    "smallint": 2, "int": 4, "bigint": 8, "real": 4, "float(53)": 8, "date": 3, "time(6)": 5,
+    "datetime2(6)": 8, "datetimeoffset(6)": 10,
+}  # fmt: skip
+_DECIMAL_WIDTHS = ((9, 5), (19, 9), (28, 13), (MOST_DIGITS, 17))
 NO_TYPE = "nvarchar(max)"
 """Of a column that has no values yet."""
 
@@ -167,7 +174,26 @@ def _unsupported(schema: pa.Schema) -> str | None:
                 f"column {field.name!r} is {field.type}, which has no stored form. "
                 "Publish it as another type, or as text."
             )
-    return None
+    return _too_wide(schema)
+
+
+def _too_wide(schema: pa.Schema) -> str | None:
+    bits = sum(1 + _bits(field.type) for field in schema)  # One tells whether there is a value.
+    if bits <= 8 * MOST_ROW_BYTES:
+        return None
+    return (
+        f"numbers and times of a row take {bits // 8} bytes, and SQL Server has room for "
+        f"{MOST_ROW_BYTES}. Publish a narrower table, or use a Parquet sink."
+    )
+
+
+def _bits(kind: pa.DataType) -> int:
+    """The room of a value in its row, where it is of fixed size."""
+    name = declared(kind) or ""
+    if name.startswith("decimal"):
+        digits = int(name[len("decimal(") :].partition(",")[0])
+        return 8 * next(width for most, width in _DECIMAL_WIDTHS if digits <= most)
+    return 1 if name == "bit" else 8 * _WIDTHS.get(name, 0)
 
 
 def python_type(kind: pa.DataType) -> type:
