@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -26,6 +27,7 @@ def configure_logs(
     stream = stream or sys.stderr
     if as_json is None:
         as_json = not stream.isatty()
+    lines = stream if isinstance(stream, _FileLines) else _StreamLines(stream)
     # Colours only where somebody sees them: in a file or a pipe they are noise between the words.
     renderers: list[Any] = (
         [structlog.processors.JSONRenderer()]
@@ -37,15 +39,57 @@ def configure_logs(
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
+            lines.tell_missing,
             *renderers,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[level.upper()]
         ),
-        # A line is one write, so that several processes can append to one file.
-        logger_factory=structlog.WriteLoggerFactory(stream),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, lines)),
         cache_logger_on_first_use=False,
     )
+
+
+class _StreamLines:
+    """Writes lines to a stream. Where it takes none, as on a full disk or into a pipe that nobody
+    reads any more, that ends nothing: the next line that it takes tells how many are missing."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._missing = 0
+        self._torn = False
+
+    def tell_missing(self, logger: Any, method: str, said: MutableMapping[str, Any]) -> Any:
+        if self._missing:
+            said["lines_missing"] = self._missing
+        return said
+
+    def write(self, line: str) -> int:
+        """A line is one write, so that several processes can append to one file."""
+        try:
+            self._write("\n" + line if self._torn else line)
+            self._missing = 0
+        except (OSError, ValueError):
+            # On the disk, or of a stream that was closed.
+            self._missing += 1
+        return len(line)
+
+    def _write(self, text: str) -> None:
+        try:
+            descriptor = self._stream.fileno()
+        except io.UnsupportedOperation:
+            self._stream.write(text)
+            self._stream.flush()
+            return
+        # Not by way of the stream, which would keep what it cannot write, and write it later.
+        data = text.encode(self._stream.encoding, self._stream.errors or "strict")
+        while data:
+            written = os.write(descriptor, data)
+            data = data[written:]
+            self._torn = bool(data)
+
+    def flush(self) -> None:
+        """Every line was flushed when it was written."""
 
 
 def _without_controls(logger: Any, method: str, said: MutableMapping[str, Any]) -> Any:
@@ -90,14 +134,18 @@ def log_file(section: LogSection, base: str) -> TextIO | None:
             f"log.file: {path} cannot be written: {error.strerror}. Name a file that the engine's "
             "user may write, or leave the key out for standard error."
         ) from error
-    return cast(TextIO, _Lines(handler))
+    return cast(TextIO, _FileLines(handler))
 
 
-class _Lines:
+class _FileLines:
     """As much of a text stream as logs need, over a handler that turns its file over."""
 
     def __init__(self, handler: RotatingFileHandler) -> None:
         self._handler = handler
+
+    def tell_missing(self, logger: Any, method: str, said: MutableMapping[str, Any]) -> Any:
+        """The handler itself tells standard error what it could not write."""
+        return said
 
     def write(self, text: str) -> int:
         record: Any = logging.makeLogRecord({"msg": text.removesuffix("\n"), "args": ()})

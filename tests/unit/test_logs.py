@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -67,6 +68,74 @@ def test_a_terminal_gets_coloured_text(monkeypatch: pytest.MonkeyPatch) -> None:
     os.close(ours)
     assert ESCAPE in said
     assert "drained" in said
+
+
+# --- a stream that takes nothing ----------------------------------------------------------
+
+
+def test_lines_that_cannot_be_written_are_counted_and_end_nothing(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w") as stream, open("/dev/full", "w") as full:
+        configure_logs("info", as_json=True, stream=stream)
+        room = os.dup(stream.fileno())
+        log = structlog.get_logger()
+        log.info("first")
+        os.dup2(full.fileno(), stream.fileno())
+        log.info("second")
+        log.info("third")
+        os.dup2(room, stream.fileno())
+        os.close(room)
+        log.info("fourth")
+        log.info("fifth")
+    said = documents((tmp_path / "log").read_text())
+    assert [(line["event"], line.get("lines_missing")) for line in said] == [
+        ("first", None),
+        ("fourth", 2),
+        ("fifth", None),
+    ]
+
+
+def test_after_a_line_that_was_cut_off_another_one_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, room = os.write, 20
+
+    def cut(descriptor: int, data: bytes) -> int:
+        nonlocal room
+        if not room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        done = write(descriptor, data[:room])
+        room -= done
+        return done
+
+    with (tmp_path / "log").open("w") as stream:
+        configure_logs("info", as_json=True, stream=stream)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", cut)
+            structlog.get_logger().info("first")
+        structlog.get_logger().info("second")
+    torn, whole = (tmp_path / "log").read_text().splitlines()
+    assert len(torn) == 20
+    assert json.loads(whole)["lines_missing"] == 1
+
+
+@pytest.mark.parametrize("broken", ["closed", "gone"])
+def test_nobody_reads_what_is_logged(broken: str) -> None:
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w") as stream:
+        configure_logs("info", as_json=True, stream=stream)
+        os.close(reader)
+        if broken == "closed":
+            stream.close()
+        structlog.get_logger().info("said")
+
+
+@pytest.mark.slow
+def test_an_engine_works_whose_log_is_on_a_full_disk(project: Project) -> None:
+    project.csv_to("parquet://./output")
+    (project.directory / "engine.log").symlink_to("/dev/full")
+    project.drop("a.csv", "n\n1\n")
+    assert project.drain() == 0
+    assert project.parquet()["n"].to_pylist() == [1]
 
 
 # --- to a file --------------------------------------------------------------------------
