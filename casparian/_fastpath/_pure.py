@@ -74,6 +74,8 @@ def batch_from_frame(payload: Any, schema: Any) -> Any:
         buffer = pa.py_buffer(bytes(payload))
     try:
         return pa.ipc.read_record_batch(buffer, schema)
+    except MemoryError:
+        raise
     except (pa.ArrowException, OSError, EOFError) as error:
         raise RemoteProtocolError(f"the payload is no Arrow record batch: {error}") from error
 

@@ -206,6 +206,8 @@ def batch_from_frame(payload, schema):
         buffer = py_buffer(bytes(payload))
     try:
         return read_record_batch(buffer, schema)
+    except MemoryError:
+        raise
     except (pa.ArrowException, OSError, EOFError) as error:
         raise RemoteProtocolError(f"the payload is no Arrow record batch: {error}") from error
 

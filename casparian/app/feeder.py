@@ -14,7 +14,7 @@ from casparian.app.live_plugins import LivePlugins
 from casparian.app.publisher import Publisher
 from casparian.app.verify import ContentCheck
 from casparian.app.waiting import Waits
-from casparian.domain.errors import ErrorClass, JobError, UnavailableError
+from casparian.domain.errors import ErrorClass, JobError, UnavailableError, is_infrastructure
 from casparian.domain.files import path_text
 from casparian.domain.jobs import Claim, JobKind
 from casparian.domain.observer import JobObserver
@@ -165,6 +165,16 @@ class Feeder:
             # Appended rows of an older version are missed for good: that is no superseding.
             newer = gone and plugin.config.replaces_everything
             self._publisher.fail(claim, error.error_class, error.message, supersede_if_newer=newer)
+            return None
+        except Exception as error:
+            # It is claimed: left out of the jobs that are offered, it would be held for ever.
+            kind = ErrorClass.INFRASTRUCTURE
+            if not is_infrastructure(error):
+                log.exception("a file could not be prepared", job=claim.job_id)
+                kind = ErrorClass.ENGINE
+            what = f"{type(error).__name__}: {error}"
+            text = f"{path_text(claim.source)} could not be prepared: {what}"
+            self._publisher.fail(claim, kind, text)
             return None
 
 

@@ -28,7 +28,8 @@ _HEAD = 8
 
 
 class GarbledPayload(Exception):
-    """A payload is not the Arrow data it claims to be."""
+    """A payload is not the Arrow data it claims to be. Want of memory, for which Arrow has an
+    exception among its own, does not show that."""
 
 
 def read_schema(payload: Buffer) -> pa.Schema:
@@ -47,6 +48,8 @@ def _parsed(payload: bytes) -> _Parsed:
     try:
         schema = pa.ipc.read_schema(pa.py_buffer(payload))
         _check_columns(schema)  # Names that are no UTF-8 cannot even be looked at.
+    except MemoryError:
+        raise
     except (pa.ArrowException, OSError, ValueError, TypeError) as error:
         raise GarbledPayload(f"a payload is no Arrow schema: {error}") from error
     return _Parsed(schema, has_dictionaries(schema))
@@ -61,6 +64,8 @@ def read_batch(payload: Buffer, schema: pa.Schema) -> pa.RecordBatch:
         batch.validate(full=True)
         check_nested(batch)
         _check_written_out(batch)
+    except MemoryError:
+        raise
     except (RemoteProtocolError, pa.ArrowException, OSError, ValueError, TypeError) as error:
         raise GarbledPayload(f"a payload is no valid Arrow batch: {error}") from error
     return batch
@@ -91,6 +96,8 @@ def _is_one_message(payload: memoryview) -> bool:
     reader = pa.BufferReader(payload)
     try:
         pa.ipc.read_message(reader)
+    except MemoryError:
+        raise
     except (pa.ArrowException, OSError, EOFError) as error:
         raise GarbledPayload(f"a payload is no valid Arrow stream: {error}") from error
     return bool(reader.tell() == len(payload))
@@ -135,6 +142,8 @@ def _read_any_stream(payload: Buffer) -> tuple[pa.Schema, pa.RecordBatch]:
             check_nested(batch)
         batch = batches[0] if len(batches) == 1 else pa.concat_batches(batches)
         _check_written_out(batch)
+    except MemoryError:
+        raise
     except (pa.ArrowException, OSError, ValueError, TypeError, StopIteration) as error:
         raise GarbledPayload(f"a payload is no valid Arrow stream: {error}") from error
     return batch.schema, batch

@@ -115,14 +115,14 @@ class Promoter:
                     sink = self._targets.sink(item.target)
                     entry = per_sink.setdefault(id(sink), (sink, []))
                     entry[1].append(PromoteItem(decided.key, decided.manifest, item))
-            except (OSError, CasparianError) as error:
+            except (OSError, MemoryError, CasparianError) as error:
                 receipts[decided.manifest.job_id] = _all_failed(decided, error)
         for sink, items in per_sink.values():
             wanted = [p for p in items if not _has_failure(receipts[p.manifest.job_id])]
             try:
                 for promoted, receipt in zip(wanted, sink.promote(wanted), strict=True):
                     receipts[promoted.manifest.job_id].append(receipt)
-            except (OSError, CasparianError) as error:
+            except (OSError, MemoryError, CasparianError) as error:
                 for promoted in wanted:
                     receipts[promoted.manifest.job_id].append(
                         Receipt(promoted.item, None, str(error), transient=True)

@@ -135,12 +135,20 @@ class Publisher:
                         step()
                 except UnavailableError as error:
                     log.error("database not reachable, trying again", error=str(error))
-                    time.sleep(RETRY_WAIT_S)
+                    self._pause()
+                except MemoryError as error:
+                    log.error("out of memory, trying again", error=str(error))
+                    self._pause()
                 except Exception:
                     # A bug must not leave jobs RUNNING for ever: their leases run out, and
                     # other workers take them.
                     log.exception("publishing failed, leaving the jobs to their leases")
                     self._let_go()
+                    self._pause()
+
+    def _pause(self) -> None:
+        """Before it is tried again. Not a sleep: libfaketime lets each of Python's fail."""
+        threading.Event().wait(RETRY_WAIT_S)
 
     def _due_soon(self) -> bool:
         return bool(self._calls or self._failed or self._staged or self._decided)

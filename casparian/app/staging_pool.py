@@ -133,10 +133,10 @@ class StagingPool:
         for thread in self._threads:
             thread.join()
         with self._lock:
-            left = [lane.context for lane in self._lanes.values() if lane.context is not None]
+            left = list(self._lanes.values())
             self._lanes.clear()
-        for context in left:
-            context.discard()
+        for lane in left:
+            self._discard(lane)
 
     def _add(self, claim: Claim, task: _Frame | _Finish | _Drop) -> None:
         key = (claim.job_id, claim.attempt)
@@ -245,9 +245,11 @@ class StagingPool:
             return
         try:
             context.discard()
-        except (OSError, UnavailableError) as error:
+        except (OSError, UnavailableError, MemoryError) as error:
             # It is an orphan now, and swept as one.
             log.warning("staging not removed", job=lane.claim.job_id, error=str(error))
+        except Exception:
+            log.exception("staging not removed", job=lane.claim.job_id)
 
     def _forget(self, lane: _Lane) -> None:
         with self._lock:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -170,13 +171,14 @@ class WorkerContext:
         return manifest
 
     def discard(self) -> None:
-        """Drop all that was staged."""
-        sinks = {id(state.sink): state.sink for state in self._topics.values()}
-        for state in self._topics.values():
-            state.staging.discard()
-        for sink in sinks.values():
-            sink.discard(self.key)
+        """Drop all that was staged. What cannot be removed keeps nothing else; raises its error."""
+        topics = list(self._topics.values())
         self._topics.clear()
+        with ExitStack() as steps:
+            for sink in {id(state.sink): state.sink for state in topics}.values():
+                steps.callback(sink.discard, self.key)
+            for state in topics:
+                steps.callback(state.staging.discard)
 
 
 def _no_rows(schema: pa.Schema) -> pa.RecordBatch:

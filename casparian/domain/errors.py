@@ -81,7 +81,7 @@ class JobError(CasparianError):
 
 
 def is_infrastructure(error: Exception) -> bool:
-    """True where a disk, a database or a peer failed, and not what was done with it."""
+    """True where a disk, a database, a peer or the memory failed, and not what was done with it."""
     if isinstance(error, JobError):
         return error.error_class is ErrorClass.INFRASTRUCTURE
-    return isinstance(error, OSError | UnavailableError)
+    return isinstance(error, OSError | UnavailableError | MemoryError)

@@ -14,6 +14,7 @@ import pytest
 
 from casparian.adapters.queue import open_sqlite
 from casparian.adapters.queue.sqlite import open_database
+from casparian.domain.errors import UnavailableError
 
 HOLDER = """
 import sys
@@ -63,3 +64,28 @@ def test_it_is_written_to_as_soon_as_it_can_be(path: Path, shim: Path, tmp_path:
             assert writes(path, shim, FAIL_AT=at)[1:] == ["written"] * 4, of
         first = next(at for at, _, of in opened if of.endswith("-shm"))
         assert writes(path, shim, FAIL_AT=first)[0] == "refused", "nothing failed: no shim at work?"
+
+
+def test_a_file_that_cannot_be_looked_at_is_out_of_reach(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on XFS, once the disk has failed: not even `stat` says anything of an open file."""
+
+    def broken(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with closing(open_database(str(path))) as database:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "stat", broken)
+            patch.setattr(os, "statvfs", broken)
+            with pytest.raises(UnavailableError, match="Input/output error"), database.write():
+                pass
+            with pytest.raises(UnavailableError, match="Input/output error"), database.read():
+                pass
+            with (
+                pytest.raises(UnavailableError, match="Input/output error"),
+                database.engine.connect() as connection,
+            ):
+                database.dialect.begin_trial(connection)
+        with database.write() as connection:
+            connection.exec_driver_sql("UPDATE installation SET uuid = uuid")

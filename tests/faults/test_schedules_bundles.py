@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -280,6 +281,32 @@ def test_what_was_sealed_in_other_company_cannot_be_removed(
     one.stages(one.claim(), {"rows": {"v": ["v0"]}})
     one.publish()
     assert stage.rows() == ["v0", "v1", "v2"]
+
+
+@pytest.mark.parametrize("files", [1, 3])
+def test_want_of_memory_costs_no_try(
+    stage: Stage, one: Engine, monkeypatch: pytest.MonkeyPatch, files: int
+) -> None:
+    """Arrow's error of it is one of its exceptions: it says nothing of the rows."""
+    from casparian.adapters.sink import _bundle_files, _sealing
+
+    def full(*_: object) -> None:
+        raise pa.ArrowMemoryError("malloc of size 64 failed")
+
+    claims = [one.new(b"%d.csv" % n, f"v{n}") for n in range(files)]
+    with monkeypatch.context() as patch:
+        patch.setattr(_bundle_files, "shared_file", full)
+        patch.setattr(_sealing, "small_file", full)
+        one.publish()
+    assert {stage.status(c.job_id) for c in claims} == {"QUEUED"}
+    jobs = stage.stores.reports.jobs()
+    assert {job["error"]["class"] for job in jobs if job["error"]} == {"INFRASTRUCTURE"}
+    stage.clock.advance(2)  # Longer than they wait for their next attempt.
+    for _ in range(files):
+        claim = one.claim()
+        one.stages(claim, {"rows": {"v": [claim.path.decode()]}})
+    one.publish()
+    assert stage.rows() == [f"{n}.csv" for n in range(files)]
 
 
 # --- two engines ------------------------------------------------------------------------

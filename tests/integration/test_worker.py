@@ -10,7 +10,10 @@ import pytest
 
 from casparian import DrainResult, Engine, Settings
 from casparian.adapters.sink.memory import MemorySink, MemorySinkFactory, MemoryStore
+from casparian.app.publisher import Publisher
+from casparian.app.verify import ContentCheck
 from casparian.domain.errors import ConfigurationError, ErrorClass, JobError
+from casparian.domain.jobs import Claim
 from casparian.domain.ports import PromoteItem, Sink, Staging
 from casparian.domain.publish import Receipt
 from tests.support.project import Project, wait_for
@@ -258,6 +261,30 @@ class TestSinks:
         assert bench.drain(sinks={"memory": faulty}).ok
         assert faulty.rows() == [3]
 
+    def test_want_of_memory_while_it_is_promoted_is_waited_for(
+        self, bench: Bench, faulty: Faulty, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("casparian.app.promoter.FIRST_WAIT_S", 0.001)
+        monkeypatch.setattr("casparian.app.promoter.LONGEST_WAIT_S", 0.002)
+        faulty.promotes = [MemoryError("64 GB")] * 15
+        assert bench.drain(sinks={"memory": faulty}).ok
+        assert faulty.rows() == [3]
+
+    def test_want_of_memory_while_it_is_decided_is_waited_for(
+        self, bench: Bench, faulty: Faulty, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("casparian.app.publisher.RETRY_WAIT_S", 0.001)
+        failing = iter([MemoryError("64 GB")] * 3)
+
+        def sync(sink: MemorySink, keys: object) -> None:
+            for error in failing:
+                raise error
+
+        monkeypatch.setattr(MemorySink, "sync", sync)
+        assert bench.drain(sinks={"memory": faulty}).ok
+        assert [job[:3] for job in bench.jobs()] == [("COMPLETED", "", 0)]
+        assert faulty.rows() == [3]
+
     def test_one_that_never_can_be_is_blocked_and_said_so(
         self, bench: Bench, faulty: Faulty, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -332,6 +359,42 @@ class TestSources:
         assert bench.rows() == []
         assert bench.project.stagings() == []
 
+    @pytest.mark.parametrize(
+        ("error", "kind", "tries"),
+        [
+            (MemoryError("64 GB"), ErrorClass.INFRASTRUCTURE, 0),
+            (ValueError("odd"), ErrorClass.ENGINE, 1),
+        ],
+    )
+    def test_whatever_keeps_a_file_from_being_prepared_the_job_is_let_go(
+        self,
+        bench: Bench,
+        monkeypatch: pytest.MonkeyPatch,
+        error: Exception,
+        kind: ErrorClass,
+        tries: int,
+    ) -> None:
+        failing, prepare = iter([error]), ContentCheck.prepare
+
+        def prepared(check: ContentCheck, *arguments: Any) -> Claim:
+            for error in failing:
+                raise error
+            return prepare(check, *arguments)
+
+        monkeypatch.setattr(ContentCheck, "prepare", prepared)
+        bench.project.drop("a.txt", "xyz")
+        bench.project.drop("b.txt", "vwxyz")
+        assert bench.drain().ok
+        assert [job[:3] for job in bench.jobs()] == [
+            ("COMPLETED", "", tries),
+            ("COMPLETED", "", 0),
+        ]
+        (failed,) = bench.project.query(
+            "select error_class from job_event where event = 'REQUEUED'"
+        )
+        assert failed == (kind,)
+        assert bench.rows() == [3, 5]
+
     def test_a_snapshot_is_the_plugins_to_write_to(self, bench: Bench) -> None:
         bench.configure("snapshot")
         file = bench.project.drop("writes.txt", "x")
@@ -367,6 +430,30 @@ class TestStop:
         # The next worker takes it over: this one said that it has stopped.
         assert bench.drain().ok
         assert bench.rows() == [1]
+
+
+def test_what_goes_wrong_in_the_publisher_again_and_again_is_paused_between(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would fill the log, and leave a core for nothing else."""
+    paused: list[int] = []
+    failing = iter(range(3))
+    monkeypatch.setattr(Publisher, "_pause", lambda publisher: paused.append(1))
+    bench.project.drop("a.txt", "xyz")
+    engine = bench.engine()
+    fail = engine.stores.queue.fail
+
+    def failed(*arguments: Any) -> Any:
+        for _ in failing:
+            raise ConfigurationError("the database refuses what the engine needs")
+        return fail(*arguments)
+
+    monkeypatch.setattr(engine.stores.queue, "fail", failed)
+    bench.project.drop("fail.txt", "xyz")
+    assert not engine.drain().ok
+    engine.close()
+    assert len(paused) == 3
+    assert bench.rows() == [3]
 
 
 def test_a_transport_that_cannot_be_bound_is_said(

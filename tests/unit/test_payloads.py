@@ -6,6 +6,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
+from casparian.app import payloads
 from casparian.app.payloads import GarbledPayload, read_batch, read_stream
 from casparian.domain.errors import JobError
 from casparian.domain.wire import DEFAULT_LIMITS
@@ -34,6 +35,20 @@ def test_one_batch_comes_back(payload: bytes) -> None:
     schema, batch = read_stream(payload)
     assert schema.equals(ROWS.schema, check_metadata=True)
     assert batch.equals(ROWS)
+
+
+@pytest.mark.parametrize("payload", [parts(ROWS), stream(ROWS, ROWS)])
+def test_want_of_memory_is_not_the_payloads_fault(
+    payload: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Arrow's error of it is one of its exceptions, as what it says of bytes that are no data."""
+
+    def full(*_: object, **__: object) -> None:
+        raise pa.ArrowMemoryError("malloc of size 64 failed")
+
+    monkeypatch.setattr(payloads, "check_nested", full)
+    with pytest.raises(MemoryError):
+        read_stream(payload)
 
 
 def test_metadata_is_kept() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from casparian.adapters.sink import _durable, _marked, _places, _probe, parquet
+from casparian.adapters.sink import (
+    _durable,
+    _marked,
+    _parquet_staging,
+    _places,
+    _probe,
+    parquet,
+)
 from casparian.adapters.sink._marked import MARKER, read_marker
 from casparian.adapters.sink._parquet_staging import GROUP_ROWS, digest_of
 from casparian.adapters.sink._places import GRACE_US
 from casparian.adapters.sink.parquet import ParquetSink, ParquetSinkFactory
 from casparian.domain.errors import ConfigurationError, ErrorClass, JobError
+from casparian.domain.lineage import JobLineage
+from casparian.domain.ports import StageRequest
 from casparian.domain.publish import InstallCase, Marker, Target
 from casparian.testing.sink import (
     TOKEN,
@@ -457,3 +467,33 @@ def test_a_full_disk_while_promoting_is_worth_another_try(
         (receipt,) = job.promote()
         assert receipt.transient
     assert outcomes(job.promote()) == [InstallCase.INSTALLED]
+
+
+def test_a_file_whose_end_has_no_room_can_be_thrown_away(
+    sink: ParquetSink, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Parquet file has its description at its end."""
+    monkeypatch.setattr(_parquet_staging, "GROUP_ROWS", 10)
+    origin = JobLineage(1, 1, "in/a.csv", "c" * 64, "plug", "p" * 64)
+    staging = sink.stage(StageRequest(Job(sink, target, 1).key, target, origin), None)
+    staging.write(batch(values(100), 1))
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1, most))
+    try:
+        staging.discard()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    assert below(Path(target.location).parent / ".out.casparian" / "staging") == []
+
+
+def test_want_of_memory_is_not_the_rows_fault(
+    sink: ParquetSink, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Arrow's error of it is one of its exceptions, as what it says of values."""
+
+    def full(*_: object, **__: object) -> None:
+        raise pa.ArrowMemoryError("malloc of size 64 failed")
+
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
+    with pytest.raises(MemoryError):
+        Job(sink, target, 1).stage(batch(values(3), 1))

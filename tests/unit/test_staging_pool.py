@@ -264,6 +264,24 @@ def test_a_job_without_any_frame_is_staged(bench: Bench) -> None:
     assert bench.events.until("staged") == [("staged", 1, "manifest")]
 
 
+UNREMOVED = [OSError(5, "I/O error"), MemoryError("64 GB"), ValueError("odd")]
+
+
+@pytest.mark.parametrize("error", UNREMOVED)
+def test_a_writer_outlives_what_it_cannot_remove(error: Exception) -> None:
+    def fail(payload: bytes) -> None:
+        raise OSError(28, "No space left")
+
+    bench = Bench(threads=1)
+    bench.contexts[1].on_frame = fail
+    bench.contexts[1].discard_error = error
+    bench.frame(ONE, "x")
+    bench.frame(TWO, "b")
+    bench.pool.finish(TWO, {})
+    assert ("staged", 2, "manifest") in bench.events.until("failed", "staged")
+    bench.pool.close()
+
+
 class TestDrop:
     def test_discards_and_then_tells(self, bench: Bench) -> None:
         told = threading.Event()
@@ -288,8 +306,11 @@ class TestDrop:
         bench.pool.drop(TWO, told.set)
         assert told.wait(PATIENCE_S)
 
-    def test_what_cannot_be_removed_is_left_to_the_sweep(self, bench: Bench) -> None:
-        bench.contexts[1].discard_error = OSError(5, "I/O error")
+    @pytest.mark.parametrize("error", UNREMOVED)
+    def test_what_cannot_be_removed_is_left_to_the_sweep(
+        self, bench: Bench, error: Exception
+    ) -> None:
+        bench.contexts[1].discard_error = error
         told = threading.Event()
         bench.frame(ONE, "x")
         bench.pool.drop(ONE, told.set)
@@ -322,3 +343,13 @@ def test_close_does_what_was_handed_over_and_drops_what_never_ended() -> None:
     bench.pool.close()
     assert bench.contexts[1].asked[-1] == "finish"
     assert bench.contexts[2].asked == ["b", "discard"]
+
+
+def test_close_goes_on_to_the_next_where_one_cannot_be_removed() -> None:
+    bench = Bench(threads=1)
+    for number, context in bench.contexts.items():
+        context.discard_error = OSError(5, "I/O error")
+        bench.frame(claim(number), "x")
+    bench.events.until("consumed", "consumed")
+    bench.pool.close()
+    assert [context.asked for context in bench.contexts.values()] == [["x", "discard"]] * 2

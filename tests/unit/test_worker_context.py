@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 
 import pyarrow as pa
 import pytest
 
-from casparian.adapters.sink.memory import MemorySinkFactory, MemoryStore
+from casparian.adapters.sink.memory import (
+    MemorySink,
+    MemorySinkFactory,
+    MemoryStaging,
+    MemoryStore,
+)
 from casparian.app.payloads import GarbledPayload
 from casparian.app.targets import Targets
 from casparian.app.worker_context import WorkerContext
@@ -58,6 +65,27 @@ def test_rejects_are_published_beside_the_rows(make: Make, topics: tuple[str, ..
         ("rows", "rows", 3),
         (REJECTS_TOPIC, "lines_rejects", 2),
     }
+
+
+def test_what_cannot_be_removed_keeps_nothing_else(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removed: list[str] = []
+
+    def broken(staging: MemoryStaging) -> None:
+        removed.append("topic")
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    context = make(topics=("rows", "more"))
+    send(context, "rows", ROWS)
+    send(context, "more", ROWS)
+    monkeypatch.setattr(MemoryStaging, "discard", broken)
+    monkeypatch.setattr(MemorySink, "discard", lambda sink, key: removed.append("sink"))
+    with pytest.raises(OSError, match="Input/output error"):
+        context.discard()
+    assert removed == ["topic", "topic", "sink"]
+    context.discard()
+    assert len(removed) == 3
 
 
 @pytest.mark.parametrize("claimed", [totals(3, 1), totals(3, 3), totals(2, 2)])

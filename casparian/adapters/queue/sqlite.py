@@ -80,7 +80,13 @@ class SqliteDialect:
         """Raises UnavailableError where the file was removed or replaced: SQLite would go on in
         the one that it has open, which nobody finds again once this process has ended."""
         path = self._engine.url.database
-        if self._file is not None and (now := _file_at(path)) != self._file:
+        if self._file is None:
+            return
+        try:
+            now = _file_at(path)
+        except OSError as error:
+            raise UnavailableError(unusable(path, error)) from error
+        if now != self._file:
             how = (
                 "was removed or renamed since it was opened: put it back, and all goes on"
                 if now is None
@@ -109,7 +115,10 @@ class SqliteDialect:
 
     def begin_trial(self, connection: Connection) -> None:
         path = self._engine.url.database or ""
-        room = os.statvfs(path)
+        try:
+            room = os.statvfs(path)
+        except OSError as error:
+            raise UnavailableError(unusable(path, error)) from error
         if room.f_bavail * room.f_frsize < LEAST_ROOM:
             raise UnavailableError(unusable(path, "the disk is full"))
         connection.execution_options(casparian_patience_s=TRIAL_S)

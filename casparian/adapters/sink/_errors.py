@@ -43,6 +43,12 @@ def disk_error(doing: str, error: OSError) -> JobError:
     )
 
 
+def memory_error(doing: str, error: MemoryError) -> JobError:
+    return JobError(
+        ErrorClass.INFRASTRUCTURE, f"{doing} failed: the engine ran out of memory ({error})."
+    )
+
+
 def failed(item: ManifestItem, text: str, *, transient: bool = False) -> Receipt:
     return Receipt(item, None, text, transient)
 

@@ -11,7 +11,7 @@ import io
 import json
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -147,6 +147,8 @@ class ParquetStaging:
         except OSError as error:
             doing = f"Writing rows for {self._where} into {self._directory}"
             raise disk_error(doing, error) from error
+        except MemoryError:
+            raise  # It says nothing of the rows, whoever raised it.
         except pa.ArrowException as error:
             raise JobError(
                 ErrorClass.DATA,
@@ -242,7 +244,9 @@ class _FileWriter:
         self._sink.close()
 
     def abandon(self) -> None:
-        self._writer.close()
+        with suppress(OSError):
+            # It would write the file's end.
+            self._writer.close()
         self._sink.close()
 
 

@@ -20,6 +20,8 @@ def told(kind: pa.DataType, column: str, where: str) -> Iterator[None]:
     """Makes a JobError (DATA) of what is refused in a column of this type."""
     try:
         yield
+    except MemoryError:
+        raise  # Arrow's own is one of its exceptions, and says nothing of the value.
     except (Refused, pa.ArrowException) as error:
         raise JobError(
             ErrorClass.DATA,

@@ -122,6 +122,8 @@ class Sources:
         try:
             if to_cast:
                 array = cast_array(array, field.type)
+        except MemoryError:
+            raise  # Arrow's own is one of its exceptions, and says nothing of the values.
         except pa.ArrowException as error:
             raise JobError(
                 ErrorClass.DATA,

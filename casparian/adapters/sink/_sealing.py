@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from casparian.adapters.sink._errors import disk_error
+from casparian.adapters.sink._errors import disk_error, memory_error
 from casparian.adapters.sink._held import HeldStagings
 from casparian.adapters.sink._parquet_bundles import ParquetBundles
 from casparian.adapters.sink._parquet_staging import small_file
@@ -85,6 +85,8 @@ class Sealing:
             return dict.fromkeys(places, error)
         except OSError as error:
             return dict.fromkeys(places, disk_error("Writing what was staged", error))
+        except MemoryError as error:
+            return dict.fromkeys(places, memory_error("Writing what was staged", error))
         except pa.ArrowException as error:
             why = {at: self._unwritable(items[at]) for at in places}
             bad = {at: problem for at, problem in why.items() if problem is not None}
@@ -98,6 +100,8 @@ class Sealing:
         try:
             if held is not None:
                 small_file(held.table, [])
+        except MemoryError as error:
+            return memory_error("Writing what was staged", error)
         except pa.ArrowException as error:
             return _data_error(job.item, error)
         return None
