@@ -76,6 +76,7 @@ class Environments:
                 return True
             waiting = self._missing.get(plugin)
             if waiting is not None and waiting.content_hash == content_hash:
+                self._see_to_it()
                 return False
         try:
             needed = self._needed(plugin, code)
@@ -95,10 +96,17 @@ class Environments:
                 self._missing.pop(plugin, None)
                 return True
             self._missing[plugin] = _Missing(content_hash, needed)
-            self._news.notify_all()
-            if not self._thread.is_alive() and not self._stop.is_set():
-                self._thread.start()
+            self._see_to_it()
         return False
+
+    def _see_to_it(self) -> None:
+        """Also where the thread could not be started before, for want of descriptors or memory."""
+        self._news.notify_all()
+        if self._thread.ident is None and not self._stop.is_set():
+            try:
+                self._thread.start()
+            except RuntimeError as error:
+                log.error("no environment can be made", error=str(error))
 
     def prepare(self, plugin: str, content_hash: str, code: bytes) -> None:
         """Have what this code needs, now, in the caller's thread.

@@ -21,8 +21,10 @@ from casparian.domain.schemas import TargetSchema
 log = structlog.get_logger("casparian.worker")
 
 REFRESH_S = 0.5
-# A key that was missing may have been laid there, one that others could read been mended.
+# A key that was missing may have been laid there, one that others could read been mended; a sink
+# may be there again. But where a look takes long, as at a server that is away, jobs come first.
 REFUSED_AGE_S = 2.0
+PAUSE_BY_LOOK = 10
 SCHEMA_AGE_S = 1.0
 # Until a new target's first rows are decided, every job would ask.
 NONE_AGE_S = 0.1
@@ -33,23 +35,24 @@ class LivePlugins:
     been made, or another directory stands at a source root: then new sidecars are started, since
     those that run may not read it.
 
-    `guard` refuses code that is not what was applied or signed, and `usable` leaves plugins out,
-    as do `environments`; `on_change` is told of every new set. `refresh` belongs to
-    one thread, all else to any.
+    `guard` refuses code that is not what was applied or signed, and `unusable` tells why a plugin
+    is left out, which may pass: who is left out is looked at again after a while. `environments`
+    leave plugins out, too; `on_change` is told of every new set. `refresh` belongs to one thread,
+    all else to any.
     """
 
     def __init__(
         self,
         store: PluginStore,
         guard: CodeGuard,
-        usable: Callable[[LivePlugin], bool],
+        unusable: Callable[[LivePlugin], str],
         on_change: Callable[[list[LivePlugin]], None],
         environments: Environments,
     ) -> None:
         self._store = store
         self._guard = guard
         self._environments = environments
-        self._usable = usable
+        self._unusable = unusable
         self._on_change = on_change
         self._live: dict[str, LivePlugin] = {}
         self._seen: dict[str, LivePlugin] = {}
@@ -86,8 +89,7 @@ class LivePlugins:
         seen = (self._store.revision(), self._environments.revision)
         moved = any(directory_id(root) != before for root, before in self._roots.items())
         if seen != self._revision or moved or (self.refused and now >= self._verify_again_at):
-            revision, verified = self._verified()
-            usable = [p for p in verified if self._usable(p)]
+            revision, usable = self._verified()
             self._environments.leave_out_all_but({p.name for p in usable})
             self._roots = {root: directory_id(root) for p in usable for root in p.roots}
             live = {p.name: self._placed(p) for p in usable if self._has_environment(p)}
@@ -118,7 +120,8 @@ class LivePlugins:
         self._asked = True
 
     def _verified(self) -> tuple[int, list[LivePlugin]]:
-        """What is live and may be loaded, as of a revision; the code is at hand afterwards."""
+        """What is live and may be run, as of a revision; the code is at hand afterwards."""
+        began = time.monotonic()
         while True:
             revision, store = self._store.revision(), self._store
             live, standing, audiences = store.live(), store.standing(), store.audiences()
@@ -129,12 +132,14 @@ class LivePlugins:
                     refused[plugin.name] = problem
             if store.revision() == revision:
                 break  # else it changed between two of these looks
+        problems = {p.name: self._unusable(p) for p in live if p.name not in refused}
+        refused |= {name: problem for name, problem in problems.items() if problem}
         for name, problem in refused.items():
             if self.refused.get(name) != problem:
                 log.error("plugin not run, its jobs wait", plugin=name, reason=problem)
-        self.refused = refused
-        self._verify_again_at = time.monotonic() + REFUSED_AGE_S
-        return revision, [plugin for plugin in live if plugin.name not in refused]
+        self.refused, ended = refused, time.monotonic()
+        self._verify_again_at = ended + max(REFUSED_AGE_S, PAUSE_BY_LOOK * (ended - began))
+        return revision, [plugin for plugin in live if plugin.name not in self.refused]
 
     def _problem(
         self, plugin: LivePlugin, standing: Deployment | None, audiences: frozenset[str]

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
-import structlog
-
 from casparian.app.targets import Targets
 from casparian.domain.adoption import Owner, owner_of
 from casparian.domain.errors import (
@@ -20,8 +18,6 @@ from casparian.domain.publish import Marker, Target
 
 BATCH = 500
 
-log = structlog.get_logger("casparian.worker")
-
 
 class SinkGuard:
     """Looks at each sink once: when a worker starts, or when a plugin first uses it."""
@@ -31,15 +27,14 @@ class SinkGuard:
         self._ledger = ledger
         self._checked: set[int] = set()
 
-    def usable(self, plugin: LivePlugin) -> bool:
-        """False, with an error in the log, for a plugin whose rows could not be published: its
-        jobs stay queued. When a worker starts, `check` stops it instead."""
+    def problem(self, plugin: LivePlugin) -> str:
+        """Why a plugin's rows could not be published now, empty where they could: its jobs stay
+        queued. When a worker starts, `check` stops it instead."""
         try:
             self.check(plugin)
-        except (ConfigurationError, ForeignInstallationError) as error:
-            log.error("plugin not run", plugin=plugin.name, error=str(error))
-            return False
-        return True
+        except (ConfigurationError, ForeignInstallationError, UnavailableError) as error:
+            return str(error)
+        return ""
 
     def check(self, plugin: LivePlugin) -> None:
         """Raise ConfigurationError or ForeignInstallationError for a sink not to be used,

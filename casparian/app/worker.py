@@ -106,7 +106,7 @@ class Worker:
         self.environments = environments or Environments(None)
         self.environments.on_ready = jobs.wake
         self._plugins = LivePlugins(
-            store, code_guard, self._guard.usable, self._configure, self.environments
+            store, code_guard, self._guard.problem, self._configure, self.environments
         )
         self.architect = Architect(
             deployer,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import platform
@@ -10,13 +11,17 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 
-from casparian.adapters.host.environments import Found, PluginEnvironments
+from casparian.adapters.host.environments import RESOLVED, Found, PluginEnvironments
+from casparian.app import environments as environments_of_plugins
+from casparian.app.environments import Environments
 from casparian.domain.requirements import EnvironmentFailedError, Requirements
 from tests.support.project import Project, wait_for
 from tests.support.wheels import only_from, write_wheel
@@ -270,3 +275,48 @@ def test_one_that_was_not_finished_is_never_found(tmp_path: Path, index: Path) -
     half = tmp_path / "environments" / needed.key
     (half / "bin").mkdir(parents=True)
     assert environments.find(needed) is None
+
+
+def test_one_that_cannot_be_looked_at_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error of its disk, for a moment: the thread that makes environments goes on."""
+    monkeypatch.setattr(environments_of_plugins, "FIRST_WAIT_S", 0.01)
+    read, failing = Path.read_text, iter(range(2))
+
+    def broken(path: Path, *arguments: Any, **named: Any) -> str:
+        if path.name == RESOLVED:
+            for _ in failing:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(path, *arguments, **named)
+
+    def built(made: PluginEnvironments, building: Path, *_: object) -> None:
+        building.mkdir()
+        (building / RESOLVED).write_text("")
+
+    monkeypatch.setattr(PluginEnvironments, "_build", built)
+    environments = Environments(str(tmp_path / "environments"))
+    ready = threading.Event()
+    environments.on_ready = ready.set
+    monkeypatch.setattr(Path, "read_text", broken)
+    assert not environments.ready("p", "hash", PLUGIN.encode())
+    assert ready.wait(60)
+    assert environments.ready("p", "hash", PLUGIN.encode())
+    environments.close()
+
+
+def test_a_thread_that_cannot_be_started_is_started_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    environments = Environments(str(tmp_path / "environments"))
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", full)
+        assert not environments.ready("p", "hash", PLUGIN.encode())
+    made = threading.Event()
+    monkeypatch.setattr(environments, "_make", lambda *_: made.set())
+    assert not environments.ready("p", "hash", PLUGIN.encode())
+    assert made.wait(60)
+    environments.close()

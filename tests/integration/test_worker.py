@@ -12,7 +12,7 @@ from casparian import DrainResult, Engine, Settings
 from casparian.adapters.sink.memory import MemorySink, MemorySinkFactory, MemoryStore
 from casparian.app.publisher import Publisher
 from casparian.app.verify import ContentCheck
-from casparian.domain.errors import ConfigurationError, ErrorClass, JobError
+from casparian.domain.errors import ConfigurationError, ErrorClass, JobError, UnavailableError
 from casparian.domain.jobs import Claim
 from casparian.domain.ports import PromoteItem, Sink, Staging
 from casparian.domain.publish import Receipt
@@ -185,13 +185,15 @@ def _in_background(work: Callable[[], Any]) -> Callable[[], Any]:
 
 
 class Faulty(MemorySinkFactory):
-    """A sink that fails by the test's wish: `stagings` and `promotes` are errors to come."""
+    """A sink that fails by the test's wish: `stagings` and `promotes` are errors to come,
+    `unusable` what is wrong with a location."""
 
     def __init__(self) -> None:
         super().__init__(MemoryStore())
         self.store = self._store
         self.stagings: list[Exception] = []
         self.promotes: list[Receipt | Exception | str] = []
+        self.unusable: dict[str, Exception] = {}
 
     def open(self, location: str) -> Sink:
         return _FaultySink(self, location)
@@ -205,6 +207,11 @@ class _FaultySink(MemorySink):
     def __init__(self, faults: Faulty, location: str) -> None:
         super().__init__(faults.store, location)
         self._faults = faults
+
+    def check(self) -> None:
+        if self.location in self._faults.unusable:
+            raise self._faults.unusable[self.location]
+        super().check()
 
     def stage(self, *arguments: Any) -> Staging:
         if self._faults.stagings:
@@ -237,6 +244,46 @@ class TestSinks:
         assert "n: string" in failure.message
         assert bench.rows() == [3]
         assert bench.project.stagings() == []
+
+    def test_one_that_cannot_be_used_when_its_plugin_comes_is_looked_at_again(
+        self, bench: Bench, faulty: Faulty, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whatever is said of it, and nobody else waits for it."""
+        monkeypatch.setattr("casparian.app.live_plugins.REFUSED_AGE_S", 0.05)
+        bench.configure()  # A worker looks at its sinks when it starts, and would not.
+        engine = bench.engine(sinks={"memory": faulty})
+        result = _in_background(engine.run)
+        wait_for(lambda: bench.project.statuses() == {"COMPLETED": 1})
+        late = faulty.unusable
+        for name, error in (
+            ("away", UnavailableError("the server does not answer")),
+            ("full", ConfigurationError("it needs room to write")),
+        ):
+            late[name] = error
+            bench.project.plugin(name, PLUGIN)
+            config = bench.project.directory / "casparian.toml"
+            config.write_text(
+                config.read_text()
+                + f"""
+                [plugin.{name}]
+                tags = ["any"]
+                [plugin.{name}.topics.rows]
+                sink = "memory://{name}"
+                """
+            )
+        other = bench.engine("scout", sinks={"memory": faulty})
+        other.apply()
+        other.close()
+        waits = lambda: dict(engine.container.worker().refused_plugins())  # noqa: E731
+        wait_for(lambda: waits() == {name: str(error) for name, error in late.items()})
+        bench.project.drop("b.txt", "vwxyz")
+        wait_for(lambda: bench.rows() == [3, 5])
+        assert bench.project.statuses() == {"COMPLETED": 2, "QUEUED": 4}
+        late.clear()
+        wait_for(lambda: bench.project.statuses() == {"COMPLETED": 6})
+        engine.stop()
+        result()
+        engine.close()
 
     def test_a_full_disk_is_waited_for_and_costs_no_try(self, bench: Bench, faulty: Faulty) -> None:
         full = OSError(errno.ENOSPC, "No space left on device")

@@ -86,13 +86,15 @@ class PluginEnvironments:
 
     def find(self, needed: Needed) -> Found | None:
         """An environment that is there. Raises EnvironmentFailedError where it does not hold what
-        was installed."""
+        was installed, or cannot be looked at."""
         place = self._directory / needed.key
         try:
             installed = (place / RESOLVED).read_text("utf-8").split()
+            standing = _packages(_site_packages(place))
         except FileNotFoundError:
             return None
-        standing = _packages(_site_packages(place))
+        except OSError as error:
+            raise EnvironmentFailedError(f"{place}: {error}") from error
         if standing != installed:
             gone, come = set(installed) - set(standing), set(standing) - set(installed)
             raise EnvironmentFailedError(
