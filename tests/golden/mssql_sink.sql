@@ -38,7 +38,7 @@ ALTER TABLE [sales].[or]]ders] ALTER COLUMN [id] decimal(20,0)
 ALTER TABLE [sales].[or]]ders] DROP COLUMN [odd ]] name]
 CREATE TABLE #casparian_rows_0 ([id] bigint, [odd ]] name] nvarchar(max), [_casparian_job_id] bigint NOT NULL, [_casparian_file_version_id] bigint NOT NULL, [_casparian_row] bigint NOT NULL)
 INSERT INTO #casparian_rows_0 ([id], [odd ]] name], [_casparian_job_id], [_casparian_file_version_id], [_casparian_row]) VALUES (CAST(? AS datetime2(6)), ?, ?, ?, ?)
-DELETE FROM [sales].[or]]ders] WHERE [_casparian_job_id] = ?
+DELETE FROM [sales].[or]]ders] WITH (TABLOCKX) WHERE [_casparian_job_id] = ?
 INSERT INTO [sales].[or]]ders] ([id], [odd ]] name], [_casparian_job_id], [_casparian_file_version_id], [_casparian_row]) SELECT [id], [odd ]] name], [_casparian_job_id], [_casparian_file_version_id], [_casparian_row] FROM #casparian_rows_0 WHERE [_casparian_job_id] = ?
 DROP TABLE #casparian_rows_0
 SELECT DISTINCT [target] FROM [sales].[_casparian_columns]

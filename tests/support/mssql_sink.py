@@ -12,6 +12,8 @@ from casparian.adapters.sink import _mssql_audit as audit
 from casparian.adapters.sink import _mssql_statements as sql
 from casparian.adapters.sink import _mssql_tables as tables
 from casparian.adapters.sink._mssql_session import DatabaseError, MssqlSession, connection_string
+from casparian.adapters.sink._mssql_values import declared
+from casparian.domain import lineage
 from casparian.domain.publish import Target
 
 
@@ -47,16 +49,21 @@ def random_schema(url: str) -> Iterator[str]:
 
 
 def read(url: str, target: Target) -> pa.Table | None:
-    """All rows, those of one job after another; None where there is no table."""
+    """All rows, those of one job after another; None where there is no table. One statement, as a
+    reader's would be: without snapshots, two of them see two states."""
     with connected(url) as session:
         schema, table = target.location, target.name
         if not tables.has_own_tables(session, schema):
             return None
         if tables.standing_schema(session, schema, table) is None:
             return None
-        jobs = [row[0] for row in session.rows(sql.count_rows(schema, table))]
-        batches = [rows for job in jobs for rows in audit.read_rows(session, schema, table, job)]
-        return pa.Table.from_batches(batches, schema=audit.full_schema(session, schema, table))
+        arrow = audit.full_schema(session, schema, table)
+        names = ", ".join(sql._read(field.name, str(declared(field.type))) for field in arrow)
+        order = f"{sql.quote(lineage.JOB_ID)}, {sql.quote(lineage.ROW)}"
+        rows = session.rows(f"SELECT {names} FROM {sql.place(schema, table)} ORDER BY {order}")
+        values = zip(*rows, strict=True) if rows else ([] for _ in arrow)
+        arrays = [audit._decoded(list(v), f.type) for v, f in zip(values, arrow, strict=True)]
+        return pa.Table.from_arrays(arrays, schema=arrow)
 
 
 def digest_of_rows(url: str, target: Target, job_id: int) -> str:
