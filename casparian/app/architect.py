@@ -249,6 +249,9 @@ class Architect:
             self._deployer.refused(error, plugin, version, key_id)
         except UnavailableError as unavailable:
             log.error("a refused deployment is not in the audit", error=str(unavailable))
+        except Exception:
+            # Whoever sent it is answered, and the next one heard, all the same.
+            log.exception("a refused deployment is not in the audit")
 
     def _count(self, outcome: str) -> None:
         with self._counting:

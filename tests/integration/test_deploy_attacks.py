@@ -18,7 +18,7 @@ import zmq
 from casparian import Engine, Settings
 from casparian.adapters.keys import KeyDirectory
 from casparian.domain.deployments import Signed
-from casparian.domain.errors import UnavailableError
+from casparian.domain.errors import ConfigurationError, UnavailableError
 from casparian.domain.message_codec import encode
 from casparian.domain.messages import Deploy, Deployed, DeployRefused
 from casparian.domain.signing import Scheme, hmac_key
@@ -331,6 +331,22 @@ def test_the_database_is_away(target: Target, monkeypatch: pytest.MonkeyPatch) -
         assert target.seen() == before
     # It was taken for nothing: the very same is accepted when the database is back.
     assert isinstance(target.sender.send(signed, GOOD % 30), Deployed)
+
+
+def test_a_refusal_that_cannot_be_noted_is_told_all_the_same(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the database says, and the next one is heard."""
+
+    def forbidden(*_: object) -> None:
+        raise ConfigurationError("The database refuses what the engine needs.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(target.engine.stores.store), "refuse", forbidden)
+        answer = target.sender.deploy(GOOD % 31, now=time.time() - 302)
+        assert isinstance(answer, DeployRefused)
+        assert answer.check == "expired"
+    assert isinstance(target.sender.deploy(GOOD % 31), Deployed)
 
 
 def test_a_sidecar_that_sends_deploy(target: Target) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -15,8 +16,10 @@ from typing import Any
 
 import pytest
 
-from casparian.adapters.transport import connection_for
+from casparian.adapters.transport import _doorkeeper, connection_for
+from casparian.adapters.transport._gate import Gate
 from casparian.adapters.transport.curve import new_key_pair, read_pair, read_public
+from casparian.adapters.transport.zmq_tcp import ZmqTcpTransport
 from casparian.app.access import client_access
 from casparian.app.settings import Settings
 from casparian.domain.errors import ConfigurationError, UnavailableError
@@ -195,6 +198,26 @@ def test_an_engine_serves_while_strangers_knock(project: Project) -> None:
     # Many a knock, and few lines of it.
     lines = [d for d in documents(project.log()) if d["event"] == "connections refused"]
     assert 0 < len(lines) < 100
+
+
+def test_a_door_that_cannot_be_closed_is_served_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel keeps a filter for it, for which it may have no memory."""
+
+    def full(gate: Gate) -> None:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    monkeypatch.setattr(_doorkeeper, "MOST_OPEN", 1)
+    monkeypatch.setattr(Gate, "close", full)
+    transport = ZmqTcpTransport("127.0.0.1:0")
+    try:
+        host, _, port = transport.bind().removeprefix("tcp://").rpartition(":")
+        held = [socket.create_connection((host, int(port))) for _ in range(3)]
+        wait_for(lambda: len(transport._door._open) == 3)
+        for made in held:
+            made.close()
+        wait_for(lambda: not transport._door._open)
+    finally:
+        transport.close()
 
 
 def descriptors(pid: int) -> int:

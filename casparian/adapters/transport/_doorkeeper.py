@@ -13,6 +13,7 @@ import struct
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import zmq
@@ -154,9 +155,12 @@ class Doorkeeper:
             case zmq.EVENT_DISCONNECTED:
                 self._closed(value)
         limit = self._most_open * 3 // 4 if self._crowded else self._most_open
-        if (len(self._open) >= limit) != self._crowded:
-            self._crowded = not self._crowded
-            (self._gate.close if self._crowded else self._gate.open)()
+        crowded = len(self._open) >= limit
+        if crowded != self._crowded:
+            # For want of memory it stays as it was: tried again with the next event.
+            with suppress(OSError):
+                (self._gate.close if crowded else self._gate.open)()
+                self._crowded = crowded
 
     def _closed(self, connection: int) -> None:
         """One that is closed for what it said before its handshake has no event of its own, and
