@@ -255,7 +255,11 @@ class Engine:
         if WORKER not in self.roles:
             return None
         worker = self._worker = self.container.worker()
-        worker.start(prestart)
+        try:
+            worker.start(prestart)
+        except BaseException:
+            self.container.context().seat.leave()
+            raise
         log.info("worker started", worker=self.container.context().id, endpoint=worker.endpoint)
         return worker
 

@@ -83,7 +83,8 @@ class Feeder:
             self._stopping = True
             self._news.notify()
         self._jobs.wake()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def _serve(self) -> None:
         while not self._stopping:

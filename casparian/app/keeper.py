@@ -79,7 +79,8 @@ class Keeper:
     def stop(self) -> None:
         """Leases are renewed until now; afterwards this node is listed as stopped."""
         self._stop.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
         try:
             self.beat(stopped=True)
         except (UnavailableError, SchemaVersionError) as error:

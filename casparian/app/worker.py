@@ -205,10 +205,15 @@ class Worker:
             self._queue_clock,
             self._waits,
         )
-        self._publisher.start()
-        self.architect.start()
-        self._keeper.start()
-        self._feeder.start()
+        try:
+            self._publisher.start()
+            self.architect.start()
+            self._keeper.start()
+            self._feeder.start()
+        except BaseException:
+            self.abort()
+            self.stop()
+            raise
         # The router may have waited since before there was anybody to tell its demand.
         self._loop.wake()
 

@@ -16,6 +16,7 @@ from casparian.adapters.queue import open_memory, wall_clock_us
 from casparian.adapters.queue.memory import MemoryQueue
 from casparian.adapters.transport.memory import MemoryTransport
 from casparian.app.context import EtlContext
+from casparian.domain.errors import UnavailableError
 from casparian.domain.jobs import Claim
 from tests.support.project import Project, wait_for
 
@@ -263,3 +264,26 @@ def test_a_queue_alone_stands_before_the_database(project: Project) -> None:
     other.close()
     assert seen == ["csv_table"] * 2
     assert project.statuses() == {"COMPLETED": 2}
+
+
+def test_an_engine_that_cannot_start_leaves_nothing_running(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database goes away in the middle of the start."""
+    project.csv_to("parquet://./output")
+    drop(project, 0, 1)
+    engine = Engine(load(project))
+
+    def away(*_: object) -> None:
+        raise UnavailableError("The database is away.")
+
+    before = set(threading.enumerate())
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.stores.queue, "beat", away)
+        with pytest.raises(UnavailableError, match="is away"):
+            engine.run()
+    engine.close()
+    assert set(threading.enumerate()) - before == set()
+    again = Engine(load(project))
+    assert dict(again.drain().jobs) == {"COMPLETED": 1}
+    again.close()
