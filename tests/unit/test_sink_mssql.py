@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -14,6 +15,7 @@ import pytest
 from casparian.adapters.sink import _mssql_audit, _mssql_session, _mssql_values
 from casparian.adapters.sink import _mssql_promotion as promotion
 from casparian.adapters.sink import _mssql_statements as sql
+from casparian.adapters.sink import _mssql_tables as tables
 from casparian.adapters.sink import _sql_staging as stagings
 from casparian.adapters.sink._mssql_session import connect, connection_string
 from casparian.adapters.sink._schema import with_lineage
@@ -21,7 +23,8 @@ from casparian.adapters.sink._sql_errors import PassingError
 from casparian.adapters.sink.memory import MemorySinkFactory, MemoryStore
 from casparian.adapters.sink.mssql import MssqlSink, MssqlSinkFactory, MssqlSinkSettings
 from casparian.domain.errors import ConfigurationError, ErrorClass, JobError, UnavailableError
-from casparian.domain.publish import InstallCase, Marker, Target
+from casparian.domain.plugins import Mode
+from casparian.domain.publish import InstallCase, Marker, PublishedSlot, Target
 from casparian.testing.sink import (
     OTHER_INSTALLATION,
     Job,
@@ -155,6 +158,26 @@ def test_a_table_that_is_published_to_while_it_is_counted_is_counted_again(
     assert [m.job_id for m in found.markers] == [1, 2, 3, 4]
     with pytest.raises(UnavailableError, match="without a pause"):
         _mssql_audit._at_one_moment(Published(markers, 100), target)
+
+
+@pytest.mark.parametrize("asked", ["batches", "altered"])
+def test_rows_that_went_while_they_were_read_are_not_taken_for_none(
+    markers: list[Marker], monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    before, after = markers[0], markers[1]
+    place = PublishedSlot(Target("mssql", "sales", "orders"), Mode.REPLACE, before.slot)
+    first = iter([before])
+    monkeypatch.setattr(
+        tables, "standing_markers", lambda *_: {("orders", before.slot): next(first, after)}
+    )
+    monkeypatch.setattr(_mssql_audit, "read_rows", lambda *_: iter(()))
+    session: Any = SimpleNamespace(limit=lambda _: None)
+    rows = _mssql_audit.reading(session, place).__enter__()
+    assert rows is not None
+    asking: dict[str, Callable[[], object]]
+    asking = {"batches": lambda: list(rows.batches()), "altered": rows.altered}
+    with pytest.raises(UnavailableError, match="published to while its rows were read"):
+        asking[asked]()
 
 
 @pytest.fixture

@@ -101,22 +101,31 @@ def _at_one_moment(db: MssqlTables, target: Target) -> Holding:
 
 @contextlib.contextmanager
 def reading(session: MssqlSession, place: PublishedSlot) -> Iterator[TableRows | None]:
-    """The rows of a slot, in whose place no others have come by the end."""
+    """The rows of a slot, in whose place no others have come by the end of each reading."""
     schema, table = place.target.location, place.target.name
     slot, db = (table, place.slot), MssqlTables(session, schema)
     session.limit(0)
     marker = tables.standing_markers(session, schema, [slot]).get(slot)
+
+    def refuse_others() -> None:
+        if tables.standing_markers(session, schema, [slot]).get(slot) != marker:
+            raise UnavailableError(f"{place.target} was published to while its rows were read.")
+
+    def batches(job_id: int) -> Iterator[pa.RecordBatch]:
+        yield from read_rows(session, schema, table, job_id)
+        refuse_others()
+
+    def digest(job_id: int) -> str:
+        found = db.digest(table, job_id)
+        refuse_others()
+        return found
+
     if marker is None:
         yield None
     else:
-        yield TableRows(
-            marker,
-            str(place.target),
-            partial(read_rows, session, schema, table, marker.job_id),
-            partial(db.digest, table, marker.job_id),
-        )
-    if tables.standing_markers(session, schema, [slot]).get(slot) != marker:
-        raise UnavailableError(f"{place.target} was published to while its rows were read.")
+        of_job = partial(batches, marker.job_id), partial(digest, marker.job_id)
+        yield TableRows(marker, str(place.target), *of_job)
+    refuse_others()
     session.limit(STATEMENT_S)
 
 
