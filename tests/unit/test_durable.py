@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
 from casparian.adapters.sink import _durable
-from casparian.adapters.sink._durable import make_directories
+from casparian.adapters.sink._durable import Syncer, make_directories
 
 
 @pytest.fixture
@@ -43,3 +44,24 @@ def test_a_file_in_place_of_one_is_an_error(tmp_path: Path) -> None:
         make_directories(str(tmp_path / "a"))
     with pytest.raises(FileExistsError):
         make_directories(str(tmp_path / "a" / "b"))
+
+
+def test_what_a_file_system_can_is_asked_again_where_it_could_not_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where no more files can be opened: one call would never stand for many."""
+    failing = iter([OSError(errno.EMFILE, os.strerror(errno.EMFILE))])
+
+    def reports(path: str) -> bool:
+        for error in failing:
+            raise error
+        return True
+
+    called: list[int] = []
+    monkeypatch.setattr(_durable, "syncfs_reports_errors", reports)
+    monkeypatch.setattr(_durable, "syncfs", called.append)
+    syncer = Syncer(str(tmp_path), syncfs_from=1)
+    with pytest.raises(OSError, match="Too many open files"):
+        syncer.epoch()
+    syncer.sync([str(tmp_path)], syncer.epoch())
+    assert len(called) == 1

@@ -38,10 +38,11 @@ class Syncer:
         """To be asked before writing; `sync` of what was written then takes it."""
         with self._lock:
             if self._descriptor is None:
+                # First what may fail: it is asked once.
+                self._syncfs_reports = syncfs_reports_errors(self._path)
                 # Errors are reported to descriptors that were open when they happened.
                 self._descriptor = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
                 self._close = weakref.finalize(self, os.close, self._descriptor)
-                self._syncfs_reports = syncfs_reports_errors(self._path)
             return self._epoch
 
     def reopen(self) -> None:

@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import pyarrow as pa
 
@@ -30,6 +30,7 @@ FENCE = ""
 """In place of a target: what holds a job's place that stages no rows."""
 READ_BYTES = 4 * 1024 * 1024
 """Staged bytes, which are compressed, that are in memory at a time."""
+Sent = TypeVar("Sent")
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="zstd")
 
 
@@ -171,10 +172,10 @@ class _Sender:
         """Raises what a chunk before raised."""
         if self._threads is None:
             self._threads = ThreadPoolExecutor(2, thread_name_prefix="sink-sender")
-        body = self._threads.submit(to_bytes, batches)
+        body = _begun(self._threads, partial(to_bytes, batches))
         self._wait()
-        self._sending = self._threads.submit(
-            lambda: self._send(Rows(schema, batches, body.result()))
+        self._sending = _begun(
+            self._threads, lambda: self._send(Rows(schema, batches, body.result()))
         )
 
     def end(self) -> None:
@@ -190,6 +191,15 @@ class _Sender:
         sending, self._sending = self._sending, None
         if sending is not None:
             sending.result()
+
+
+def _begun(threads: ThreadPoolExecutor, work: Callable[[], Sent]) -> Future[Sent]:
+    try:
+        return threads.submit(work)
+    except RuntimeError as error:
+        raise JobError(
+            ErrorClass.INFRASTRUCTURE, f"No thread can be had to send rows: {error}."
+        ) from error
 
 
 def _pieces(batch: pa.RecordBatch, where: str) -> Iterator[pa.RecordBatch]:
