@@ -191,6 +191,9 @@ class RootLeases:
             except UnavailableError as error:
                 # It runs out by itself.
                 log.warning("the lease of the scout was not given up", error=str(error))
+            except Exception:
+                # Whoever gives it up goes on to end, and has more to end.
+                log.exception("the lease of the scout was not given up")
 
     def close(self) -> None:
         """Nothing is held or renewed afterwards."""

@@ -16,7 +16,7 @@ from casparian.adapters.queue import open_memory, wall_clock_us
 from casparian.adapters.queue.memory import MemoryQueue
 from casparian.adapters.transport.memory import MemoryTransport
 from casparian.app.context import EtlContext
-from casparian.domain.errors import UnavailableError
+from casparian.domain.errors import ConfigurationError, UnavailableError
 from casparian.domain.jobs import Claim
 from tests.support.project import Project, wait_for
 
@@ -287,3 +287,27 @@ def test_an_engine_that_cannot_start_leaves_nothing_running(
     again = Engine(load(project))
     assert dict(again.drain().jobs) == {"COMPLETED": 1}
     again.close()
+
+
+def test_an_engine_ends_whatever_keeps_its_lease_from_being_given_up(
+    project: Project, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the right to was taken from it."""
+    inline(project)
+    drop(project, 0, 1)
+    engine = Engine(load(project))
+    before = set(threading.enumerate())
+
+    def forbidden(*_: object) -> None:
+        raise ConfigurationError("The database refuses what the engine needs.")
+
+    leases = engine.stores.scout_leases
+    assert leases is not None
+    monkeypatch.setattr(leases, "release", forbidden)
+    running = pool.submit(engine.run)
+    wait_for(lambda: project.statuses() == {"COMPLETED": 1})
+    engine.stop()
+    assert dict(running.result(60).jobs) == {"COMPLETED": 1}
+    engine.close()
+    left = {t.name for t in set(threading.enumerate()) - before if t.name.startswith("casparian-")}
+    assert left == set()
