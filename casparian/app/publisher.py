@@ -19,7 +19,7 @@ from casparian.app.leases import Leases
 from casparian.app.promoter import Decided, Promoter, sinks_of
 from casparian.app.targets import Targets
 from casparian.app.waiting import Waits
-from casparian.domain.errors import ErrorClass, UnavailableError
+from casparian.domain.errors import ConfigurationError, ErrorClass, UnavailableError
 from casparian.domain.jobs import Claim, Failure, JobStatus, RetryPolicy
 from casparian.domain.observer import JobObserver, Unobserved
 from casparian.domain.ports import JobQueue, PublishLedger
@@ -136,8 +136,9 @@ class Publisher:
                 except UnavailableError as error:
                     log.error("database not reachable, trying again", error=str(error))
                     self._pause()
-                except MemoryError as error:
-                    log.error("out of memory, trying again", error=str(error))
+                except (ConfigurationError, MemoryError) as error:
+                    # A right was taken away from the engine, say.
+                    log.error("publishing waits, trying again", error=str(error) or repr(error))
                     self._pause()
                 except Exception:
                     # A bug must not leave jobs RUNNING for ever: their leases run out, and

@@ -479,6 +479,28 @@ class TestStop:
         assert bench.rows() == [1]
 
 
+def test_a_right_that_is_taken_away_for_a_moment_costs_no_try(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("casparian.app.publisher.RETRY_WAIT_S", 0.001)
+    bench.project.drop("a.txt", "xyz")
+    engine = bench.engine()
+    ledger = engine.stores.ledger
+    decide, failing = ledger.decide, iter(range(3))
+
+    def decided(*arguments: Any) -> Any:
+        for _ in failing:
+            raise ConfigurationError("the database refuses what the engine needs")
+        return decide(*arguments)
+
+    monkeypatch.setattr(ledger, "decide", decided)
+    assert engine.drain().ok
+    engine.close()
+    assert [job[:3] for job in bench.jobs()] == [("COMPLETED", "", 0)]
+    events = bench.project.query("select event from job_event where event = 'REAPED'")
+    assert (bench.rows(), events) == ([3], [])
+
+
 def test_what_goes_wrong_in_the_publisher_again_and_again_is_paused_between(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -492,7 +514,7 @@ def test_what_goes_wrong_in_the_publisher_again_and_again_is_paused_between(
 
     def failed(*arguments: Any) -> Any:
         for _ in failing:
-            raise ConfigurationError("the database refuses what the engine needs")
+            raise ValueError("odd")
         return fail(*arguments)
 
     monkeypatch.setattr(engine.stores.queue, "fail", failed)
