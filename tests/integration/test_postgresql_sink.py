@@ -88,16 +88,17 @@ def test_a_server_that_restarts_costs_no_attempt(tmp_path: Path, postgresql_serv
 
 
 def test_an_engine_has_as_many_connections_as_threads_that_work_with_the_server(
-    tmp_path: Path, postgresql_url: str, schema: str
+    tmp_path: Path, postgresql_server: Server
 ) -> None:
-    """Queue: feeder, publisher, keeper, scout, its lease, notices. Sink: writers and publisher."""
-    with new_schema(postgresql_url) as queue_url:
-        project = Published(tmp_path / "project", postgresql_url, schema, queue_url)
+    """Queue: feeder, publisher, keeper, scout, its lease, notices. Sink: writers and publisher.
+    Nobody else is at the server, whose connections would be counted."""
+    with new_schema(postgresql_server.url) as queue_url:
+        project = Published(tmp_path / "project", postgresql_server.url, "rows", queue_url)
         for n in range(200):
             project.drop(f"{n}.csv", f"a,b\n{n},0\n")
         most = {"casparian": 0, "casparian sink": 0}
         engine = project.start("--drain")
-        with postgresql_sink.connected(postgresql_url) as session:
+        with postgresql_sink.connected(postgresql_server.url) as session:
             while engine.poll() is None:
                 counted = session.rows(
                     "SELECT application_name, count(*) FROM pg_stat_activity "
