@@ -274,8 +274,8 @@ class TestSinks:
         other = bench.engine("scout", sinks={"memory": faulty})
         other.apply()
         other.close()
-        waits = lambda: dict(engine.container.worker().refused_plugins())  # noqa: E731
-        wait_for(lambda: waits() == {name: str(error) for name, error in late.items()})
+        worker, reasons = engine.container.worker(), {n: str(error) for n, error in late.items()}
+        wait_for(lambda: dict(worker.refused_plugins()) == reasons)
         bench.project.drop("b.txt", "vwxyz")
         wait_for(lambda: bench.rows() == [3, 5])
         assert bench.project.statuses() == {"COMPLETED": 2, "QUEUED": 4}
